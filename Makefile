@@ -1,0 +1,44 @@
+# Everything runs in .venv, made by the first target that needs it and pinned by constraints.txt.
+
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: help setup demo test test-slow check format clean
+.DEFAULT_GOAL := help
+
+help: ## Say what each target does
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
+
+setup: .venv/.ready ## Make .venv with everything in it (about 7 GB, some minutes; once)
+
+.venv/.ready: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+		|| { echo "$(PYTHON) is too old: Python 3.11 or later is needed; set PYTHON=..."; exit 1; }
+	@$(PYTHON) -c 'import ensurepip' 2>/dev/null \
+		|| { echo "$(PYTHON) cannot make virtual environments: apt install python3-venv"; exit 1; }
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	@touch $@
+
+demo: .venv/.ready ## Run the whole pipeline on generated clips, in outputs/demo
+	@$(BIN)/stpa init outputs/demo --params params/demo.yaml
+	@$(BIN)/stpa retrain --workspace outputs/demo
+
+test: .venv/.ready ## Run the tests, but for the slow ones
+	$(BIN)/python -m pytest -m "not slow"
+
+test-slow: .venv/.ready ## Run the slow tests
+	$(BIN)/python -m pytest -m slow
+
+check: .venv/.ready ## Formatting, lint, types and import layers
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/pyright
+	$(BIN)/lint-imports
+
+format: .venv/.ready ## Format, and mend what lint can mend
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+clean: ## Remove what runs left behind, but not .venv
+	rm -rf outputs runs mlflow prefect report summary.json

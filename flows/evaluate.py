@@ -1,0 +1,42 @@
+"""Run the K-sweep of every trained network, and fuse the streams."""
+
+from pathlib import Path
+
+from prefect import flow, task
+from prefect.artifacts import create_table_artifact
+
+from flows.watch import RETRIES, open_workspace, watched
+from stpa.config import Stream
+from stpa.evaluation.metrics import top1
+from stpa.evaluation.scores import Scores
+from stpa.stages.evaluate import evaluate as run_evaluate
+from stpa.fuse import fuse
+from stpa.stages.train import compared_heads
+
+
+@task(**RETRIES, task_run_name="evaluate-{stream}-{head}")
+def evaluate_network(root: Path, stream: Stream, head: str) -> Scores:
+    """Run the evaluate stage for one network."""
+    workspace, config = open_workspace(root)
+    with watched(f"evaluate {stream} {head}") as progress:
+        return run_evaluate(workspace, config, stream, head, progress)
+
+
+@flow(name="evaluate")
+def evaluate(root: Path = Path()) -> list[Scores]:
+    """Evaluate and fuse the networks of every compared head; return all scores."""
+    workspace, config = open_workspace(root)
+    scores = []
+    for head in compared_heads(config):
+        scores += [evaluate_network(root, stream, head) for stream in Stream]
+        scores.append(fuse(workspace, config, head))
+    create_table_artifact(
+        [
+            {"head": part.head, "stream": part.stream, "K": k, "top1": top1(logits, part.labels)}
+            for part in scores
+            for k, logits in sorted(part.logits.items())
+        ],
+        key="k-sweep",
+        description="Top-1 on the test videos by number of segments",
+    )
+    return scores

@@ -1,0 +1,23 @@
+"""Store the optical flow of every video, as a stage of DVC."""
+
+from pathlib import Path
+
+from prefect import flow, task
+
+from flows.watch import RETRIES, open_workspace, watched
+from stpa.data.versioning import DataVersion
+from stpa.stages.extract import extract as run_extract
+
+
+@task(**RETRIES)
+def extract_optical_flow(root: Path) -> DataVersion:
+    """Run the extract stage."""
+    workspace, config = open_workspace(root)
+    with watched("extract optical flow") as progress:
+        return run_extract(workspace, config, progress)
+
+
+@flow(name="extract")
+def extract(root: Path = Path()) -> DataVersion:
+    """Extract what is missing in the workspace `root`; return the data version."""
+    return extract_optical_flow(root)

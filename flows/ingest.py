@@ -1,0 +1,30 @@
+"""Bring videos in, verify them, and version the dataset."""
+
+from pathlib import Path
+
+from prefect import flow, task
+from prefect.artifacts import create_table_artifact
+
+from flows.watch import RETRIES, open_workspace, watched
+from stpa.data.manifest import Manifest
+from stpa.stages.ingest import ingest as run_ingest
+
+
+@task(**RETRIES)
+def ingest_videos(root: Path, source: Path | None) -> Manifest:
+    """Run the ingest stage."""
+    workspace, config = open_workspace(root)
+    with watched("ingest videos") as progress:
+        return run_ingest(workspace, config, source, progress).manifest
+
+
+@flow(name="ingest")
+def ingest(root: Path = Path(), source: Path | None = None) -> Manifest:
+    """Ingest `source`, or the workspace's own data.source, into the workspace `root`."""
+    manifest = ingest_videos(root, source)
+    create_table_artifact(
+        [{"video": video.path, "reason": video.reason} for video in manifest.quarantined],
+        key="quarantined-videos",
+        description=f"{len(manifest.quarantined)} of {len(manifest.videos)} videos unusable",
+    )
+    return manifest

@@ -1,0 +1,33 @@
+"""Register the networks and let the rules decide whether they are served."""
+
+from pathlib import Path
+
+from prefect import flow, task
+from prefect.artifacts import create_table_artifact
+
+from flows.watch import RETRIES, open_workspace, watched
+from stpa.registry.promotion import Decision
+from stpa.stages.promote import promote as run_promote
+
+
+@task(**RETRIES)
+def promote_challenger(root: Path) -> Decision:
+    """Run the promote stage."""
+    workspace, config = open_workspace(root)
+    with watched("register and judge") as progress:
+        return run_promote(workspace, config, progress)
+
+
+@flow(name="promote")
+def promote(root: Path = Path()) -> Decision:
+    """Compare the challenger with the champion; move the aliases if it passes every rule."""
+    decision = promote_challenger(root)
+    create_table_artifact(
+        [
+            {"rule": verdict.rule, "passed": verdict.passed, "reason": verdict.reason}
+            for verdict in decision.reasons
+        ],
+        key="promotion",
+        description=f"{decision.outcome}: champion is version {decision.champion_version}",
+    )
+    return decision

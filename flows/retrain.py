@@ -1,0 +1,35 @@
+"""The whole job: from videos to a promoted model."""
+
+import time
+from pathlib import Path
+
+from prefect import flow
+from prefect.artifacts import create_link_artifact, create_table_artifact
+
+from flows.evaluate import evaluate
+from flows.extract import extract
+from flows.ingest import ingest
+from flows.promote import promote
+from flows.train import train
+from flows.watch import open_workspace
+from stpa.compute.tasks import cluster
+from stpa.stages.summarise import Summary, summarise
+
+
+@flow(name="retrain")
+def retrain(root: Path = Path(), source: Path | None = None) -> Summary:
+    """Bring the workspace `root` up to date; what has not changed is not done again."""
+    started = time.monotonic()
+    workspace, config = open_workspace(root)
+    with cluster(config.compute.address):
+        ingest(root, source)
+        extract(root)
+        train(root)
+        evaluate(root)
+        decision = promote(root)
+    summary = summarise(workspace, config, decision, time.monotonic() - started)
+    create_table_artifact(summary.table, key="summary", description="Top-1 on the test videos")
+    create_link_artifact(
+        workspace.report.resolve().as_uri(), key="report", link_text="The report of this run"
+    )
+    return summary

@@ -1,0 +1,300 @@
+"""The command line: each command is one stage, or the flow that runs them all."""
+
+import errno
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.markup import escape
+from rich.table import Table
+
+from stpa.config import Config, Stream
+from stpa.errors import StpaError
+from stpa.terminal import TERMINAL, log_to_terminal
+from stpa.workspace import Workspace
+
+if TYPE_CHECKING:
+    from stpa.registry.promotion import Decision
+    from stpa.stages.summarise import Summary
+
+app = typer.Typer(
+    help="Train, judge and ship two-stream video action classifiers.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+WorkspaceOption = Annotated[
+    Path,
+    typer.Option("--workspace", "-w", help="The folder that holds params.yaml and all results."),
+]
+HeadOption = Annotated[
+    str | None, typer.Option(help="stpa or tsn; default: all that params.yaml compares.")
+]
+StreamOption = Annotated[Stream | None, typer.Option(help="Default: both.")]
+
+
+def main() -> None:
+    """Run the command line; one line an error, unless --debug asks for the traceback."""
+    try:
+        app()
+    except Exception as error:
+        if "--debug" in sys.argv:
+            raise
+        TERMINAL.console.print(f"[red]error:[/] {escape(_one_line(error))}", soft_wrap=True)
+        sys.exit(1)
+
+
+@app.callback()
+def _start(
+    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks and more log.")] = False,
+) -> None:
+    log_to_terminal(debug)
+
+
+@app.command()
+def init(
+    folder: Annotated[Path, typer.Argument(help="The workspace to make, or to refresh.")],
+    params: Annotated[Path, typer.Option(help="The params file to start from.")],
+) -> None:
+    """Make a workspace: params.yaml (whole, whatever it extends) and dvc.yaml."""
+    from stpa.stages.initialise import initialise
+
+    initialise(Workspace(folder), params)
+    TERMINAL.console.print(f"workspace {folder} follows {params}")
+
+
+@app.command()
+def doctor(workspace: WorkspaceOption = Path()) -> None:
+    """Check what the pipeline needs: programs, parameters, services, room on the disk."""
+    from stpa.stages.diagnose import diagnose
+
+    table = Table("", "what", "finding")
+    findings = diagnose(Workspace(workspace))
+    for finding in findings:
+        mark = "[green]ok[/]" if finding.passed else "[red]no[/]"
+        table.add_row(mark, finding.subject, escape(finding.message))
+    TERMINAL.console.print(table)
+    if not all(finding.passed for finding in findings):
+        raise typer.Exit(1)
+
+
+@app.command()
+def ingest(
+    source: Annotated[
+        Path | None, typer.Argument(help="A folder of videos; default: data.source.")
+    ] = None,
+    workspace: WorkspaceOption = Path(),
+) -> None:
+    """Bring videos in, decode each one once, and version the dataset."""
+    from stpa.stages.ingest import ingest as run
+
+    place, config = _open(workspace)
+    with TERMINAL.bar("ingest videos") as progress:
+        result = run(place, config, source, progress)
+    manifest = result.manifest
+    TERMINAL.console.print(
+        f"{len(manifest.videos)} videos of {len(manifest.class_names)} classes: "
+        f"{len(manifest.select('train'))} to train, {len(manifest.select('test'))} to test, "
+        f"{len(manifest.quarantined)} quarantined"
+    )
+
+
+@app.command()
+def extract(
+    workspace: WorkspaceOption = Path(),
+    untracked: Annotated[
+        bool, typer.Option(help="Only extract: what dvc.yaml runs; DVC records it.")
+    ] = False,
+) -> None:
+    """Store the optical flow of every video that lacks it."""
+    from stpa.stages.extract import extract as run
+    from stpa.stages.extract import extract_untracked
+
+    place, config = _open(workspace)
+    with TERMINAL.bar("extract optical flow") as progress:
+        if untracked:
+            extract_untracked(place, config, progress)
+        else:
+            run(place, config, progress)
+
+
+@app.command()
+def train(
+    stream: StreamOption = None, head: HeadOption = None, workspace: WorkspaceOption = Path()
+) -> None:
+    """Train networks on the Ray cluster; each goes on from its last checkpoint."""
+    from stpa.stages.train import train as run
+
+    place, config = _open(workspace)
+    for chosen_head, chosen_stream in _chosen(config, stream, head):
+        with TERMINAL.bar(f"train {chosen_stream} {chosen_head}") as progress:
+            model = run(place, config, chosen_stream, chosen_head, progress)
+        TERMINAL.console.print(f"{'unchanged: ' if model.reused else ''}{model.folder}")
+
+
+@app.command()
+def evaluate(
+    stream: StreamOption = None, head: HeadOption = None, workspace: WorkspaceOption = Path()
+) -> None:
+    """Score the test videos at every K of the sweep."""
+    from stpa.stages.evaluate import evaluate as run
+    from stpa.evaluation.metrics import top1
+
+    place, config = _open(workspace)
+    table = Table("head", "stream", *[f"K={k}" for k in sorted(config.evaluate.sweep)])
+    for chosen_head, chosen_stream in _chosen(config, stream, head):
+        with TERMINAL.bar(f"evaluate {chosen_stream} {chosen_head}") as progress:
+            scores = run(place, config, chosen_stream, chosen_head, progress)
+        figures = [f"{top1(logits, scores.labels):.3f}" for _k, logits in sorted(scores.logits.items())]
+        table.add_row(chosen_head, chosen_stream, *figures)
+    TERMINAL.console.print(table)
+
+
+@app.command()
+def fuse(head: HeadOption = None, workspace: WorkspaceOption = Path()) -> None:
+    """Fuse the two streams' scores by evaluate.late_fusion."""
+    from stpa.stages.train import compared_heads
+    from stpa.stages.fuse import fuse as run
+    from stpa.evaluation.metrics import top1
+
+    place, config = _open(workspace)
+    table = Table("head", *[f"K={k}" for k in sorted(config.evaluate.sweep)])
+    for chosen in [head] if head else compared_heads(config):
+        scores = run(place, config, chosen)
+        figures = [f"{top1(logits, scores.labels):.3f}" for _k, logits in sorted(scores.logits.items())]
+        table.add_row(chosen, *figures)
+    TERMINAL.console.print(table)
+
+
+@app.command()
+def promote(workspace: WorkspaceOption = Path()) -> None:
+    """Register the networks and their fusion; serve them if they pass the rules."""
+    from stpa.stages.promote import promote as run
+
+    place, config = _open(workspace)
+    with TERMINAL.bar("register and judge") as progress:
+        decision = run(place, config, progress)
+    _show_decision(decision)
+
+
+@app.command()
+def rollback(workspace: WorkspaceOption = Path()) -> None:
+    """Serve the champion before this one again."""
+    from stpa.stages.promote import rollback as run
+
+    place, config = _open(workspace)
+    _show_decision(run(place, config))
+
+
+@app.command()
+def retrain(
+    source: Annotated[
+        Path | None, typer.Argument(help="A folder of videos; default: data.source.")
+    ] = None,
+    workspace: WorkspaceOption = Path(),
+) -> None:
+    """Run all of it: ingest, extract, train, evaluate, fuse, promote, report."""
+    place, _config = _open(workspace)
+    _prepare_prefect(place)
+    from flows.retrain import retrain as retrain_flow
+
+    _show_summary(place, retrain_flow(place.root, source))
+
+
+@app.command()
+def predict(
+    video: Annotated[Path, typer.Argument(help="A video file.")],
+    picture: Annotated[
+        Path | None, typer.Option(help="Where to write the picture; default: beside the report.")
+    ] = None,
+    workspace: WorkspaceOption = Path(),
+) -> None:
+    """Name the action in a video by the champion, and draw the places that decided."""
+    from stpa.stages.predict import predict as run
+
+    place, config = _open(workspace)
+    with TERMINAL.console.status(f"looking at {escape(video.name)}"):
+        prediction = run(place, config, video, picture)
+    table = Table("class", "probability")
+    for name, probability in prediction.best(5):
+        table.add_row(escape(name), f"{probability:.3f}")
+    TERMINAL.console.print(table)
+    TERMINAL.console.print(f"by {prediction.model}; picture: {prediction.picture}", soft_wrap=True)
+
+
+@app.command()
+def ui(
+    workspace: WorkspaceOption = Path(),
+    mlflow_port: Annotated[int, typer.Option(min=1, max=65535)] = 5000,
+    prefect_port: Annotated[int, typer.Option(min=1, max=65535)] = 4200,
+) -> None:
+    """Serve the MLflow and Prefect pages of a workspace until Ctrl-C."""
+    from stpa.stages.pages import serve_pages
+
+    place, config = _open(workspace)
+    _prepare_prefect(place)
+    serve_pages(place, config, mlflow_port=mlflow_port, prefect_port=prefect_port)
+
+
+def _open(root: Path) -> tuple[Workspace, Config]:
+    from stpa.params import load_config
+
+    workspace = Workspace(root)
+    return workspace, load_config(workspace.params)
+
+
+def _chosen(config: Config, stream: Stream | None, head: str | None) -> list[tuple[str, Stream]]:
+    from stpa.stages.train import compared_heads
+
+    heads = [head] if head else compared_heads(config)
+    return [(each, chosen) for each in heads for chosen in ([stream] if stream else Stream)]
+
+
+def _prepare_prefect(workspace: Workspace) -> None:
+    """Without a server of the user's, keep Prefect's records in the workspace."""
+    os.environ.setdefault("DO_NOT_TRACK", "1")
+    os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
+    os.environ.setdefault("PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS", "120")
+    os.environ.setdefault("PREFECT_LOGGING_EXTRA_LOGGERS", "stpa")
+    # The pages show Prefect's log; the terminal has bars, and errors in one line.
+    os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "CRITICAL")
+    if "PREFECT_API_URL" not in os.environ:
+        os.environ.setdefault("PREFECT_HOME", str(workspace.prefect.resolve()))
+
+
+def _show_decision(decision: "Decision") -> None:
+    table = Table("rule", "passed", "reason")
+    for verdict in decision.reasons:
+        table.add_row(verdict.rule, "yes" if verdict.passed else "[red]no[/]", escape(verdict.reason))
+    if decision.reasons:
+        TERMINAL.console.print(table)
+    served = decision.champion_version
+    TERMINAL.console.print(
+        f"{decision.outcome}: "
+        + ("nothing is served yet" if served is None else f"champion is version {served}")
+    )
+
+
+def _show_summary(workspace: Workspace, summary: "Summary") -> None:
+    table = Table("head", "rgb", "flow", "fused", title=f"top-1 on the test videos, K={summary.k}")
+    for row in summary.table:
+        table.add_row(row["head"], *[f"{row[part]:.3f}" for part in ("rgb", "flow", "fused")])
+    TERMINAL.console.print(table)
+    _show_decision(summary.decision)
+    TERMINAL.console.print(
+        f"report: {workspace.report}\nfigures: {workspace.summary}\n"
+        f"pages of MLflow and Prefect: stpa ui --workspace {workspace.root}",
+        soft_wrap=True,
+    )
+
+
+def _one_line(error: Exception) -> str:
+    if isinstance(error, StpaError):
+        return " ".join(str(error).split())
+    if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+        place = error.filename or "the disk"
+        return f"no space is left at {place}: free some and run the same command again"
+    return f"{type(error).__name__}: {' '.join(str(error).split())} (stpa --debug says more)"

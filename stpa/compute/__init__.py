@@ -1,0 +1,4 @@
+"""Work on a Ray cluster, one machine or many: the only package that imports Ray.
+
+`tasks`: the cluster, and a function over many items. `train`: data-parallel training.
+"""

@@ -1,0 +1,136 @@
+"""A Ray cluster for the length of a block, and a function mapped over items on it."""
+
+import logging
+import os
+import socket
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from itertools import islice
+from typing import Any, TypeVar
+
+import ray
+from ray.exceptions import RayError, RayTaskError
+
+from stpa.errors import ComputeError
+
+CONNECT_SECONDS = 5.0
+MAX_WORKER_DEATHS = 2
+"""Times one item is tried again after the process or node that worked on it died."""
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+@contextmanager
+def cluster(address: str | None) -> Iterator[None]:
+    """Connect to the Ray cluster at `address`, or at RAY_ADDRESS, or else start one here.
+
+    Inside another `cluster` block it changes nothing: the outermost one connects and leaves, and
+    stops what it started. Raises ComputeError.
+    """
+    if ray.is_initialized():
+        yield
+        return
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    address = address or os.environ.get("RAY_ADDRESS") or "local"
+    _check_reachable(address)
+    try:
+        # The dashboard's agent also releases placement groups of trials that stop early.
+        ray.init(
+            address=address,
+            include_dashboard=True if address == "local" else None,
+            log_to_driver=False,
+            logging_level=logging.ERROR,
+        )
+    # Ray exits the process where a head node does not answer.
+    except (ConnectionError, RuntimeError, ValueError, SystemExit) as error:
+        raise _unreachable(address, error) from error
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+def map_unordered(
+    function: Callable[[Item], Result],
+    items: Iterable[Item],
+    *,
+    num_cpus: float = 1.0,
+    num_gpus: float = 0.0,
+    max_retries: int = MAX_WORKER_DEATHS,
+) -> Generator[tuple[Item, Result], None, None]:
+    """Yield each item with its result, as they come; call it inside `cluster`.
+
+    At most two items a slot are in flight, so `items` may be long. What the function raises is
+    raised here, and ends the rest. ComputeError: no node has room for a single call, or an
+    item's worker died `max_retries` + 1 times.
+    """
+    task = ray.remote(num_cpus=num_cpus, num_gpus=num_gpus, max_retries=max_retries)(_call)
+    in_flight = 2 * _count_slots({"CPU": num_cpus, "GPU": num_gpus})
+    remaining = iter(items)
+    pending = {task.remote(function, item): item for item in islice(remaining, in_flight)}
+    try:
+        while pending:
+            [ready], _ = ray.wait(list(pending), num_returns=1)
+            item = pending.pop(ready)
+            result = _fetch(ready, item)
+            for following in islice(remaining, 1):
+                pending[task.remote(function, following)] = following
+            yield item, result
+    finally:
+        if ray.is_initialized():
+            for reference in pending:
+                ray.cancel(reference, force=True)
+
+
+def _call(function: Callable[[Item], Result], item: Item) -> Result:
+    """Run in a worker. Ray makes tasks of plain functions alone, not of partials."""
+    return function(item)
+
+
+def _count_slots(wanted: Mapping[str, float]) -> int:
+    """Return how many calls fit on the cluster at once."""
+    available = ray.cluster_resources()
+    shares = [available.get(name, 0) / amount for name, amount in wanted.items() if amount]
+    slots = int(min(shares, default=1))
+    if slots < 1:
+        raise ComputeError(
+            f"each task needs {_describe(wanted)}, but the cluster has {_describe(available)}: "
+            "change the compute section of params.yaml, or add nodes"
+        )
+    return slots
+
+
+def _describe(resources: Mapping[str, float]) -> str:
+    return " and ".join(f"{resources.get(name, 0):g} {name}" for name in ("CPU", "GPU"))
+
+
+def _fetch(reference: ray.ObjectRef, item: object) -> Any:
+    try:
+        return ray.get(reference)
+    except RayTaskError as error:
+        raise error.cause from error
+    except RayError as error:
+        reason = str(error).strip().splitlines()[0]
+        raise ComputeError(
+            f"gave up {item!r}: its worker died again and again: {reason}"
+        ) from error
+
+
+def _check_reachable(address: str) -> None:
+    """Fail at once where nobody listens; Ray itself would try for minutes."""
+    host, separator, port = address.removeprefix("ray://").rpartition(":")
+    if not separator:
+        return
+    try:
+        socket.create_connection((host, int(port)), timeout=CONNECT_SECONDS).close()
+    except (OSError, ValueError) as error:
+        raise _unreachable(address, error) from error
+
+
+def _unreachable(address: str, error: BaseException) -> ComputeError:
+    reason = (str(error).strip().splitlines() or [""])[0]
+    return ComputeError(
+        f"no Ray cluster at {address} ({reason}): start it, or correct compute.address or "
+        "RAY_ADDRESS; null starts one on this machine"
+    )

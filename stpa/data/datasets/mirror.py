@@ -1,0 +1,123 @@
+"""Copy a dataset into the workspace so that a second run copies only what changed."""
+
+import os
+import shutil
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+from stpa.data.datasets.base import find_files, find_videos, is_hidden, name_some
+from stpa.errors import DataError
+from stpa.files import atomic_path, is_temporary, write_text
+from stpa.progress import ReportProgress
+
+_UNFINISHED = ".unfinished"
+"""Names the source of a copy that has begun and not ended; hidden, so no dataset's file."""
+
+
+def mirror(
+    source: Path | None,
+    destination: Path,
+    find_wanted: Callable[[Path], Iterable[Path]],
+    progress: ReportProgress,
+) -> None:
+    """Make `destination` hold the files that `find_wanted` finds in `source`, and no others.
+
+    A file is copied when its size or modification time differs from its copy's. Symbolic links
+    in `source` are refused: they could bring any file of this machine into the data store.
+    """
+    if source is None or source.resolve() == destination.resolve():
+        _check_kept(destination)
+        return
+    _check_source(source, destination)
+    wanted = {path.relative_to(source): path for path in find_wanted(source)}
+    changed = {
+        relative: path
+        for relative, path in wanted.items()
+        if not _is_unchanged(path, destination / relative)
+    }
+    _check_space(destination, sum(path.stat().st_size for path in changed.values()))
+    write_text(destination / _UNFINISHED, str(source))
+    _remove_others(destination, wanted.keys())
+    for done, (relative, path) in enumerate(changed.items(), start=1):
+        with atomic_path(destination / relative) as temporary:
+            shutil.copy2(path, temporary)
+        progress(done, len(changed))
+    (destination / _UNFINISHED).unlink()
+
+
+def _check_kept(destination: Path) -> None:
+    if (destination / _UNFINISHED).is_file():
+        source = (destination / _UNFINISHED).read_text(encoding="utf-8")
+        raise DataError(f"copying {source} was cut off: run `stpa ingest {source}` again")
+    if not find_videos(destination):
+        raise DataError(
+            f"no videos in {destination} and no source was given: name the folder that holds them, "
+            "as in `stpa ingest FOLDER`, or set data.source"
+        )
+
+
+def _check_source(source: Path, destination: Path) -> None:
+    if not source.is_dir():
+        raise DataError(f"{source} is not a folder: name the one that holds the videos")
+    inner, outer = source.resolve(), destination.resolve()
+    if inner.is_relative_to(outer) or outer.is_relative_to(inner):
+        raise DataError(
+            f"{source} and the workspace's {destination} lie within each other: "
+            "take videos from a folder outside"
+        )
+    links, unreadable = [], []
+    for path in source.rglob("*"):
+        relative = path.relative_to(source)
+        if any(is_hidden(part) for part in relative.parts):
+            continue
+        if path.is_symlink():
+            links.append(str(relative))
+        if not _is_unicode(str(relative)):
+            unreadable.append(str(relative))
+    if links:
+        raise DataError(
+            f"{source} has {len(links)} symbolic links, which are not followed "
+            f"({name_some(links)}): put real files there, for instance with `cp -rL`"
+        )
+    if unreadable:
+        raise DataError(
+            f"{source} has {len(unreadable)} names that are not UTF-8 ({name_some(unreadable)}): "
+            "rename these files"
+        )
+
+
+def _is_unicode(name: str) -> bool:
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _is_unchanged(original: Path, copy: Path) -> bool:
+    if not copy.is_file():
+        return False
+    ours, theirs = copy.stat(), original.stat()
+    return (ours.st_size, ours.st_mtime_ns) == (theirs.st_size, theirs.st_mtime_ns)
+
+
+def _check_space(destination: Path, needed: int) -> None:
+    existing = next(path for path in (destination, *destination.parents) if path.exists())
+    free = shutil.disk_usage(existing).free
+    if needed > free:
+        raise DataError(
+            f"copying the videos needs {needed / 1e9:.1f} GB, but {existing} has "
+            f"{free / 1e9:.1f} GB free: make room or take another workspace"
+        )
+
+
+def _remove_others(destination: Path, wanted: Iterable[Path]) -> None:
+    """Remove what left the source and what a killed copy left behind, then empty folders."""
+    keep = {destination / relative for relative in wanted}
+    stale = [path for path in find_files(destination) if path not in keep]
+    partial = [path for path in destination.rglob("*") if is_temporary(path)]
+    for path in (*stale, *partial):
+        path.unlink()
+    for folder, _, _ in os.walk(destination, topdown=False):
+        if folder != str(destination) and not os.listdir(folder):  # noqa: PTH208
+            Path(folder).rmdir()

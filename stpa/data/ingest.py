@@ -1,0 +1,113 @@
+"""From a source to a manifest: bring the videos in, open each one once, write down what it is."""
+
+import logging
+import os
+from collections.abc import Sequence
+from pathlib import Path, PurePosixPath
+
+from stpa.config import DataConfig
+from stpa.data.datasets import DATASETS, Dataset, ListedVideo
+from stpa.data.datasets.base import raise_faults, split_faults
+from stpa.data.manifest import Manifest, Video, write_manifest
+from stpa.data.probe import Probe, probe_videos
+from stpa.data.probe_cache import ProbeCache
+from stpa.errors import ConfigError, DataError
+from stpa.progress import ReportProgress
+from stpa.workspace import Workspace
+
+logger = logging.getLogger(__name__)
+
+
+def ingest(
+    workspace: Workspace, config: DataConfig, source: Path | None, progress: ReportProgress
+) -> Manifest:
+    """Make the workspace hold the videos of `source` (or `config.source`), and its manifest.
+
+    Can be killed and run again; a run with nothing new decodes nothing. Videos that cannot be
+    used are quarantined with their reason. Where they are too many, or leave a class without
+    training or test videos, raises DataError and writes no manifest.
+    """
+    dataset = _find_dataset(config.dataset)
+    if source is None and config.source is not None:
+        source = workspace.root / config.source
+    dataset.prepare(workspace.videos, source, config, progress)
+    listed = dataset.list_videos(workspace.videos, config)
+    probes = _probe_all(workspace, listed, config.probe_deadline_seconds, progress)
+    manifest = Manifest(_describe(listed, probes))
+    _check_quarantine(manifest, config.max_quarantined)
+    kept = [(video.label, video.split) for video in manifest.videos if video.status == "ok"]
+    class_names = {video.label for video in listed}
+    raise_faults(workspace.videos, split_faults(kept, class_names))
+    write_manifest(workspace.manifest, manifest)
+    return manifest
+
+
+def _find_dataset(name: str) -> Dataset:
+    if name not in DATASETS:
+        raise ConfigError(f"data.dataset {name!r} is not known: take one of {', '.join(DATASETS)}")
+    return DATASETS[name]
+
+
+def _probe_all(
+    workspace: Workspace,
+    listed: Sequence[ListedVideo],
+    deadline_seconds: float,
+    progress: ReportProgress,
+) -> list[Probe | str]:
+    """Probe what the cache does not know; return one result for each of `listed`."""
+    paths = [workspace.videos / video.path for video in listed]
+    cache = ProbeCache(workspace.runs / "probes.jsonl", workspace.videos, paths)
+    found: dict[Path, Probe | str] = dict(cache.probes)
+    missing = [path for path in paths if path not in found]
+    num_processes = len(os.sched_getaffinity(0))
+    for path, result in probe_videos(missing, deadline_seconds, num_processes):
+        found[path] = result
+        if isinstance(result, Probe):
+            cache.add(path, result)
+        progress(len(found), len(paths))
+    return [found[path] for path in paths]
+
+
+def _describe(listed: Sequence[ListedVideo], probes: Sequence[Probe | str]) -> tuple[Video, ...]:
+    videos = []
+    taken: set[str] = set()
+    for video, probe in zip(listed, probes, strict=True):
+        video_id = str(PurePosixPath(video.path).with_suffix(""))
+        if video_id in taken and isinstance(probe, Probe):
+            probe = "another video has the same name but for its suffix"
+        described = _describe_one(video, video_id, probe)
+        if described.status == "ok":
+            taken.add(video_id)
+        videos.append(described)
+    return tuple(videos)
+
+
+def _describe_one(video: ListedVideo, video_id: str, probe: Probe | str) -> Video:
+    usable = isinstance(probe, Probe)
+    measures = (
+        probe.model_dump()
+        if usable
+        else {"num_frames": 0, "fps": 0, "width": 0, "height": 0, "sha256": ""}
+    )
+    return Video(
+        video_id=video_id,
+        path=video.path,
+        label=video.label,
+        group=video.group,
+        split=video.split,
+        status="ok" if usable else "quarantined",
+        reason="" if usable else probe,
+        **measures,
+    )
+
+
+def _check_quarantine(manifest: Manifest, max_share: float) -> None:
+    quarantined = manifest.quarantined
+    for video in quarantined:
+        logger.warning("quarantined %r: %s", video.path, video.reason)
+    if len(quarantined) > max_share * len(manifest.videos):
+        reasons = "; ".join(f"{video.path!r}: {video.reason}" for video in quarantined[:3])
+        raise DataError(
+            f"{len(quarantined)} of {len(manifest.videos)} videos cannot be used, more than "
+            f"data.max_quarantined {max_share:g} allows ({reasons}): mend or remove them"
+        )

@@ -1,0 +1,115 @@
+"""The manifest: one row a video, checked once at ingest and trusted by everything after it."""
+
+import csv
+import io
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from stpa.errors import DataError
+from stpa.files import write_text
+
+Split = Literal["train", "test"]
+
+
+class Video(BaseModel):
+    """One video. The measured fields of a quarantined one are zero or empty."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    video_id: Annotated[str, Field(min_length=1)]
+    """`path` without its suffix: unique, and what optical flow and scores are filed under."""
+    path: str
+    """POSIX, relative to `Workspace.videos`."""
+    label: Annotated[str, Field(min_length=1)]
+    group: str
+    """The recording that the clip was cut from; a group lies in one split."""
+    split: Split
+    num_frames: Annotated[int, Field(ge=0)]
+    """Frames that truly decode, whatever the container's header says."""
+    fps: Annotated[float, Field(ge=0, allow_inf_nan=False)]
+    """Zero where the container does not say."""
+    width: Annotated[int, Field(ge=0)]
+    height: Annotated[int, Field(ge=0)]
+    sha256: str
+    status: Literal["ok", "quarantined"]
+    reason: str
+
+    @model_validator(mode="after")
+    def _is_coherent(self) -> "Video":
+        path = PurePosixPath(self.path)
+        if path.is_absolute() or ".." in path.parts or str(path) != self.path:
+            raise ValueError(f"path {self.path!r} does not stay below the video folder")
+        if self.video_id != str(path.with_suffix("")):
+            raise ValueError(f"video_id {self.video_id!r} is not {self.path!r} without its suffix")
+        if self.status == "ok" and min(self.num_frames, self.width, self.height) < 1:
+            raise ValueError("an ok video needs frames, a width and a height")
+        return self
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """All videos of a dataset, in a stable order."""
+
+    videos: tuple[Video, ...]
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """Sorted labels of the usable videos; a label's place is its class index."""
+        return tuple(sorted({video.label for video in self.videos if video.status == "ok"}))
+
+    @property
+    def quarantined(self) -> list[Video]:
+        """Videos that cannot be used, each with its reason."""
+        return [video for video in self.videos if video.status == "quarantined"]
+
+    def select(self, split: Split) -> list[Video]:
+        """Return the usable videos of one split."""
+        return [video for video in self.videos if video.status == "ok" and video.split == split]
+
+
+def write_manifest(path: Path, manifest: Manifest) -> None:
+    """Write `manifest` as CSV."""
+    text = io.StringIO(newline="")
+    writer = csv.DictWriter(text, fieldnames=list(Video.model_fields), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(video.model_dump() for video in manifest.videos)
+    write_text(path, text.getvalue())
+
+
+def read_manifest(path: Path) -> Manifest:
+    """Read what `write_manifest` wrote; raise DataError for anything else."""
+    try:
+        with path.open(encoding="utf-8", newline="") as stream:
+            rows = csv.DictReader(stream, strict=True, restkey="surplus")
+            videos = tuple(_parse_row(path, rows.line_num, row) for row in rows)
+            columns = list(rows.fieldnames or [])
+    except FileNotFoundError:
+        raise DataError(f"no manifest at {path}: run `stpa ingest` first") from None
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise DataError(f"{path} is not a manifest ({error}): run `stpa ingest` again") from error
+    if columns != list(Video.model_fields):
+        raise DataError(f"{path} lacks the columns of a manifest: run `stpa ingest` again")
+    if repeated := repeated_ids(video.video_id for video in videos if video.status == "ok"):
+        raise DataError(f"{path} lists {repeated[0]!r} twice: run `stpa ingest` again")
+    return Manifest(videos)
+
+
+def repeated_ids(video_ids: Iterable[str]) -> list[str]:
+    """Return the identifiers that occur more than once."""
+    return [video_id for video_id, count in Counter(video_ids).items() if count > 1]
+
+
+def _parse_row(path: Path, line: int, row: dict[str, str]) -> Video:
+    try:
+        return Video.model_validate(row)
+    except ValidationError as error:
+        fault = error.errors()[0]
+        field = ".".join(map(str, fault["loc"])) or "row"
+        raise DataError(
+            f"{path} line {line}: {field}: {fault['msg']}: run `stpa ingest` again"
+        ) from error

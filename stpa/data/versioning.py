@@ -1,0 +1,235 @@
+"""Which data: DVC keeps every version of videos, manifest and optical flow, and names them.
+
+The only module that runs DVC. Names are content hashes, so the same content has the same
+version on every machine.
+"""
+
+import errno
+import json
+import logging
+import os
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from configparser import Error as ConfigParserError
+from configparser import RawConfigParser
+from dataclasses import astuple, dataclass
+from itertools import chain
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import psutil
+import yaml
+from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_fixed
+
+from stpa.errors import VersioningError
+from stpa.files import atomic_path, digest_value
+
+logger = logging.getLogger(__name__)
+
+EXTRACT = "extract"
+"""The stage of dvc.yaml that makes optical flow."""
+LOCK_FILE = "dvc.lock"
+REMOTE = "storage"
+LOCK_WAIT_SECONDS = 600.0
+"""How long to wait for another DVC process in the same workspace."""
+_LOCK_MESSAGES = ("is busy", "Unable to acquire lock", "Unable to read RWLock-file")
+
+
+@dataclass(frozen=True)
+class DataVersion:
+    """DVC's hashes of all that a training reads."""
+
+    videos: str
+    manifest: str
+    optical_flow: str
+
+    @property
+    def id(self) -> str:
+        """Name the version in 12 hexadecimal digits."""
+        return digest_value(astuple(self))
+
+
+class _LockedError(VersioningError):
+    """Another process holds DVC's lock, or died with it."""
+
+
+def initialise(root: Path, remote: str) -> None:
+    """Make `root` a DVC repository whose default remote is `remote`, where it is not yet so.
+
+    `remote` is a folder, relative to `root` or absolute, or an address such as s3://bucket/path.
+    Credentials and other settings in .dvc/config.local stay the user's own.
+    """
+    if not (root / ".dvc").is_dir():
+        # Below the top of a Git repository, or in an ignored folder of one, DVC must not ask Git.
+        _dvc(root, "init", *([] if (root / ".git").exists() else ["--no-scm"]))
+    local = "://" not in remote and not Path(remote).is_absolute()
+    settings = {
+        "core": {"analytics": "false", "autostage": "false", "remote": REMOTE},
+        # One copy of each video: DVC makes it read-only, and we only ever replace whole files.
+        # With reflinks first, file systems without them get full copies.
+        "cache": {"type": '"hardlink,copy"'},
+        f"'remote \"{REMOTE}\"'": {"url": str(PurePosixPath("..", remote)) if local else remote},
+    }
+    _write_settings(root / ".dvc" / "config", settings)
+
+
+def track(root: Path, paths: Sequence[Path]) -> None:
+    """Record the present content of files and folders below `root` in their .dvc files."""
+    for path in paths:
+        _remove_half_written(_pointer(path))
+    _dvc(root, "add", *(str(path.relative_to(root)) for path in paths))
+
+
+def commit_extraction(root: Path) -> None:
+    """Record the present optical flow, and what it was made from, in dvc.lock."""
+    if not (root / "dvc.yaml").exists():
+        raise VersioningError(f"{root} has no dvc.yaml: make the workspace with `stpa init`")
+    _remove_half_written(root / LOCK_FILE)
+    _dvc(root, "commit", "--force", EXTRACT)
+
+
+def push(root: Path) -> None:
+    """Bring all of the present version to the remote, and see that it is there.
+
+    DVC's own push calls it a success when objects to push are gone from the cache.
+    """
+    if not _absent_from_remote(root):
+        return
+    _dvc(root, "push")
+    if absent := _absent_from_remote(root):
+        raise VersioningError(
+            f"{len(absent)} of the tracked paths in {root} did not reach the DVC remote "
+            f"({', '.join(sorted(absent)[:3])}): run `dvc pull` or ingest and extract again"
+        )
+
+
+def tracked_hash(path: Path) -> str | None:
+    """Return the hash by which DVC tracks a file or folder; None where it does not yet."""
+    tree = _read_tree(_pointer(path))
+    return None if tree is None else _hash(tree["outs"][0])
+
+
+def read_version(root: Path) -> DataVersion:
+    """Read the version that `root` holds; raise VersioningError before the first extraction."""
+    data = root / "data"
+    videos, manifest = tracked_hash(data / "videos"), tracked_hash(data / "manifest.csv")
+    if videos is None or manifest is None:
+        raise VersioningError(f"{root} has no versioned dataset: run `stpa ingest` first")
+    stages = (_read_tree(root / LOCK_FILE) or {}).get("stages", {})
+    if EXTRACT not in stages:
+        raise VersioningError(f"{root} has no versioned optical flow: run `stpa extract` first")
+    return DataVersion(videos, manifest, _hash(stages[EXTRACT]["outs"][0]))
+
+
+def _pointer(path: Path) -> Path:
+    return path.with_name(f"{path.name}.dvc")
+
+
+def _read_tree(path: Path) -> dict[str, Any] | None:
+    """Read one of DVC's YAML files; None where it is absent or half-written."""
+    try:
+        tree = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (FileNotFoundError, UnicodeDecodeError, yaml.YAMLError):
+        return None
+    return tree if isinstance(tree, dict) else None
+
+
+def _remove_half_written(path: Path) -> None:
+    """Remove what DVC, killed or out of space, left of a file that the next command remakes."""
+    if _read_tree(path) is None:
+        path.unlink(missing_ok=True)
+
+
+def _hash(entry: Mapping[str, Any]) -> str:
+    return entry["md5"].removesuffix(".dir")
+
+
+def _write_settings(path: Path, settings: dict[str, dict[str, str]]) -> None:
+    parser = RawConfigParser()
+    try:
+        parser.read(path, encoding="utf-8")
+    except (ConfigParserError, UnicodeDecodeError) as error:
+        raise VersioningError(f"{path} is not a DVC configuration: correct or remove it") from error
+    before = {name: dict(section) for name, section in parser.items()}
+    parser.read_dict(settings)
+    if {name: dict(section) for name, section in parser.items()} != before:
+        with atomic_path(path) as temporary, temporary.open("w", encoding="utf-8") as stream:
+            parser.write(stream)
+
+
+def _absent_from_remote(root: Path) -> list[str]:
+    """Return the tracked paths whose present content the remote lacks."""
+    states = json.loads(_dvc(root, "status", "--cloud", "--json"))
+    return [path for path, state in states.items() if state in ("new", "missing")]
+
+
+def _dvc(root: Path, *arguments: str) -> str:
+    """Run one DVC command in `root` and return its output; wait while another one holds it."""
+    for attempt in Retrying(
+        retry=retry_if_exception_type(_LockedError),
+        wait=wait_fixed(1),
+        stop=stop_after_delay(LOCK_WAIT_SECONDS),
+        before_sleep=lambda _state: _release_stale_lock(root / ".dvc" / "tmp" / "rwlock"),
+        reraise=True,
+    ):
+        with attempt:
+            return _run_dvc(root, *arguments)
+    raise AssertionError("the last attempt returns or raises")
+
+
+def _run_dvc(root: Path, *arguments: str) -> str:
+    process = subprocess.run(
+        [sys.executable, "-m", "dvc", *arguments],
+        cwd=root,
+        env=os.environ | {"DVC_NO_ANALYTICS": "1"},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        errors="replace",
+    )
+    if process.returncode == 0:
+        return process.stdout
+    if any(message in process.stderr for message in _LOCK_MESSAGES):
+        raise _LockedError(
+            f"another DVC process is at work in {root}: wait until it is done, or stop it"
+        )
+    raise VersioningError(f"dvc {arguments[0]} failed in {root}: {_reason(process.stderr)}")
+
+
+def _reason(stderr: str) -> str:
+    """Pick the line that says why, from under DVC's invitations to its chat room."""
+    lines = [line.removeprefix("ERROR: ") for line in stderr.splitlines() if "ERROR: " in line]
+    reason = lines[-1].removeprefix("unexpected error - ") if lines else "it does not say why"
+    if os.strerror(errno.ENOSPC) in reason:
+        return "no space is left on the disk: free some and run the same command again"
+    return reason
+
+
+def _release_stale_lock(path: Path) -> None:
+    """Remove DVC's record of busy paths where no process in it can still be at work.
+
+    DVC itself forgets processes that are gone, but not one whose number another process has
+    now, as after the restart of a container, and it stops for good at a half-written record.
+    """
+    try:
+        written = path.stat().st_mtime
+        lock = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return
+    except ValueError:
+        logger.warning("removed %s: DVC was killed while it wrote it", path)
+        path.unlink(missing_ok=True)
+        return
+    holders = [*lock.get("write", {}).values(), *chain(*lock.get("read", {}).values())]
+    if not any(_at_work(holder["pid"], written) for holder in holders):
+        logger.warning("removed %s: the processes it names are gone", path)
+        path.unlink(missing_ok=True)
+
+
+def _at_work(pid: int, since: float) -> bool:
+    """Tell whether process `pid` is alive and was so at the time `since`."""
+    try:
+        return psutil.Process(pid).create_time() <= since
+    except psutil.NoSuchProcess:
+        return False

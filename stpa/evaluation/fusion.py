@@ -1,0 +1,80 @@
+"""Late fusion: one set of scores from the two streams'.
+
+A rule takes the RGB and the flow logits and returns logits again, so that their softmax is
+the fused probability. A new rule is a function here and an entry in `FUSION_RULES`.
+"""
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+
+from stpa.errors import DataError
+from stpa.evaluation.scores import Scores
+from stpa.shapes import Float
+
+FusionRule = Callable[[np.ndarray, np.ndarray], np.ndarray]
+"""From RGB and flow logits, of many videos or of one, to fused ones of the same shape."""
+
+FUSED = "fused"
+"""The stream of scores that `fuse` made."""
+
+
+def average_logits(
+    rgb: Float[np.ndarray, "*videos classes"], flow: Float[np.ndarray, "*videos classes"]
+) -> Float[np.ndarray, "*videos classes"]:
+    """Weigh both streams alike, before the softmax (the STPA paper)."""
+    return (rgb + flow) / 2
+
+
+def average_probabilities(
+    rgb: Float[np.ndarray, "*videos classes"], flow: Float[np.ndarray, "*videos classes"]
+) -> Float[np.ndarray, "*videos classes"]:
+    """Weigh both streams alike, after the softmax: neither one's scale counts."""
+    return np.logaddexp(_log_softmax(rgb), _log_softmax(flow)) - math.log(2)
+
+
+def tsn_weighted(
+    rgb: Float[np.ndarray, "*videos classes"], flow: Float[np.ndarray, "*videos classes"]
+) -> Float[np.ndarray, "*videos classes"]:
+    """Weigh RGB to flow as 1 to 1.5, before the softmax (TSN)."""
+    return (rgb + 1.5 * flow) / 2.5
+
+
+FUSION_RULES: dict[str, FusionRule] = {
+    "average_logits": average_logits,
+    "average_probabilities": average_probabilities,
+    "tsn_weighted": tsn_weighted,
+}
+
+
+def fuse(rgb: Scores, flow: Scores, rule: str) -> Scores:
+    """Fuse scores of the same videos by the rule of that name, at every K that both have."""
+    for what in ("head", "data_version", "class_names", "video_ids"):
+        if getattr(rgb, what) != getattr(flow, what):
+            raise DataError(
+                f"the {rgb.stream} and {flow.stream} scores differ in their {what}: "
+                "evaluate both streams on the same data and fuse again"
+            )
+    shared = [num_segments for num_segments in rgb.logits if num_segments in flow.logits]
+    if not shared:
+        raise DataError(
+            f"the {rgb.stream} scores have K of {sorted(rgb.logits)}, the {flow.stream} scores "
+            f"of {sorted(flow.logits)}, and none is in both: evaluate both at the same K"
+        )
+    return Scores(
+        stream=FUSED,
+        head=rgb.head,
+        model_key=f"{rgb.model_key}+{flow.model_key}",
+        data_version=rgb.data_version,
+        class_names=rgb.class_names,
+        video_ids=rgb.video_ids,
+        labels=rgb.labels,
+        logits={key: FUSION_RULES[rule](rgb.logits[key], flow.logits[key]) for key in shared},
+    )
+
+
+def _log_softmax(
+    logits: Float[np.ndarray, "*videos classes"],
+) -> Float[np.ndarray, "*videos classes"]:
+    return logits - np.logaddexp.reduce(logits, axis=-1, keepdims=True)

@@ -1,0 +1,85 @@
+"""Atomic writes and content digests: a reader sees a whole file or none."""
+
+import hashlib
+import json
+import os
+import shutil
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+_TEMPORARY_PREFIX = ".partial-"
+
+
+@contextmanager
+def atomic_path(path: Path) -> Iterator[Path]:
+    """Yield a temporary sibling of `path` to write to; it becomes `path` if the block succeeds.
+
+    The sibling keeps the suffix of `path`, since encoders choose a container by it, and may
+    be made a file or a folder. A folder replaces an existing one.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f"{_TEMPORARY_PREFIX}{uuid.uuid4().hex[:8]}{path.suffix}")
+    try:
+        yield temporary
+        if temporary.is_dir():
+            for member in temporary.rglob("*"):
+                if member.is_file():
+                    _sync(member)
+            if path.exists():
+                shutil.rmtree(path)
+        else:
+            _sync(temporary)
+        temporary.replace(path)
+        _sync(path.parent)
+    finally:
+        if temporary.is_dir():
+            shutil.rmtree(temporary, ignore_errors=True)
+        else:
+            temporary.unlink(missing_ok=True)
+
+
+def is_temporary(path: Path) -> bool:
+    """Tell whether a killed `atomic_path` left `path` behind."""
+    return path.name.startswith(_TEMPORARY_PREFIX)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write `text` as UTF-8, atomically."""
+    with atomic_path(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write `value` as indented JSON, atomically."""
+    write_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+
+
+def read_json(path: Path) -> Any:
+    """Read a JSON file."""
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def digest_file(path: Path) -> str:
+    """Return the SHA-256 of a file's bytes, in hexadecimal."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def digest_value(value: Any, length: int = 12) -> str:
+    """Return the first `length` hexadecimal digits of the SHA-256 of `value`'s canonical JSON.
+
+    Equal values give equal digests in every process: this names runs by their inputs.
+    """
+    canonical = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+    return hashlib.sha256(canonical.encode()).hexdigest()[:length]
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

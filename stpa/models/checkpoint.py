@@ -1,0 +1,44 @@
+"""A model folder: model.json says what the network is, weights.safetensors what it learnt."""
+
+import json
+from pathlib import Path
+
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+
+from stpa.errors import ModelError
+from stpa.files import atomic_path
+from stpa.models.network import ActionNetwork, NetworkSpec
+
+SPEC_FILE = "model.json"
+WEIGHTS_FILE = "weights.safetensors"
+
+
+def save_model(folder: Path, network: ActionNetwork) -> None:
+    """Write `network` as the model folder `folder`, atomically."""
+    with atomic_path(folder) as temporary:
+        temporary.mkdir()
+        write_model(temporary, network)
+
+
+def write_model(folder: Path, network: ActionNetwork) -> None:
+    """Write `network`'s two files into an existing folder."""
+    spec = json.dumps(network.spec.to_dict(), indent=2, ensure_ascii=False)
+    (folder / SPEC_FILE).write_text(spec + "\n", encoding="utf-8")
+    weights = {name: value.contiguous() for name, value in network.state_dict().items()}
+    save_file(weights, folder / WEIGHTS_FILE)
+
+
+def load_model(folder: Path) -> ActionNetwork:
+    """Rebuild the network of a model folder, on the CPU, in evaluation mode.
+
+    Raises ModelError when a file is absent, damaged, or does not fit the other.
+    """
+    try:
+        spec = NetworkSpec.from_dict(json.loads((folder / SPEC_FILE).read_text(encoding="utf-8")))
+        network = ActionNetwork(spec)
+        network.load_state_dict(load_file(folder / WEIGHTS_FILE))
+    except (OSError, ValueError, TypeError, KeyError, RuntimeError, SafetensorError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise ModelError(f"{folder} is not a whole model folder: {reason}") from error
+    return network.eval()

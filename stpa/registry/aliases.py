@@ -1,0 +1,93 @@
+"""Move the aliases `challenger`, `champion` and `previous`, so that no kill leaves them wrong.
+
+The fusion's `champion` is what is served, and moving it is one step for every reader; it moves
+last. The aliases of the two networks name what the fusion's versions name. A move is written
+down first (`SWITCH_TAG`): after a kill at any instant, `finish_interrupted` ends it.
+"""
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from stpa.config import Stream
+from stpa.errors import RegistryError
+from stpa.registry.tracking import Tracker, Version
+
+CHALLENGER, CHAMPION, PREVIOUS = "challenger", "champion", "previous"
+SWITCH_TAG = "stpa.switch"
+
+
+class Switch(BaseModel):
+    """An intended move: which versions of the fusion become champion and previous."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    action: Literal["promote", "rollback"]
+    champion: int
+    previous: int | None
+
+
+def stream_model(model_name: str, stream: Stream) -> str:
+    """Return the name that one network of `model_name` is registered by."""
+    return f"{model_name}-{stream}"
+
+
+def fusion_model(model_name: str) -> str:
+    """Return the name that the fusion of `model_name` is registered by."""
+    return f"{model_name}-fusion"
+
+
+def version_tag(stream: Stream) -> str:
+    """Return the tag of a fusion's version that names the version of a network in it."""
+    return f"stpa.{stream}_version"
+
+
+def find_champion(tracker: Tracker, model_name: str) -> Version:
+    """Return the fusion that is served; none yet is a `RegistryError`."""
+    champion = tracker.version_by_alias(fusion_model(model_name), CHAMPION)
+    if champion is None:
+        raise RegistryError(
+            f"{fusion_model(model_name)} at {tracker.place} has no champion: "
+            "train and promote one with `stpa retrain`"
+        )
+    return champion
+
+
+def point(tracker: Tracker, model_name: str, alias: str, number: int) -> None:
+    """Point `alias` at a version of the fusion, and first at the networks in it."""
+    fusion = tracker.version(fusion_model(model_name), number)
+    for stream in Stream:
+        tracker.set_alias(
+            stream_model(model_name, stream), alias, int(fusion.tags[version_tag(stream)])
+        )
+    tracker.set_alias(fusion.name, alias, number)
+
+
+def switch(tracker: Tracker, model_name: str, move: Switch) -> None:
+    """Write a move down, make it, and strike it out."""
+    tracker.tag_model(fusion_model(model_name), SWITCH_TAG, move.model_dump_json())
+    _apply(tracker, model_name, move)
+
+
+def finish_interrupted(tracker: Tracker, model_name: str) -> Switch | None:
+    """Make the move that a killed process wrote down, and return it."""
+    name = fusion_model(model_name)
+    written = tracker.registered(name).tags.get(SWITCH_TAG)
+    if written is None:
+        return None
+    try:
+        move = Switch.model_validate_json(written)
+    except ValidationError as error:
+        raise RegistryError(
+            f"tag {SWITCH_TAG} of {name} at {tracker.place} is not a move of aliases: "
+            "delete the tag in MLflow"
+        ) from error
+    _apply(tracker, model_name, move)
+    return move
+
+
+def _apply(tracker: Tracker, model_name: str, move: Switch) -> None:
+    if move.previous is not None:
+        point(tracker, model_name, PREVIOUS, move.previous)
+    point(tracker, model_name, CHAMPION, move.champion)
+    tracker.untag_model(fusion_model(model_name), SWITCH_TAG)

@@ -1,0 +1,54 @@
+"""Where a run came from: the code, the data and the environment, as tags."""
+
+import platform
+import subprocess
+from dataclasses import asdict
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from stpa.data.versioning import DataVersion
+
+UNKNOWN = "unknown"
+_PACKAGES = ("stpa", "torch", "timm", "ray", "mlflow", "dvc")
+
+
+def collect_lineage(root: Path, data_version: DataVersion) -> dict[str, str]:
+    """Return the git commit of `root`, the data's DVC hashes, and the versions in use."""
+    return {
+        "git.commit": _git(root, "rev-parse", "HEAD"),
+        "git.dirty": _dirty(root),
+        "data.version": data_version.id,
+        **{f"data.{part}": digest for part, digest in asdict(data_version).items()},
+        "environment.python": platform.python_version(),
+        "environment.platform": platform.platform(),
+        "environment.gpu": _gpu_name(),
+        **{f"environment.{package}": _package_version(package) for package in _PACKAGES},
+    }
+
+
+def _dirty(root: Path) -> str:
+    changes = _git(root, "status", "--porcelain", "--untracked-files=no")
+    return changes if changes == UNKNOWN else str(bool(changes)).lower()
+
+
+def _git(root: Path, *arguments: str) -> str:
+    """Return what git says; outside a repository, or without git, nothing is known."""
+    try:
+        return subprocess.run(
+            ["git", "-C", str(root), *arguments], capture_output=True, text=True, check=True
+        ).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return UNKNOWN
+
+
+def _package_version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return UNKNOWN
+
+
+def _gpu_name() -> str:
+    import torch
+
+    return torch.cuda.get_device_name(0) if torch.cuda.is_available() else "none"

@@ -1,0 +1,26 @@
+"""The one door to MLflow: runs named by the digest of their inputs, versions, aliases."""
+
+from stpa.config import TrackingConfig
+from stpa.registry.tracking.connection import default_uri
+from stpa.registry.tracking.models import DownloadedModel, Models, RegisteredModel, Version
+from stpa.registry.tracking.runs import KEY_TAG, Runs
+from stpa.workspace import Workspace
+
+__all__ = [
+    "KEY_TAG",
+    "DownloadedModel",
+    "RegisteredModel",
+    "Tracker",
+    "Version",
+    "default_uri",
+    "open_tracker",
+]
+
+
+class Tracker(Runs, Models):
+    """Runs and registered models of one experiment at one address."""
+
+
+def open_tracker(workspace: Workspace, config: TrackingConfig) -> Tracker:
+    """Connect to the configured server, or to the workspace's own SQLite store."""
+    return Tracker(config.uri or default_uri(workspace), config.experiment)

@@ -1,0 +1,146 @@
+"""A connection to MLflow that waits for locks, gives up early on silence, and speaks plainly."""
+
+import fcntl
+import functools
+import logging
+import os
+import re
+import sqlite3
+import textwrap
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Concatenate, ParamSpec, TypeVar
+
+import tenacity
+
+from stpa.errors import RegistryError
+from stpa.workspace import Workspace
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+SQLITE = "sqlite:///"
+
+_SETTINGS = {
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+    "MLFLOW_LOGGING_LEVEL": "WARNING",
+}
+ANSWER_SECONDS = 5
+_LOCK_SECONDS = 120
+_MESSAGE_LENGTH = 300
+
+Caller = TypeVar("Caller", bound="Connection")
+Arguments = ParamSpec("Arguments")
+Result = TypeVar("Result")
+
+
+def default_uri(workspace: Workspace) -> str:
+    """Return the address of the SQLite store that needs no server."""
+    return f"{SQLITE}{(workspace.mlflow / 'mlflow.db').resolve()}"
+
+
+def reporting(
+    method: Callable[Concatenate[Caller, Arguments], Result],
+) -> Callable[Concatenate[Caller, Arguments], Result]:
+    """Repeat `method` while another process holds the SQLite file; report other faults plainly.
+
+    SQLite's own busy timeout does not cover a transaction that starts by reading and finds,
+    on writing, that someone else wrote: that fails at once and only a repeat helps.
+    """
+    patient = tenacity.retry(
+        retry=tenacity.retry_if_exception(lambda error: "database is locked" in str(error)),
+        wait=tenacity.wait_random_exponential(multiplier=0.05, max=2),
+        stop=tenacity.stop_after_delay(_LOCK_SECONDS),
+        reraise=True,
+    )(method)
+
+    @functools.wraps(method)
+    def reported(self: Caller, *args: Arguments.args, **kwargs: Arguments.kwargs) -> Result:
+        from mlflow.exceptions import MlflowException
+
+        try:
+            return patient(self, *args, **kwargs)
+        except (MlflowException, OSError, sqlite3.Error) as error:
+            one_line = textwrap.shorten(str(error), _MESSAGE_LENGTH, placeholder="...")
+            raise RegistryError(f"MLflow at {self.place}: {one_line}") from error
+
+    return reported
+
+
+@contextmanager
+def unheard_warnings() -> Iterator[None]:
+    """Ignore what MLflow's modules warn of when they are first imported: its own code."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
+class Connection:
+    """An MLflow client; every public method of its subclasses fails with a `RegistryError`."""
+
+    def __init__(self, uri: str) -> None:
+        """Connect, and make an SQLite store that is not there yet.
+
+        A server that does not answer within seconds is an error here; once it has answered,
+        MLflow's own patient retries carry a long training over its restarts.
+        """
+        for name, value in _SETTINGS.items():
+            os.environ.setdefault(name, value)
+        self.uri = uri
+        with unheard_warnings():
+            self.client = self._connect()
+
+    @property
+    def place(self) -> str:
+        """The address, without a password, for messages."""
+        return re.sub(r"//[^/@]*@", "//", self.uri)
+
+    @reporting
+    def _connect(self) -> "MlflowClient":
+        from mlflow import MlflowClient
+
+        # Faults of the database come as errors; MLflow would also print their tracebacks.
+        logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
+        if self.uri.startswith(SQLITE):
+            return self._open_sqlite(Path(self.uri.removeprefix(SQLITE)))
+        if self.uri.startswith(("http://", "https://")):
+            self._require_answer()
+        return MlflowClient(self.uri, self.uri)
+
+    def _open_sqlite(self, database: Path) -> "MlflowClient":
+        from mlflow import MlflowClient
+
+        database.parent.mkdir(parents=True, exist_ok=True)
+        # MLflow does not guard its making of the tables against other processes.
+        with database.with_suffix(".lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            connection = sqlite3.connect(database)
+            try:
+                connection.execute("PRAGMA journal_mode=WAL")  # readers do not block the writer
+            finally:
+                connection.close()
+            return MlflowClient(self.uri, self.uri)
+
+    def _require_answer(self) -> None:
+        """Ask once: MLflow's own calls repeat for minutes before they give up."""
+        from mlflow.exceptions import MlflowException
+        from mlflow.utils.credentials import get_default_host_creds
+        from mlflow.utils.rest_utils import http_request
+
+        try:
+            http_request(
+                get_default_host_creds(self.uri),
+                "/health",
+                "GET",
+                max_retries=0,
+                timeout=ANSWER_SECONDS,
+                raise_on_status=False,
+            )
+        except (MlflowException, OSError, ValueError) as error:
+            raise RegistryError(
+                f"no MLflow server answers at {self.place} within {ANSWER_SECONDS} s: "
+                "start it or change tracking.uri"
+            ) from error

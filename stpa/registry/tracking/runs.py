@@ -1,0 +1,139 @@
+"""Tracked runs, each named by the digest of its inputs."""
+
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from stpa.errors import RegistryError
+from stpa.registry.tracking.connection import SQLITE, Connection, reporting
+
+KEY_TAG = "stpa.key"
+"""Carried by runs and versions alike: the digest of the inputs that made them."""
+
+
+class Runs(Connection):
+    """The runs of one experiment.
+
+    Holds no notion of a current run, so threads and processes may each use their own.
+    """
+
+    def __init__(self, uri: str, experiment: str) -> None:
+        """Connect, and make the experiment where it is not there yet."""
+        super().__init__(uri)
+        self._experiment_id = self._open_experiment(experiment)
+
+    @reporting
+    def find_run(self, key: str) -> str | None:
+        """Return the id of the run that carries `key`."""
+        found = self.client.search_runs(
+            [self._experiment_id],
+            f"tags.`{KEY_TAG}` = '{key}'",
+            order_by=["attributes.start_time ASC"],
+            max_results=1,
+        )
+        return found[0].info.run_id if found else None
+
+    @reporting
+    def open_run(
+        self, key: str, name: str, params: Mapping[str, Any], tags: Mapping[str, str]
+    ) -> str:
+        """Return the id of the run of these inputs, reopened if it was there, else made.
+
+        Nested `params` are logged flat (`train.rgb.epochs`) and whole, as params.yaml. A flat
+        one keeps the value it was first logged with: MLflow forbids to change it.
+        """
+        run_id = self.find_run(key)
+        if run_id is None:
+            created = self.client.create_run(
+                self._experiment_id, run_name=name, tags={**tags, KEY_TAG: key}
+            )
+            run_id = created.info.run_id
+        else:
+            self.client.update_run(run_id, status="RUNNING", name=name)
+        self._log_params(run_id, params, tags)
+        return run_id
+
+    def _log_params(self, run_id: str, params: Mapping[str, Any], tags: Mapping[str, str]) -> None:
+        from mlflow.entities import Param, RunTag
+
+        known = self.client.get_run(run_id).data.params
+        new = [Param(name, value) for name, value in flatten(params) if name not in known]
+        self.client.log_batch(
+            run_id, params=new, tags=[RunTag(name, value) for name, value in tags.items()]
+        )
+        self.client.log_dict(run_id, dict(params), "params.yaml")
+
+    @reporting
+    def log_metrics(
+        self, run_id: str, metrics: Mapping[str, float], step: int | None = None
+    ) -> None:
+        """Log numbers, at a step (epoch) or once for the run; one request."""
+        from mlflow.entities import Metric
+
+        now = int(time.time() * 1000)
+        self.client.log_batch(
+            run_id,
+            metrics=[Metric(name, value, now, step or 0) for name, value in metrics.items()],
+        )
+
+    @reporting
+    def log_files(self, run_id: str, path: Path, artifact_path: str | None = None) -> None:
+        """Store a file, or a folder's content, in the run's folder `artifact_path`."""
+        if path.is_dir():
+            self.client.log_artifacts(run_id, str(path), artifact_path)
+        else:
+            self.client.log_artifact(run_id, str(path), artifact_path)
+
+    @reporting
+    def log_text(self, run_id: str, text: str, artifact_file: str) -> None:
+        """Store `text` as the run's file `artifact_file`, in place of an earlier one."""
+        self.client.log_text(run_id, text, artifact_file)
+
+    @reporting
+    def read_text(self, run_id: str, artifact_file: str) -> str | None:
+        """Return the text of a run's file, or None where it has none of that name."""
+        folder = artifact_file.rpartition("/")[0]
+        if artifact_file not in {f.path for f in self.client.list_artifacts(run_id, folder)}:
+            return None
+        with tempfile.TemporaryDirectory() as temporary:
+            path = self.client.download_artifacts(run_id, artifact_file, temporary)
+            return Path(path).read_text(encoding="utf-8")
+
+    @reporting
+    def close_run(self, run_id: str, failed: bool = False) -> None:
+        """Mark the run as finished or failed."""
+        self.client.set_terminated(run_id, "FAILED" if failed else "FINISHED")
+
+    @reporting
+    def _open_experiment(self, name: str) -> str:
+        from mlflow.exceptions import MlflowException
+
+        found = self.client.get_experiment_by_name(name)
+        if found is None:
+            location = None
+            if self.uri.startswith(SQLITE):
+                folder = Path(self.uri.removeprefix(SQLITE)).resolve().parent
+                location = (folder / "artifacts").as_uri()
+            try:
+                return self.client.create_experiment(name, artifact_location=location)
+            except MlflowException as error:
+                if error.error_code != "RESOURCE_ALREADY_EXISTS":
+                    raise
+            found = self.client.get_experiment_by_name(name)
+        if found is None or found.lifecycle_stage == "deleted":
+            raise RegistryError(
+                f"experiment {name!r} at {self.place} was deleted: "
+                "restore it in MLflow or change tracking.experiment"
+            )
+        return found.experiment_id
+
+
+def flatten(params: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
+    """Yield nested parameters as (dotted name, text)."""
+    for name, value in params.items():
+        if isinstance(value, Mapping):
+            yield from flatten(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", str(value)

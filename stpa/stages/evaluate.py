@@ -1,0 +1,115 @@
+"""Score the test videos with a trained network at every K, once for its inputs."""
+
+import logging
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from stpa.compute.tasks import cluster, map_unordered
+from stpa.config import Config, Stream
+from stpa.data.manifest import Video, read_manifest
+from stpa.data.versioning import read_version
+from stpa.evaluation.fusion import FUSION_RULES
+from stpa.evaluation.k_sweep import LogitsByVideo, sweep_videos
+from stpa.evaluation.scores import Scores, read_scores, write_scores
+from stpa.files import digest_value
+from stpa.models.checkpoint import load_model
+from stpa.progress import ReportProgress, silent
+from stpa.registry.candidate import Judgement
+from stpa.stages.train import find_trained, stream_root
+from stpa.workspace import Workspace
+
+logger = logging.getLogger(__name__)
+
+
+def evaluate(
+    workspace: Workspace,
+    config: Config,
+    stream: Stream,
+    head: str,
+    progress: ReportProgress = silent,
+) -> Scores:
+    """Return the K-sweep of a trained network, from its scores file where there is one."""
+    model = find_trained(workspace, config, stream, head)
+    data_version = read_version(workspace.root).id
+    sweep = sorted(set(config.evaluate.sweep))
+    key = digest_value({"model": model.key, "data": data_version, "sweep": sweep})
+    path = workspace.runs / "evaluate" / f"{stream}-{head}-{key}.parquet"
+    if path.exists():
+        logger.info("%s %s is evaluated already (%s)", stream, head, key)
+        return read_scores(path)
+    manifest = read_manifest(workspace.manifest)
+    videos = manifest.select("test")
+    logits = _sweep(workspace, config, stream, model.folder, videos, sweep, progress)
+    scores = Scores(
+        stream=stream.value,
+        head=head,
+        model_key=model.key,
+        data_version=data_version,
+        class_names=manifest.class_names,
+        video_ids=tuple(video.video_id for video in videos),
+        labels=np.array([manifest.class_names.index(video.label) for video in videos]),
+        logits={k: np.stack([logits[video.video_id][k] for video in videos]) for k in sweep},
+    )
+    write_scores(path, scores)
+    return scores
+
+
+def judge_networks(
+    workspace: Workspace,
+    config: Config,
+    rgb_folder: Path,
+    flow_folder: Path,
+    late_fusion: str,
+    num_segments: int,
+) -> Judgement:
+    """Judge any two networks, fused, on the test videos of today's data version."""
+    videos = read_manifest(workspace.manifest).select("test")
+    stacked = {}
+    for stream, folder in ((Stream.RGB, rgb_folder), (Stream.FLOW, flow_folder)):
+        logits = _sweep(workspace, config, stream, folder, videos, [num_segments], silent)
+        stacked[stream] = np.stack([logits[video.video_id][num_segments] for video in videos])
+    fused = FUSION_RULES[late_fusion](stacked[Stream.RGB], stacked[Stream.FLOW])
+    class_names = load_model(rgb_folder).spec.class_names
+    return Judgement(
+        data_version=read_version(workspace.root).id,
+        class_names=class_names,
+        video_ids=tuple(video.video_id for video in videos),
+        labels=tuple(video.label for video in videos),
+        predictions=tuple(class_names[best] for best in fused.argmax(axis=1)),
+    )
+
+
+def _sweep(
+    workspace: Workspace,
+    config: Config,
+    stream: Stream,
+    model_folder: Path,
+    videos: Sequence[Video],
+    sweep: Sequence[int],
+    progress: ReportProgress,
+) -> LogitsByVideo:
+    """Sweep the videos in shards, in parallel on the cluster."""
+    size = config.evaluate.shard_size
+    shards = [tuple(videos[start : start + size]) for start in range(0, len(videos), size)]
+    sweep_shard = partial(
+        sweep_videos,
+        model_folder=model_folder.resolve(),
+        root=stream_root(workspace, stream).resolve(),
+        sweep=sweep,
+        device="cuda" if config.compute.gpus_per_worker else "cpu",
+    )
+    logits: LogitsByVideo = {}
+    with cluster(config.compute.address):
+        results = map_unordered(
+            sweep_shard,
+            shards,
+            num_cpus=config.compute.cpus_per_worker,
+            num_gpus=config.compute.gpus_per_worker,
+        )
+        for _shard, found in results:
+            logits |= found
+            progress(len(logits), len(videos))
+    return logits

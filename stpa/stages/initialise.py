@@ -1,0 +1,29 @@
+"""Make a workspace from a params file."""
+
+import shutil
+from pathlib import Path
+
+import yaml
+
+from stpa.errors import ConfigError
+from stpa.files import atomic_path, write_text
+from stpa.params import check_params, read_params
+from stpa.workspace import Workspace
+
+PIPELINE = Path(__file__).parents[2] / "dvc.yaml"
+"""The stages that DVC keeps, the same in every workspace."""
+
+
+def initialise(workspace: Workspace, params: Path) -> None:
+    """Write the workspace's params.yaml and dvc.yaml; data and results that are there stay.
+
+    A relative `model.pretrained` or `data.source` is taken from the params file's folder.
+    """
+    if workspace.params.exists() and params.resolve() == workspace.params.resolve():
+        raise ConfigError(f"{params} is the workspace's own params file: there is nothing to do")
+    values = read_params(params)
+    check_params(values, params)
+    text = yaml.safe_dump(values, sort_keys=False, allow_unicode=True)
+    write_text(workspace.params, f"# Made from {params.name}; edit freely.\n{text}")
+    with atomic_path(workspace.root / PIPELINE.name) as temporary:
+        shutil.copyfile(PIPELINE, temporary)

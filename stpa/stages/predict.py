@@ -1,0 +1,74 @@
+"""Name the action in a video by the champion, and draw the places that decided."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from scipy.special import softmax
+
+from stpa.config import Config
+from stpa.data.probe import probe_videos
+from stpa.errors import DataError
+from stpa.evaluation.picture import draw_evidence
+from stpa.evaluation.predict import Classifier
+from stpa.models.checkpoint import load_model
+from stpa.registry.aliases import find_champion
+from stpa.registry.candidate import Serving
+from stpa.registry.tracking import open_tracker
+from stpa.workspace import Workspace
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """The classes of one video with their probabilities."""
+
+    class_names: tuple[str, ...]
+    probabilities: tuple[float, ...]
+    model: str
+    """Name and version of the champion."""
+    picture: Path
+
+    def best(self, count: int) -> list[tuple[str, float]]:
+        """Return the `count` likeliest classes, the best first."""
+        order = np.argsort(self.probabilities)[::-1][:count]
+        return [(self.class_names[index], self.probabilities[index]) for index in order]
+
+
+def predict(
+    workspace: Workspace, config: Config, video: Path, picture: Path | None = None
+) -> Prediction:
+    """Classify one file by the registered champion, and draw it.
+
+    The file is first decoded in a process of its own: one that hangs the decoder is refused
+    after `data.probe_deadline_seconds`.
+    """
+    if not video.is_file():
+        raise DataError(f"there is no video file {video}")
+    [(_path, found)] = probe_videos([video], config.data.probe_deadline_seconds, num_processes=1)
+    if isinstance(found, str):
+        raise DataError(f"{video} cannot be classified: {found}")
+    tracker = open_tracker(workspace, config.tracking)
+    champion = find_champion(tracker, config.promotion.model_name)
+    model = tracker.download_model(champion, workspace.runs / "registered")
+    serving = Serving.model_validate(model.serving)
+    classifier = Classifier(
+        {stream: load_model(folder) for stream, folder in model.networks.items()},
+        late_fusion=serving.late_fusion,
+        num_segments=serving.num_segments,
+        optical_flow=serving.optical_flow.model_dump(),
+    )
+    explanation = classifier.explain(video)
+    probabilities = softmax(explanation.scores)
+    best = int(probabilities.argmax())
+    picture = picture or workspace.report.parent / "predictions" / f"{video.stem}.png"
+    draw_evidence(
+        picture,
+        f"{video.name}: {serving.class_names[best]} ({probabilities[best]:.2f})",
+        dict(explanation.streams),
+    )
+    return Prediction(
+        class_names=serving.class_names,
+        probabilities=tuple(probabilities.tolist()),
+        model=f"{champion.name} version {champion.number}",
+        picture=picture,
+    )

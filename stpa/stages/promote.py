@@ -1,0 +1,184 @@
+"""Register the trained networks and their fusion, and let the rules decide which is served."""
+
+import logging
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from stpa.config import Config, Stream
+from stpa.data.versioning import DataVersion, read_version
+from stpa.errors import RegistryError
+from stpa.files import digest_value
+from stpa.progress import ReportProgress, silent
+from stpa.registry import promotion
+from stpa.registry.aliases import fusion_model, stream_model, version_tag
+from stpa.registry.candidate import Candidate, Judgement, Network, Serving
+from stpa.registry.lineage import collect_lineage
+from stpa.registry.promotion import Decision
+from stpa.registry.rules import check_rules
+from stpa.registry.tracking import Tracker, Version, open_tracker
+from stpa.stages.evaluate import judge_networks
+from stpa.stages.fuse import fuse
+from stpa.stages.train import find_trained
+from stpa.workspace import Workspace
+
+JudgeNetworks = Callable[[Path, Path, str, int], Judgement]
+"""(RGB model folder, flow model folder, late fusion, K) -> judgement on today's data version."""
+
+SERVED_HEAD = "stpa"
+"""The paper's; plain averaging is trained only to compare with."""
+
+_NUM_STEPS = 4  # two networks, their fusion, the decision
+
+_logger = logging.getLogger(__name__)
+
+
+def promote(workspace: Workspace, config: Config, progress: ReportProgress = silent) -> Decision:
+    """Put the networks trained from today's inputs, and their fusion, up for promotion."""
+    data = read_version(workspace.root)
+    trained = {stream: find_trained(workspace, config, stream, SERVED_HEAD) for stream in Stream}
+    num_segments, late_fusion = config.evaluate.num_segments, config.evaluate.late_fusion
+    scores = fuse(workspace, config, SERVED_HEAD)
+    names = scores.class_names
+    judgement = Judgement(
+        data_version=scores.data_version,
+        class_names=names,
+        video_ids=scores.video_ids,
+        labels=tuple(names[label] for label in scores.labels),
+        predictions=tuple(names[best] for best in scores.logits[num_segments].argmax(axis=1)),
+    )
+    determinants = {
+        "networks": {stream.value: model.key for stream, model in trained.items()},
+        "late_fusion": late_fusion,
+        "num_segments": num_segments,
+        "data": scores.data_version,
+    }
+    candidate = Candidate(
+        key=digest_value(determinants),
+        networks={stream: Network(model.folder, model.run_id) for stream, model in trained.items()},
+        late_fusion=late_fusion,
+        num_segments=num_segments,
+        judgement=judgement,
+    )
+    judge = partial(judge_networks, workspace, config)
+    return promote_candidate(workspace, config, candidate, data, judge, progress)
+
+
+def promote_candidate(
+    workspace: Workspace,
+    config: Config,
+    candidate: Candidate,
+    data: DataVersion,
+    judge: JudgeNetworks,
+    progress: ReportProgress = silent,
+) -> Decision:
+    """Register `candidate` once, compare it with the champion, and record the decision.
+
+    The champion is judged by `judge` unless its judgement on this data version is on record.
+    """
+    check_rules(config.promotion.rules)
+    tracker = open_tracker(workspace, config.tracking)
+    lineage = collect_lineage(workspace.root, data)
+    run_id = tracker.open_run(candidate.key, "fusion", config.model_dump(mode="json"), lineage)
+    try:
+        _write_judgement(tracker, run_id, candidate.judgement)
+        tracker.log_metrics(run_id, {"fused_top1": candidate.judgement.top1})
+        challenger = _register(tracker, config, candidate, run_id, progress)
+
+        def judge_champion(champion: Version) -> Judgement:
+            today = candidate.judgement.data_version
+            return _judge_champion(tracker, champion, workspace, today, judge)
+
+        decision = promotion.promote(
+            tracker, challenger, candidate.judgement, judge_champion, config.promotion
+        )
+    except BaseException:
+        tracker.close_run(run_id, failed=True)
+        raise
+    tracker.close_run(run_id)
+    progress(_NUM_STEPS, _NUM_STEPS)
+    return decision
+
+
+def rollback(workspace: Workspace, config: Config) -> Decision:
+    """Serve the champion before this one again."""
+    return promotion.rollback(open_tracker(workspace, config.tracking), config.promotion.model_name)
+
+
+def _register(
+    tracker: Tracker, config: Config, candidate: Candidate, run_id: str, progress: ReportProgress
+) -> Version:
+    """Register both networks and the fusion that names them; return the fusion's version."""
+    name, judgement = config.promotion.model_name, candidate.judgement
+    serving = Serving(
+        class_names=judgement.class_names,
+        num_segments=candidate.num_segments,
+        optical_flow=config.optical_flow,
+    )
+    tags = {"stpa.data_version": judgement.data_version}
+    folders = {stream.value: network.folder for stream, network in candidate.networks.items()}
+    versions: dict[Stream, int] = {}
+    for stream, network in candidate.networks.items():
+        progress(len(versions), _NUM_STEPS)
+        versions[stream] = tracker.register_model(
+            stream_model(name, stream),
+            network.run_id,
+            {stream.value: network.folder},
+            serving.model_dump(mode="json"),
+            tags,
+        ).number
+    progress(len(versions), _NUM_STEPS)
+    fused = serving.model_copy(update={"late_fusion": candidate.late_fusion, "versions": versions})
+    tags |= {version_tag(stream): str(number) for stream, number in versions.items()}
+    tags |= {
+        "stpa.late_fusion": candidate.late_fusion,
+        "stpa.num_segments": str(candidate.num_segments),
+        "stpa.class_names": ", ".join(judgement.class_names),
+        "stpa.top1": f"{judgement.top1:.4f}",
+    }
+    return tracker.register_model(
+        fusion_model(name), run_id, folders, fused.model_dump(mode="json"), tags
+    )
+
+
+def _judge_champion(
+    tracker: Tracker,
+    champion: Version,
+    workspace: Workspace,
+    data_version: str,
+    judge: JudgeNetworks,
+) -> Judgement:
+    """Return the champion's judgement on `data_version`: the recorded one, or a new one."""
+    recorded = tracker.read_text(champion.run_id, _judgement_file(data_version))
+    if recorded is not None:
+        try:
+            return Judgement.model_validate_json(recorded)
+        except ValidationError:
+            _logger.warning("judging %s again: its record is broken", champion.name)
+    model = tracker.download_model(champion, workspace.runs / "registered")
+    serving = Serving.model_validate(model.serving)
+    if serving.late_fusion is None or set(model.networks) != set(Stream):
+        raise RegistryError(
+            f"{champion.name} version {champion.number} at {tracker.place} is not a fusion of two "
+            "streams: delete its alias champion in MLflow"
+        )
+    judgement = judge(
+        model.networks[Stream.RGB],
+        model.networks[Stream.FLOW],
+        serving.late_fusion,
+        serving.num_segments,
+    )
+    _write_judgement(tracker, champion.run_id, judgement)
+    return judgement
+
+
+def _write_judgement(tracker: Tracker, run_id: str, judgement: Judgement) -> None:
+    tracker.log_text(
+        run_id, judgement.model_dump_json(indent=2), _judgement_file(judgement.data_version)
+    )
+
+
+def _judgement_file(data_version: str) -> str:
+    return f"judgements/{data_version}.json"

@@ -1,0 +1,103 @@
+"""Write what a retraining came to: figures for a program, a report for a person."""
+
+from dataclasses import asdict, dataclass
+
+import yaml
+
+from stpa.config import Config, Stream
+from stpa.data.versioning import read_version
+from stpa.evaluation.fusion import FUSED
+from stpa.evaluation.metrics import top1
+from stpa.evaluation.report import Reason, Report, write_report
+from stpa.evaluation.scores import Scores
+from stpa.files import write_json
+from stpa.registry.lineage import collect_lineage
+from stpa.registry.promotion import Decision
+from stpa.registry.tracking import open_tracker
+from stpa.stages.candidate import CANDIDATE_HEAD, candidate_key
+from stpa.stages.evaluate import evaluate
+from stpa.stages.fuse import fuse
+from stpa.stages.train import compared_heads
+from stpa.workspace import Workspace
+
+
+@dataclass(frozen=True)
+class Summary:
+    """The figures of one retraining; top-1 on the test videos at the headline K."""
+
+    num_segments: int
+    """K."""
+    top1: dict[str, dict[str, float]]
+    """By head and by stream, "fused" being one."""
+    k_sweep: dict[str, dict[int, float]]
+    """The candidate head's top-1 by stream and K."""
+    decision: Decision
+    data_version: str
+    seconds: float
+
+    def to_dict(self) -> dict:
+        """Return the values of summary.json."""
+        candidate = self.top1[CANDIDATE_HEAD]
+        baselines = {
+            f"{head}_{stream}_top1": value
+            for head, values in self.top1.items()
+            if head != CANDIDATE_HEAD
+            for stream, value in values.items()
+        }
+        return {
+            **{f"{stream}_top1": value for stream, value in candidate.items()},
+            **baselines,
+            "num_segments": self.num_segments,
+            "k_sweep": self.k_sweep,
+            "outcome": self.decision.outcome.value,
+            "champion_version": self.decision.champion_version,
+            "data_version": self.data_version,
+            "seconds": round(self.seconds, 1),
+        }
+
+
+def summarise(
+    workspace: Workspace, config: Config, decision: Decision, seconds: float
+) -> Summary:
+    """Gather the figures of all compared heads; write, and track, summary.json and the report."""
+    scores = [part for head in compared_heads(config) for part in _all_scores(workspace, config, head)]
+    k = config.evaluate.num_segments
+    data = read_version(workspace.root)
+    top1_by_head: dict[str, dict[str, float]] = {}
+    for part in scores:
+        top1_by_head.setdefault(part.head, {})[part.stream] = top1(part.at(k), part.labels)
+    summary = Summary(
+        num_segments=k,
+        top1=top1_by_head,
+        k_sweep={
+            part.stream: {each: top1(part.at(each), part.labels) for each in sorted(part.logits)}
+            for part in scores
+            if part.head == CANDIDATE_HEAD
+        },
+        decision=decision,
+        data_version=data.id,
+        seconds=seconds,
+    )
+    write_json(workspace.summary, summary.to_dict())
+    report = Report(
+        title=config.promotion.model_name,
+        scores=scores,
+        candidate_head=CANDIDATE_HEAD,
+        num_segments=k,
+        late_fusion=config.evaluate.late_fusion,
+        decision=_sentence(decision),
+        promoted=decision.promoted,
+        reasons=[Reason(each.rule, each.passed, each.reason) for each in decision.reasons],
+        data_version=data.id,
+        git_commit=collect_lineage(workspace.root, data)["git.commit"],
+        parameters=yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False),
+        seed=config.train.seed,
+    )
+    write_report(workspace.report, report)
+    _track(workspace, config)
+    return summary
+
+
+def _all_scores(workspace: Workspace, config: Config, head: str) -> list[Scores]:
+    streams = [evaluate(workspace, config, stream, head) for stream in Stream]
+    return [*streams, fuse(workspace, config, head)]

@@ -1,0 +1,196 @@
+"""Train one network on the Ray cluster, once for its inputs."""
+
+import logging
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+from stpa.compute.tasks import cluster
+from stpa.compute.train import fit_on_cluster
+from stpa.config import Config, Stream
+from stpa.data.manifest import read_manifest
+from stpa.data.versioning import DataVersion, read_version
+from stpa.errors import ModelError
+from stpa.files import atomic_path, digest_file, digest_value, read_json, write_json
+from stpa.models.checkpoint import SPEC_FILE, WEIGHTS_FILE
+from stpa.progress import ReportProgress, silent
+from stpa.registry.lineage import collect_lineage
+from stpa.registry.tracking import Tracker, open_tracker
+from stpa.training.checkpoint import PROGRESS_FILE
+from stpa.training.fit import TrainingJob
+from stpa.workspace import Workspace
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class TrainedModel:
+    """A trained network and where it came from."""
+
+    stream: Stream
+    head: str
+    key: str
+    """Digest of everything that decides the weights."""
+    folder: Path
+    """Its model folder (`stpa.models.checkpoint`)."""
+    run_id: str
+    """Its run in MLflow."""
+    reused: bool
+    """Whether it was there already."""
+
+
+def train(
+    workspace: Workspace,
+    config: Config,
+    stream: Stream,
+    head: str,
+    progress: ReportProgress = silent,
+) -> TrainedModel:
+    """Train `stream`'s network with `head`, unless it is there from the same inputs.
+
+    Killed and called again, it goes on from the last finished epoch.
+    """
+    tracker = open_tracker(workspace, config.tracking)
+    data = read_version(workspace.root)
+    run = _run_folder(workspace, config, stream, head, data)
+    if trained := _find_trained(run, tracker):
+        logger.info("%s %s is trained already from the same inputs (%s)", stream, head, run.key)
+        return trained
+
+    run_id = tracker.open_run(
+        run.key,
+        f"{stream}-{head}",
+        config.model_dump(mode="json"),
+        collect_lineage(workspace.root, data) | {"stream": stream.value, "head": head},
+    )
+    try:
+        if not run.result.exists():
+            _fit(workspace, config, run, run_id, tracker, progress)
+        for metrics in read_json(run.result / PROGRESS_FILE)["history"]:
+            tracker.log_metrics(run_id, metrics, step=int(metrics["epoch"]))
+    except BaseException:
+        tracker.close_run(run_id, failed=True)
+        raise
+    tracker.close_run(run_id)
+    shutil.rmtree(run.checkpoints, ignore_errors=True)
+    write_json(run.done, {"run_id": run_id})
+    return TrainedModel(stream, head, run.key, run.model, run_id, reused=False)
+
+
+def find_trained(workspace: Workspace, config: Config, stream: Stream, head: str) -> TrainedModel:
+    """Return the network trained from today's inputs; raise ModelError where there is none."""
+    run = _run_folder(workspace, config, stream, head, read_version(workspace.root))
+    trained = _find_trained(run, open_tracker(workspace, config.tracking))
+    if trained is None:
+        raise ModelError(
+            f"no {stream} network with head {head} is trained from today's data and parameters: "
+            "run `stpa train` first"
+        )
+    return trained
+
+
+def stream_root(workspace: Workspace, stream: Stream) -> Path:
+    """Return the folder of a stream's files."""
+    return workspace.videos if stream is Stream.RGB else workspace.optical_flow
+
+
+@dataclass(frozen=True)
+class _Run:
+    """The files of one training."""
+
+    stream: Stream
+    head: str
+    key: str
+    folder: Path
+
+    @property
+    def checkpoints(self) -> Path:
+        """Ray Train's storage, while it trains."""
+        return self.folder / "checkpoints"
+
+    @property
+    def result(self) -> Path:
+        """The model folder and the history; there once training has ended."""
+        return self.folder / "result"
+
+    @property
+    def model(self) -> Path:
+        return self.result / "model"
+
+    @property
+    def done(self) -> Path:
+        """There once MLflow has everything too."""
+        return self.folder / "done.json"
+
+
+def _run_folder(
+    workspace: Workspace, config: Config, stream: Stream, head: str, data: DataVersion
+) -> _Run:
+    key = training_key(config, stream, head, data)
+    return _Run(stream, head, key, workspace.runs / "train" / f"{stream}-{head}-{key}")
+
+
+def _find_trained(run: _Run, tracker: Tracker) -> TrainedModel | None:
+    run_id = tracker.find_run(run.key)
+    if run_id is None or not run.done.exists():
+        return None
+    return TrainedModel(run.stream, run.head, run.key, run.model, run_id, reused=True)
+
+
+def training_key(config: Config, stream: Stream, head: str, data: DataVersion) -> str:
+    """Digest everything that decides the weights of a stream's network."""
+    train = config.train.model_dump(mode="json", exclude={"rgb", "flow"})
+    pretrained = config.model.pretrained
+    return digest_value(
+        {
+            "stream": stream.value,
+            "head": head,
+            "model": config.model.model_dump(mode="json"),
+            "weights": digest_file(Path(pretrained)) if isinstance(pretrained, str) else None,
+            "train": train | config.train.stream(stream).model_dump(mode="json"),
+            "manifest": data.manifest,
+            "optical_flow": data.optical_flow if stream is Stream.FLOW else None,
+        }
+    )
+
+
+def _fit(
+    workspace: Workspace,
+    config: Config,
+    run: _Run,
+    run_id: str,
+    tracker: Tracker,
+    progress: ReportProgress,
+) -> None:
+    """Train on the cluster, and keep the model folder and the history."""
+    epochs = config.train.stream(run.stream).epochs
+
+    def on_epoch(metrics: dict[str, float]) -> None:
+        tracker.log_metrics(run_id, metrics, step=int(metrics["epoch"]))
+        progress(int(metrics["epoch"]), epochs)
+
+    manifest = read_manifest(workspace.manifest)
+    job = TrainingJob(
+        stream=run.stream,
+        head=run.head,
+        model=config.model,
+        train=config.train,
+        class_names=manifest.class_names,
+        videos=tuple(manifest.select("train")),
+        root=stream_root(workspace, run.stream).resolve(),
+    )
+    with cluster(config.compute.address):
+        checkpoint = fit_on_cluster(
+            job, storage=run.checkpoints, compute=config.compute, on_epoch=on_epoch
+        )
+    with atomic_path(run.result) as temporary:
+        model = temporary / run.model.name
+        model.mkdir(parents=True)
+        for name in (SPEC_FILE, WEIGHTS_FILE):
+            shutil.copyfile(checkpoint / name, model / name)
+        shutil.copyfile(checkpoint / PROGRESS_FILE, temporary / PROGRESS_FILE)
+
+
+def compared_heads(config: Config) -> list[str]:
+    """Return the heads to train and judge: the paper's, and the baseline if it is asked for."""
+    return ["stpa", "tsn"] if config.evaluate.baseline else ["stpa"]

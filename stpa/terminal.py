@@ -1,0 +1,77 @@
+"""What a person sees in a terminal: progress bars that share it, and log lines above them."""
+
+import logging
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.logging import RichHandler
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+
+from stpa.progress import ReportProgress
+
+
+class Terminal:
+    """One console, and the bars of all the work that goes on at the same time."""
+
+    def __init__(self) -> None:
+        self.console = Console(stderr=True)
+        self._lock = threading.Lock()
+        self._bars: Progress | None = None
+        self._num_open = 0
+
+    @contextmanager
+    def bar(self, description: str) -> Iterator[ReportProgress]:
+        """Draw a progress bar while the block runs; off a terminal, a line when it is done."""
+        started = time.monotonic()
+        bars = self._open()
+        task = bars.add_task(description, total=None)
+        try:
+            yield lambda done, total: bars.update(task, completed=done, total=total)
+        finally:
+            bars.remove_task(task)
+            self._close()
+        self.console.print(f"[green]done[/] {description} ({time.monotonic() - started:.0f} s)")
+
+    def _open(self) -> Progress:
+        with self._lock:
+            if self._bars is None:
+                self._bars = Progress(
+                    TextColumn("{task.description}"),
+                    BarColumn(),
+                    MofNCompleteColumn(),
+                    TimeElapsedColumn(),
+                    TimeRemainingColumn(),
+                    console=self.console,
+                    transient=True,
+                )
+                if self.console.is_terminal:
+                    self._bars.start()
+            self._num_open += 1
+            return self._bars
+
+    def _close(self) -> None:
+        with self._lock:
+            self._num_open -= 1
+            if self._num_open == 0 and self._bars is not None:
+                self._bars.stop()
+                self._bars = None
+
+
+TERMINAL = Terminal()
+
+
+def log_to_terminal(debug: bool) -> None:
+    """Show this project's log above the bars; other libraries' from warnings up."""
+    handler = RichHandler(console=TERMINAL.console, show_path=debug, rich_tracebacks=debug)
+    logging.basicConfig(level=logging.WARNING, format="%(message)s", handlers=[handler])
+    logging.getLogger("stpa").setLevel(logging.DEBUG if debug else logging.INFO)

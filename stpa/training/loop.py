@@ -1,0 +1,93 @@
+"""One epoch of training, in plain PyTorch."""
+
+import math
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+from torch.optim.lr_scheduler import LRScheduler
+
+from stpa.errors import ModelError
+from stpa.models.heads import HeadOutput
+from stpa.training.losses import attention_loss, interactive_loss
+
+Batch = Mapping[str, torch.Tensor]
+"""frames uint8 [clips, time, channels, height, width], label and index int64 [clips]."""
+
+
+@dataclass(frozen=True)
+class LossWeights:
+    """The weights of eq. 9."""
+
+    interactive: float
+    """beta, on l_interactive."""
+    attention: float
+    """gamma, on l_attn."""
+
+
+def train_epoch(
+    network: nn.Module,
+    batches: Iterable[Batch],
+    optimizer: torch.optim.Optimizer,
+    schedule: LRScheduler,
+    *,
+    loss_weights: LossWeights,
+    gradient_clip: float,
+    device: torch.device,
+) -> dict[str, float]:
+    """Train over `batches` once; return this process's means over clips, and its speed.
+
+    `network` is an `ActionNetwork`, bare or wrapped for distributed training, in training mode.
+    """
+    totals: dict[str, float] = {}
+    num_clips = 0
+    started = waiting_since = time.perf_counter()
+    waited = 0.0
+    for batch in batches:
+        waited += time.perf_counter() - waiting_since
+        labels = batch["label"].to(device, non_blocking=True)
+        output: HeadOutput = network(batch["frames"].to(device, non_blocking=True))
+        terms = loss_terms(output, labels)
+        loss = (
+            terms["classification"]
+            + loss_weights.interactive * terms["interactive"]
+            + loss_weights.attention * terms["attention"]
+        )
+        if not math.isfinite(loss.item()):
+            raise ModelError(
+                f"the loss is {loss.item()} after {num_clips} clips of this epoch: "
+                "lower the stream's learning_rate"
+            )
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        nn.utils.clip_grad_norm_(network.parameters(), gradient_clip)
+        optimizer.step()
+        schedule.step()
+
+        terms |= {"loss": loss, "top1": (output.logits.argmax(dim=1) == labels).float().mean()}
+        for name, value in terms.items():
+            totals[name] = totals.get(name, 0.0) + value.item() * len(labels)
+        num_clips += len(labels)
+        waiting_since = time.perf_counter()
+    seconds = time.perf_counter() - started
+    return {name: total / num_clips for name, total in totals.items()} | {
+        "learning_rate": optimizer.param_groups[0]["lr"],
+        "clips_per_second": num_clips / seconds,
+        "share_waiting_for_data": waited / seconds,
+    }
+
+
+def loss_terms(output: HeadOutput, labels: torch.Tensor) -> dict[str, torch.Tensor]:
+    """Return the unweighted terms of eq. 9, without the weight decay, as means over clips."""
+    zero = output.logits.new_zeros(())
+    terms = {"interactive": zero, "attention": zero}
+    if output.attention is not None:
+        maps, weights, scale_weights = output.attention
+        terms = {
+            "interactive": interactive_loss(maps, weights),
+            "attention": attention_loss(weights, scale_weights),
+        }
+    return {"classification": F.cross_entropy(output.logits, labels)} | terms

@@ -1,0 +1,56 @@
+"""A workspace: the folder that holds one pipeline's parameters, data, runs and models."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Workspace:
+    """Names every path the pipeline reads or writes below `root`; creates nothing."""
+
+    root: Path
+
+    @property
+    def params(self) -> Path:
+        """What a person edits; see `stpa.params`."""
+        return self.root / "params.yaml"
+
+    @property
+    def videos(self) -> Path:
+        """The ingested dataset, as its own archives lay it out; tracked by DVC."""
+        return self.root / "data" / "videos"
+
+    @property
+    def manifest(self) -> Path:
+        """One row a video (`stpa.data.manifest`); tracked by DVC."""
+        return self.root / "data" / "manifest.csv"
+
+    @property
+    def optical_flow(self) -> Path:
+        """One MJPEG file a video, beside its class as in `videos`; a DVC stage's output."""
+        return self.root / "data" / "optical_flow"
+
+    @property
+    def runs(self) -> Path:
+        """Training runs, scores and comparisons, each named by the digest of its inputs."""
+        return self.root / "runs"
+
+    @property
+    def mlflow(self) -> Path:
+        """The default MLflow store: `mlflow.db` and `artifacts/`."""
+        return self.root / "mlflow"
+
+    @property
+    def prefect(self) -> Path:
+        """The default home of Prefect's own database."""
+        return self.root / "prefect"
+
+    @property
+    def report(self) -> Path:
+        """The report of the last retraining, for a browser."""
+        return self.root / "report" / "index.html"
+
+    @property
+    def summary(self) -> Path:
+        """The figures of the last retraining, for a program."""
+        return self.root / "summary.json"

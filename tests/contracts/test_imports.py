@@ -1,0 +1,62 @@
+"""What may be imported where, beyond the layers that import-linter holds."""
+
+import subprocess
+import sys
+
+import pytest
+
+REFUSED = (
+    "pydantic", "pandas", "pyarrow", "av", "decord", "ray", "mlflow", "prefect", "dvc", "scipy",
+    "sklearn", "jaxtyping", "beartype", "einops", "matplotlib", "rich", "typer", "jinja2", "pebble",
+)  # fmt: skip
+
+BARE_MACHINE = """
+import importlib, sys
+class Refuse:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in {refused!r}:
+            raise ModuleNotFoundError(name, name=name)
+sys.meta_path.insert(0, Refuse())
+importlib.import_module({module!r})
+"""
+
+
+def import_on_bare_machine(module: str) -> subprocess.CompletedProcess[str]:
+    code = BARE_MACHINE.format(refused=set(REFUSED), module=module)
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+
+
+@pytest.mark.parametrize(
+    "module",
+    [
+        "stpa.models.network",
+        "stpa.models.checkpoint",
+        "stpa.training.loop",
+        "stpa.training.checkpoint",
+        "stpa.training.optim",
+        "stpa.optical_flow",
+        "stpa.optical_flow.codec",
+        "stpa.data.sampling",
+        "stpa.data.transforms",
+        "stpa.evaluation.fusion",
+        "stpa.evaluation.metrics",
+        "stpa.evaluation.scores",
+        "stpa.evaluation.significance",
+    ],
+)
+def test_numerics_import_with_only_torch_timm_numpy_and_opencv(module: str) -> None:
+    result = import_on_bare_machine(module)
+    assert result.returncode == 0, result.stderr
+
+
+def test_the_bare_machine_is_bare() -> None:
+    assert "ModuleNotFoundError: pydantic" in import_on_bare_machine("stpa.config").stderr
+
+
+@pytest.mark.parametrize("module", ["stpa.cli", "stpa.params", "stpa.workspace", "stpa.config"])
+def test_light_modules_import_without_the_heavy_ones(module: str) -> None:
+    code = f"import sys, {module}; print([m for m in ('torch', 'ray', 'mlflow', 'prefect') if m in sys.modules])"
+    result = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
+    assert result.stdout.strip() == "[]"

@@ -1,0 +1,96 @@
+"""The tracker against a real MLflow server on SQLite, as a team would run it."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from stpa.errors import RegistryError
+from stpa.registry.tracking import Tracker
+
+
+@pytest.fixture(scope="module")
+def server_uri(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    folder = tmp_path_factory.mktemp("server")
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    environment = os.environ | {
+        "MLFLOW_DISABLE_TELEMETRY": "true",
+        "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
+    }
+    log = folder / "server.log"
+    with log.open("w") as stream:
+        process = subprocess.Popen(
+            [
+                *(sys.executable, "-m", "mlflow", "server", "--workers", "1"),
+                *("--backend-store-uri", f"sqlite:///{folder / 'mlflow.db'}"),
+                *("--artifacts-destination", str(folder / "artifacts")),
+                *("--host", "127.0.0.1", "--port", str(port)),
+            ],
+            stdout=stream,
+            stderr=subprocess.STDOUT,
+            env=environment,
+            start_new_session=True,
+        )
+    uri = f"http://127.0.0.1:{port}"
+    try:
+        _wait_for(uri, process, log)
+        yield uri
+    finally:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+
+def _wait_for(uri: str, process: subprocess.Popen[bytes], log: Path) -> None:
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline and process.poll() is None:
+        try:
+            Tracker(uri, "warm-up")
+        except RegistryError:
+            time.sleep(0.5)
+        else:
+            return
+    pytest.fail(f"the MLflow server did not start:\n{log.read_text()[-2000:]}")
+
+
+def test_two_streams_train_and_register_at_once_on_one_server(server_uri: str, tmp_path: Path):
+    tracker = Tracker(server_uri, "two-streams")
+
+    def train(stream: str) -> str:
+        folder = tmp_path / stream / "model"
+        folder.mkdir(parents=True)
+        (folder / "weights.safetensors").write_bytes(stream.encode() * 1000)
+        run = tracker.open_run(f"key-{stream}", stream, {"train": {"epochs": 3}}, {})
+        for epoch in range(3):
+            tracker.log_metrics(run, {"loss": 1 / (epoch + 1)}, step=epoch)
+        version = tracker.register_model(f"m-{stream}", run, {stream: folder}, {"k": 3}, {})
+        tracker.set_alias(version.name, "champion", version.number)
+        tracker.close_run(run)
+        return run
+
+    with ThreadPoolExecutor(2) as pool:
+        runs = dict(zip(("rgb", "flow"), pool.map(train, ("rgb", "flow")), strict=True))
+    for stream, run in runs.items():
+        assert tracker.client.get_run(run).info.status == "FINISHED"
+        assert len(tracker.client.get_metric_history(run, "loss")) == 3
+        champion = tracker.version_by_alias(f"m-{stream}", "champion")
+        assert champion is not None
+        model = tracker.download_model(champion, tmp_path / "cache")
+        weights = (model.networks[stream] / "weights.safetensors").read_bytes()
+        assert weights == stream.encode() * 1000
+        assert model.serving == {"k": 3}
+
+
+def test_text_goes_through_the_server_and_back(server_uri: str):
+    tracker = Tracker(server_uri, "text")
+    run = tracker.open_run("k", "fusion", {}, {})
+    assert tracker.read_text(run, "judgements/d1.json") is None
+    tracker.log_text(run, "größer", "judgements/d1.json")
+    assert tracker.read_text(run, "judgements/d1.json") == "größer"

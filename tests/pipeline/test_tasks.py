@@ -1,0 +1,126 @@
+"""`stpa.compute.tasks` on a real Ray cluster."""
+
+import errno
+import os
+import signal
+import socket
+import time
+from functools import partial
+from pathlib import Path
+
+import pytest
+import ray
+
+from stpa.compute.tasks import cluster, map_unordered
+from stpa.errors import ComputeError, DataError
+
+
+@pytest.fixture(scope="module")
+def local_cluster():
+    with cluster(None):
+        yield
+
+
+def square(number: int) -> int:
+    return number * number
+
+
+def refuse_three(number: int) -> int:
+    if number == 3:
+        raise DataError("video 3 does not decode")
+    return number
+
+
+def fill_the_disk(number: int) -> int:
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "/data/flow.avi")
+
+
+def die(number: int) -> int:
+    os.kill(os.getpid(), signal.SIGKILL)
+    return number
+
+
+def die_the_first_time(mark: Path) -> str:
+    if not mark.exists():
+        mark.touch()
+        os.kill(os.getpid(), signal.SIGKILL)
+    return "done"
+
+
+class TestUnreachable:
+    """Ray itself would try for five minutes and then exit the process."""
+
+    @pytest.mark.parametrize("scheme", ["", "ray://"])
+    def test_no_listener_is_said_in_seconds(self, scheme):
+        with socket.create_server(("127.0.0.1", 0)) as server:
+            port = server.getsockname()[1]
+        started = time.monotonic()
+        with (
+            pytest.raises(ComputeError, match="no Ray cluster at") as caught,
+            cluster(f"{scheme}127.0.0.1:{port}"),
+        ):
+            pass
+        assert time.monotonic() - started < 10
+        assert "\n" not in str(caught.value)
+
+    def test_ray_address_is_honoured(self, monkeypatch):
+        monkeypatch.setenv("RAY_ADDRESS", "no-such-host.invalid:6379")
+        with (
+            pytest.raises(ComputeError, match=r"no Ray cluster at no-such-host.invalid:6379"),
+            cluster(None),
+        ):
+            pass
+
+
+@pytest.mark.usefixtures("local_cluster")
+class TestMapUnordered:
+    def test_each_item_comes_once_with_its_result(self):
+        assert sorted(map_unordered(square, range(20), num_cpus=0.5)) == [
+            (number, number * number) for number in range(20)
+        ]
+
+    def test_a_partial_is_a_function(self):
+        assert list(map_unordered(partial(pow, 2), [5])) == [(5, 32)]
+
+    def test_no_items_give_no_results(self):
+        assert list(map_unordered(square, [])) == []
+
+    def test_items_are_taken_as_slots_come_free(self):
+        taken = []
+
+        def items():
+            for number in range(1000):
+                taken.append(number)
+                yield number
+
+        results = map_unordered(square, items(), num_cpus=1.0)
+        next(results)
+        assert len(taken) <= 2 * ray.cluster_resources()["CPU"] + 1
+        results.close()
+
+    def test_an_stpa_error_of_a_task_is_raised_as_itself(self):
+        with pytest.raises(DataError, match=r"^video 3 does not decode$") as caught:
+            list(map_unordered(refuse_three, range(5)))
+        assert type(caught.value) is DataError
+
+    def test_an_os_error_of_a_task_keeps_its_number_and_file(self):
+        with pytest.raises(OSError, match="No space left") as caught:
+            list(map_unordered(fill_the_disk, [1]))
+        assert (caught.value.errno, caught.value.filename) == (errno.ENOSPC, "/data/flow.avi")
+
+    def test_an_item_whose_worker_died_is_tried_again(self, tmp_path):
+        mark = tmp_path / "died"
+        assert list(map_unordered(die_the_first_time, [mark])) == [(mark, "done")]
+
+    def test_an_item_that_always_kills_its_worker_is_given_up_by_name(self):
+        with pytest.raises(ComputeError, match="gave up 7: its worker died"):
+            list(map_unordered(die, [7], max_retries=1))
+
+    def test_a_task_that_no_cluster_can_hold_is_refused_at_once(self):
+        with pytest.raises(ComputeError, match=r"each task needs 1 CPU and 99 GPU"):
+            next(map_unordered(square, [1], num_gpus=99.0))
+
+    def test_an_inner_cluster_leaves_the_outer_one_running(self):
+        with cluster(None):
+            pass
+        assert ray.is_initialized()

@@ -1,0 +1,64 @@
+"""Small real video files, and parameters to ingest them by."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+from av.video.stream import VideoStream
+
+from stpa.config import DataConfig
+
+WriteVideo = Callable[..., Path]
+MakeConfig = Callable[..., DataConfig]
+
+
+@pytest.fixture(scope="session")
+def write_video() -> WriteVideo:
+    """Write a video whose frame i is a gray of 4 i levels, with a bright square top left."""
+
+    def write(
+        path: Path,
+        num_frames: int = 12,
+        width: int = 64,
+        height: int = 48,
+        codec: str = "mpeg4",
+        options: dict[str, str] | None = None,
+    ) -> Path:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with av.open(str(path), "w") as container:
+            stream = container.add_stream(
+                codec, rate=25, options=options or {"qmin": "1", "qmax": "1"}
+            )
+            assert isinstance(stream, VideoStream)
+            stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
+            for index in range(num_frames):
+                image = np.full((height, width, 3), 4 * index, np.uint8)
+                image[: height // 2, : width // 4] = 250
+                container.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
+            container.mux(stream.encode())
+        return path
+
+    return write
+
+
+@pytest.fixture
+def make_config() -> MakeConfig:
+    """Give a DataConfig; keywords replace its values."""
+
+    def make(**changes) -> DataConfig:
+        values = {
+            "dataset": "folder",
+            "source": None,
+            "split": 1,
+            "num_folds": 2,
+            "group_pattern": r"_(g\d+)",
+            "max_quarantined": 0.3,
+            "probe_deadline_seconds": 20,
+            "remote": "remote",
+            "synthetic": None,
+        }
+        return DataConfig.model_validate(values | changes)
+
+    return make

@@ -1,0 +1,213 @@
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+
+from stpa.data import decode
+from stpa.data.decode import decode_video, read_flow_stacks, read_frames, turn_upright
+from stpa.errors import DataError
+
+SHARED = Path(__file__).parents[3].parent / "shared" / "data"
+DISPLAY_UNTURNED = bytes.fromhex(
+    "00010000 00000000 00000000 00000000 00010000 00000000 00000000 00000000 40000000"
+)
+DISPLAY_QUARTER_TURN = bytes.fromhex(
+    "00000000 00010000 00000000 ffff0000 00000000 00000000 00000000 00000000 40000000"
+)
+
+
+def scan(path: Path) -> np.ndarray:
+    """Decode every frame in order."""
+    frames = decode_video(path)
+    return np.stack([turn_upright(f.to_ndarray(format="rgb24"), f.rotation) for f in frames])
+
+
+def write_flow(path: Path, planes: np.ndarray) -> Path:
+    """Write gray images [time, 2 height, width] as stored flow is: MJPEG, full range."""
+    num_frames, height, width = planes.shape
+    with av.open(str(path), "w") as container:
+        options = {"qmin": "1", "qmax": "1"}
+        stream = container.add_stream("mjpeg", rate=25, options=options)
+        stream.width, stream.height, stream.pix_fmt = width, height, "yuvj420p"
+        for index in range(num_frames):
+            gray = np.full((height * 3 // 2, width), 128, np.uint8)
+            gray[:height] = planes[index]
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(gray, format="yuvj420p")))
+        container.mux(stream.encode())
+    return path
+
+
+@pytest.fixture(scope="module")
+def flow_planes() -> np.ndarray:
+    """Nine frames: x is 20 i, y is 255 - 20 i, with a ramp over columns in the last."""
+    levels = np.arange(9)[:, None, None] * 20
+    x = np.broadcast_to(levels, (9, 32, 48))
+    planes = np.concatenate([x, 255 - x], axis=1).astype(np.uint8)
+    planes[8] = np.linspace(0, 255, 48).round().astype(np.uint8)
+    return planes
+
+
+@pytest.fixture(scope="module")
+def flow_file(tmp_path_factory, flow_planes) -> Path:
+    return write_flow(tmp_path_factory.mktemp("flow") / "flow.avi", flow_planes)
+
+
+@pytest.mark.parametrize(
+    ("name", "codec", "options"),
+    [
+        ("short_gop.avi", "mpeg4", {"qmin": "1", "qmax": "1", "g": "4"}),
+        ("reordered.avi", "mpeg4", {"qmin": "1", "qmax": "1", "bf": "2"}),
+        ("reordered.mp4", "libx264", {"crf": "1", "bf": "3", "g": "8"}),
+        ("one_key_frame.mkv", "libx264", {"crf": "1", "g": "99"}),
+        ("vp9.webm", "libvpx-vp9", {"crf": "1", "g": "8"}),
+    ],
+)
+def test_frames_come_by_their_place_whatever_the_encoding(
+    tmp_path, write_video, name, codec, options
+):
+    path = write_video(tmp_path / name, num_frames=30, codec=codec, options=options)
+    wanted = [17, 0, 29, 3, 3]
+    frames = read_frames(path, wanted)
+    assert frames.shape == (5, 48, 64, 3)
+    assert frames[:, 30:, 30:].mean(axis=(1, 2, 3)) == pytest.approx(np.multiply(wanted, 4), abs=3)
+    assert np.abs(frames.astype(int) - scan(path)[wanted]).max() <= 3
+
+
+@pytest.fixture(params=["decord", "pyav"])
+def either_reader(request, monkeypatch) -> None:
+    """Run a test with each of the decoders."""
+    if request.param == "pyav":
+        monkeypatch.setattr(decode, "_seek_frames", lambda path, wanted: None)
+
+
+@pytest.mark.usefixtures("either_reader")
+def test_indices_past_the_end_repeat_the_last_frame(tmp_path, write_video):
+    path = write_video(tmp_path / "a.avi", num_frames=10)
+    first, second, last = read_frames(path, [12, 10, 9])
+    assert np.array_equal(first, last)
+    assert np.array_equal(second, last)
+
+
+def test_frames_are_right_where_timestamps_all_repeat(tmp_path, write_video):
+    path = write_video(
+        tmp_path / "a.mp4", num_frames=20, codec="libx264", options={"crf": "1", "bf": "0"}
+    )
+    stamped = path.read_bytes()
+    table = stamped.index(b"stts") + 12
+    duration = int.from_bytes(stamped[table + 4 : table + 8], "big")
+    assert duration > 0
+    path.write_bytes(stamped[: table + 4] + bytes(4) + stamped[table + 8 :])
+    levels = read_frames(path, [2, 9, 19])[:, 30:, 30:].mean(axis=(1, 2, 3))
+    assert levels == pytest.approx([8, 36, 76], abs=3)
+
+
+def test_a_video_that_decord_refuses_is_read_all_the_same(tmp_path, write_video, monkeypatch):
+    path = write_video(tmp_path / "a.avi", num_frames=10)
+    expected = scan(path)[[1, 8]]
+    monkeypatch.setattr(decode, "_seek_frames", lambda path, wanted: None)
+    assert np.array_equal(read_frames(path, [1, 8]), expected)
+
+
+@pytest.mark.usefixtures("either_reader")
+def test_a_turned_video_is_read_upright(tmp_path, write_video):
+    path = write_video(tmp_path / "phone.mp4", codec="libx264", options={"crf": "1"})
+    stored = path.read_bytes()
+    matrix = stored.index(DISPLAY_UNTURNED, stored.index(b"tkhd"))
+    path.write_bytes(stored[:matrix] + DISPLAY_QUARTER_TURN + stored[matrix + 36 :])
+    [frame] = read_frames(path, [5])
+    assert frame.shape == (64, 48, 3)
+    assert frame[:16, 24:].mean() > 240, "the top left corner turned clockwise is the top right"
+    assert frame[:16, :24].mean() < 40
+
+
+@pytest.mark.parametrize("name", ["new\nline.avi", "two  spaces.avi", "çà 動画.avi", "a%05d:b.avi"])
+def test_any_name_can_be_read(tmp_path, write_video, name):
+    path = write_video(tmp_path / "plain.avi").rename(tmp_path / name)
+    assert read_frames(path, [3]).shape == (1, 48, 64, 3)
+
+
+def test_a_text_file_is_refused_by_name(tmp_path):
+    path = tmp_path / "notes.avi"
+    path.write_text("not a video")
+    with pytest.raises(DataError, match=r"notes.avi does not decode"):
+        read_frames(path, [0])
+
+
+def test_a_missing_video_is_refused_by_name(tmp_path):
+    with pytest.raises(DataError, match=r"gone.avi is missing"):
+        read_frames(tmp_path / "gone.avi", [0])
+
+
+def test_a_playlist_cannot_name_another_file(tmp_path, write_video):
+    write_video(tmp_path / "secret.avi")
+    playlist = tmp_path / "list.avi"
+    playlist.write_text("ffconcat version 1.0\nfile 'secret.avi'\n")
+    with pytest.raises(DataError, match="does not decode"):
+        next(decode_video(playlist))
+
+
+def test_flow_stacks_interleave_x_and_y(flow_file):
+    stacks = read_flow_stacks(flow_file, [0, 3], 5)
+    assert stacks.shape == (2, 10, 32, 48)
+    x, y = stacks[:, 0::2].mean(axis=(2, 3)), stacks[:, 1::2].mean(axis=(2, 3))
+    steps = np.array([[0, 1, 2, 3, 4], [3, 4, 5, 6, 7]])
+    assert x == pytest.approx(20 * steps, abs=1)
+    assert y == pytest.approx(255 - 20 * steps, abs=1)
+
+
+def test_flow_comes_back_in_its_full_range(flow_file, flow_planes):
+    stacks = read_flow_stacks(flow_file, [8, 0], 1)
+    assert np.abs(stacks[0].reshape(64, 48).astype(int) - flow_planes[8]).max() <= 3
+    assert (stacks[0].min(), stacks[0].max()) <= (2, 255)
+    assert (stacks[1].min(), stacks[1].max()) == (0, 255)
+
+
+def test_flow_of_an_odd_width_is_read_without_its_padding(tmp_path):
+    planes = np.tile(np.arange(0, 246, 5, dtype=np.uint8)[:50], (3, 64, 1))
+    path = write_flow(tmp_path / "flow.avi", planes)
+    [stack] = read_flow_stacks(path, [1], 1)
+    assert stack.shape == (2, 32, 50)
+    assert np.abs(stack.astype(int) - planes[0, :32]).max() <= 3
+
+
+def test_flow_stacks_past_the_end_repeat_the_last_frame(flow_file):
+    [stack] = read_flow_stacks(flow_file, [7], 5)
+    assert stack[:2].mean(axis=(1, 2)) == pytest.approx([140, 115], abs=1)
+    for step in range(2, 5):
+        assert np.array_equal(stack[2 * step : 2 * step + 2], stack[2:4])
+
+
+def test_flow_that_was_cut_off_is_refused(tmp_path, flow_file):
+    path = tmp_path / "flow.avi"
+    path.write_bytes(flow_file.read_bytes()[: flow_file.stat().st_size // 2])
+    with pytest.raises(DataError, match=r"flow.avi (lacks frame|does not decode)"):
+        read_flow_stacks(path, [0, 4], 5)
+
+
+def test_flow_whose_frames_lean_on_others_is_refused(tmp_path, write_video):
+    path = write_video(tmp_path / "ordinary.avi", num_frames=12)
+    with pytest.raises(DataError, match=r"ordinary.avi lacks frame 4"):
+        read_flow_stacks(path, [4], 5)
+
+
+def test_flow_that_was_never_extracted_says_so(tmp_path):
+    with pytest.raises(DataError, match=r"a.avi is missing: .*extract the flow"):
+        read_flow_stacks(tmp_path / "a.avi", [0], 5)
+
+
+@pytest.mark.skipif(not SHARED.is_dir(), reason="needs ../shared/data")
+@pytest.mark.parametrize(
+    "name",
+    [
+        "ucf101_clips/Biking/v_Biking_g01_c04.avi",
+        "ucf101_clips/BoxingSpeedBag/v_BoxingSpeedBag_g12_c04.avi",
+        "swipes/down/v_down_g01_c01.mp4",
+        "swipes/right/v_right_g12_c01.mp4",
+    ],
+)
+def test_real_frames_equal_those_decoded_in_order(name):
+    frames = scan(SHARED / name)
+    wanted = np.array([5, 0, len(frames) // 2, len(frames) - 1])
+    read = read_frames(SHARED / name, wanted)
+    assert np.abs(read.astype(int) - frames[wanted]).max() <= 3

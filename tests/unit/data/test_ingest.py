@@ -1,0 +1,145 @@
+from pathlib import Path
+
+import pytest
+
+from stpa.data import ingest as ingesting
+from stpa.data.ingest import ingest
+from stpa.data.manifest import read_manifest
+from stpa.data.probe import Probe
+from stpa.errors import ConfigError, DataError
+from stpa.progress import silent
+from stpa.workspace import Workspace
+
+NAMES = [
+    f"{label}/v_{label}_g{group:02}_c01.avi" for label in ("row", "swim") for group in range(1, 5)
+]
+
+
+@pytest.fixture(scope="module")
+def master(tmp_path_factory, write_video) -> Path:
+    folder = tmp_path_factory.mktemp("videos")
+    for number, name in enumerate(NAMES):
+        write_video(folder / name, num_frames=10 + number)
+    return folder
+
+
+@pytest.fixture
+def source(master, tmp_path) -> Path:
+    """Give a folder of eight sound videos that a test may damage."""
+    for name in NAMES:
+        copy = tmp_path / "source" / name
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        copy.write_bytes((master / name).read_bytes())
+    return tmp_path / "source"
+
+
+@pytest.fixture
+def workspace(tmp_path) -> Workspace:
+    return Workspace(tmp_path / "workspace")
+
+
+@pytest.fixture
+def probed(monkeypatch) -> list[str]:
+    """Replace decoding by a count: names of videos probed, in order."""
+    names = []
+
+    def probe_videos(paths, deadline_seconds, num_processes):
+        for path in paths:
+            names.append(path.name)
+            sound = Probe(num_frames=10, fps=25, width=64, height=48, sha256="0" * 64)
+            yield path, "is empty" if path.stat().st_size == 0 else sound
+
+    monkeypatch.setattr(ingesting, "probe_videos", probe_videos)
+    return names
+
+
+def test_a_folder_becomes_a_manifest(source, workspace, make_config):
+    (source / NAMES[0]).write_text("not a video")
+    seen = []
+    manifest = ingest(workspace, make_config(), source, lambda *counts: seen.append(counts))
+    assert manifest == read_manifest(workspace.manifest)
+    assert manifest.class_names == ("row", "swim")
+    assert [video.path for video in manifest.quarantined] == [NAMES[0]]
+    assert [video.num_frames for video in manifest.videos] == [0, *range(11, 18)]
+    assert seen[-1] == (8, 8)
+    for video in manifest.videos:
+        assert (workspace.videos / video.path).is_file()
+
+
+def test_an_unchanged_folder_is_not_decoded_again(source, workspace, make_config, probed):
+    first = ingest(workspace, make_config(), source, silent)
+    assert len(probed) == 8
+    assert ingest(workspace, make_config(), source, silent) == first
+    assert len(probed) == 8
+
+
+def test_only_a_changed_video_is_decoded_again(source, workspace, make_config, probed):
+    ingest(workspace, make_config(), source, silent)
+    probed.clear()
+    (source / NAMES[3]).write_bytes(bytes((source / NAMES[3]).stat().st_size))
+    ingest(workspace, make_config(), source, silent)
+    assert probed == [Path(NAMES[3]).name]
+
+
+def test_a_killed_ingest_goes_on_where_it_stopped(source, workspace, make_config, probed):
+    def kill(done: int, total: int) -> None:
+        if probed and done == 5:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        ingest(workspace, make_config(), source, kill)
+    assert not workspace.manifest.exists()
+    with (workspace.runs / "probes.jsonl").open("a") as stream:
+        stream.write('{"path": "row/v_ro')
+    probed.clear()
+    ingest(workspace, make_config(), source, silent)
+    assert len(probed) == 3
+    probed.clear()
+    ingest(workspace, make_config(), source, silent)
+    assert probed == []
+
+
+def test_too_many_bad_videos_stop_the_ingest(source, workspace, make_config, probed):
+    for name in NAMES[:3]:
+        (source / name).write_bytes(b"")
+    with pytest.raises(DataError, match=r"3 of 8 videos cannot be used.*g01_c01.avi': is empty"):
+        ingest(workspace, make_config(), source, silent)
+    assert not workspace.manifest.exists()
+
+
+def test_a_failed_ingest_leaves_the_last_manifest(source, workspace, make_config, probed):
+    manifest = ingest(workspace, make_config(), source, silent)
+    for name in NAMES:
+        (source / name).write_bytes(b"")
+    with pytest.raises(DataError):
+        ingest(workspace, make_config(), source, silent)
+    assert read_manifest(workspace.manifest) == manifest
+
+
+def test_quarantine_may_not_empty_a_split(source, workspace, make_config, probed):
+    for name in NAMES[:4]:
+        (source / name).write_bytes(b"")
+    with pytest.raises(DataError, match="class 'row' has no video"):
+        ingest(workspace, make_config(max_quarantined=1), source, silent)
+
+
+def test_of_two_videos_with_one_id_the_second_is_quarantined(
+    source, workspace, make_config, probed
+):
+    twin = (source / NAMES[0]).with_suffix(".mp4")
+    twin.write_bytes((source / NAMES[0]).read_bytes())
+    manifest = ingest(workspace, make_config(), source, silent)
+    [video] = manifest.quarantined
+    assert video.path == NAMES[0].replace(".avi", ".mp4")
+    assert "same name" in video.reason
+
+
+def test_the_configured_source_counts_from_the_workspace(source, workspace, make_config, probed):
+    workspace.root.mkdir()
+    ingest(workspace, make_config(source="../source"), None, silent)
+    assert len(probed) == 8
+
+
+def test_an_unknown_dataset_is_answered_with_the_known_ones(workspace, make_config):
+    with pytest.raises(ConfigError, match=r"'kinetics'.*folder, synthetic, ucf101"):
+        ingest(workspace, make_config(dataset="kinetics"), None, silent)

@@ -1,0 +1,117 @@
+import os
+import signal
+import time
+from pathlib import Path
+
+import av
+
+from stpa.data import probe as probing
+from stpa.data.probe import Probe, probe, probe_videos
+from stpa.files import digest_file
+
+
+def test_a_sound_video_is_measured(tmp_path, write_video):
+    path = write_video(tmp_path / "a.avi", num_frames=10)
+    assert probe(path) == Probe(
+        num_frames=10, fps=25, width=64, height=48, sha256=digest_file(path)
+    )
+
+
+def test_a_text_file_called_avi_is_named_undecodable(tmp_path):
+    path = tmp_path / "notes.avi"
+    path.write_text("not a video")
+    assert probe(path) == "does not decode (Invalid data found when processing input)"
+
+
+def test_an_empty_file_is_named_empty(tmp_path):
+    path = tmp_path / "nothing.avi"
+    path.touch()
+    assert probe(path) == "is empty"
+
+
+def test_a_missing_file_is_named_missing(tmp_path):
+    assert probe(tmp_path / "gone.avi") == "No such file or directory"
+
+
+def test_sound_without_pictures_is_named(tmp_path):
+    path = tmp_path / "sound.avi"
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("pcm_s16le", rate=8000, layout="mono")
+        silence = av.AudioFrame(format="s16", layout="mono", samples=800)
+        silence.rate = 8000
+        container.mux(stream.encode(silence))
+        container.mux(stream.encode(None))
+    assert str(probe(path)).startswith("has no video stream")
+
+
+def test_a_single_frame_is_too_few_for_optical_flow(tmp_path, write_video):
+    path = write_video(tmp_path / "a.avi", num_frames=1)
+    assert probe(path) == "only 1 of 1 frames decode"
+
+
+def test_a_truncated_video_is_told_by_the_frames_its_header_promises(tmp_path, write_video):
+    path = write_video(tmp_path / "a.avi", num_frames=60)
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    reason = probe(path)
+    assert isinstance(reason, str)
+    assert reason.startswith(("only", "does not decode"))
+
+
+def test_a_truncated_mp4_does_not_decode(tmp_path, write_video):
+    path = write_video(tmp_path / "a.mp4", num_frames=60, codec="libx264")
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    assert str(probe(path)).startswith("does not decode")
+
+
+def write_promising(write_video, path: Path, num_promised: int) -> Path:
+    """Write a video of 40 frames whose header promises another number."""
+    write_video(path, num_frames=40)
+    stored = bytearray(path.read_bytes())
+    for count in (stored.index(b"avih") + 24, stored.index(b"strh") + 40):
+        assert stored[count : count + 4] == (40).to_bytes(4, "little")
+        stored[count : count + 4] = num_promised.to_bytes(4, "little")
+    path.write_bytes(stored)
+    with av.open(str(path)) as container:
+        assert container.streams.video[0].frames == num_promised
+    return path
+
+
+def test_a_few_promised_frames_that_are_not_there_are_not_counted(tmp_path, write_video):
+    found = probe(write_promising(write_video, tmp_path / "a.avi", 42))
+    assert isinstance(found, Probe)
+    assert found.num_frames == 40
+
+
+def test_a_video_that_lacks_many_promised_frames_is_refused(tmp_path, write_video):
+    path = write_promising(write_video, tmp_path / "a.avi", 50)
+    assert probe(path) == "only 40 of 50 frames decode"
+
+
+def test_a_video_that_changes_its_frame_size_is_refused(tmp_path, write_video):
+    small = write_video(tmp_path / "small.ts", width=64, codec="libx264", options={})
+    large = write_video(tmp_path / "large.ts", width=128, codec="libx264", options={})
+    path = tmp_path / "both.ts"
+    path.write_bytes(small.read_bytes() + large.read_bytes())
+    assert probe(path) == "changes its frame size midway"
+
+
+def hang(path: Path) -> str:
+    if path.name == "hangs":
+        time.sleep(60)
+    if path.name == "crashes":
+        os.kill(os.getpid(), signal.SIGSEGV)
+    return "was looked at"
+
+
+def test_a_decoder_that_hangs_or_crashes_costs_one_video(monkeypatch):
+    monkeypatch.setattr(probing, "probe", hang)
+    paths = [Path("hangs"), Path("crashes"), *(Path(f"sound {n}") for n in range(6))]
+    found = dict(probe_videos(paths, deadline_seconds=2.0, num_processes=2))
+    assert found.pop(Path("hangs")) == "takes over 2 s to decode"
+    assert found.pop(Path("crashes")) == "crashes its decoder"
+    assert set(found.values()) == {"was looked at"}
+    assert len(found) == 6
+
+
+def test_no_videos_need_no_processes():
+    assert list(probe_videos([], deadline_seconds=1.0, num_processes=2)) == []

@@ -1,0 +1,74 @@
+import dataclasses
+
+import numpy as np
+import pytest
+
+from stpa.errors import DataError
+from stpa.evaluation.fusion import FUSION_RULES, fuse
+
+RGB = np.array([[2.0, 0.0, -1.0], [0.0, 3.0, 1.0]], np.float32)
+FLOW = np.array([[-1.0, 4.0, 0.0], [1.0, 1.0, 1.0]], np.float32)
+
+
+def _softmax(logits: np.ndarray) -> np.ndarray:
+    powers = np.exp(logits.astype(np.float64))
+    return powers / powers.sum(axis=-1, keepdims=True)
+
+
+def test_average_logits_is_the_plain_mean():
+    np.testing.assert_allclose(FUSION_RULES["average_logits"](RGB, FLOW), (RGB + FLOW) / 2)
+
+
+def test_average_probabilities_gives_logits_of_the_mean_probability():
+    fused = FUSION_RULES["average_probabilities"](RGB, FLOW)
+    np.testing.assert_allclose(_softmax(fused), (_softmax(RGB) + _softmax(FLOW)) / 2, rtol=1e-5)
+
+
+def test_average_probabilities_survives_huge_logits():
+    assert np.isfinite(FUSION_RULES["average_probabilities"](1e4 * RGB, -1e4 * FLOW)).all()
+
+
+def test_tsn_weighs_rgb_to_flow_as_one_to_one_and_a_half():
+    fused = FUSION_RULES["tsn_weighted"](RGB, FLOW)
+    np.testing.assert_allclose(fused, 0.4 * RGB + 0.6 * FLOW, rtol=1e-6)
+
+
+@pytest.mark.parametrize("rule", FUSION_RULES.values(), ids=FUSION_RULES)
+def test_every_rule_fuses_one_video_as_it_does_among_others(rule):
+    np.testing.assert_array_equal(rule(RGB[0], FLOW[0]), rule(RGB, FLOW)[0])
+
+
+@pytest.mark.parametrize("rule", FUSION_RULES.values(), ids=FUSION_RULES)
+def test_every_rule_keeps_single_precision(rule):
+    assert rule(RGB, FLOW).dtype == np.float32
+
+
+def test_fuse_joins_two_streams_at_every_k_that_both_have(make_scores):
+    rgb = make_scores()
+    flow = make_scores(stream="flow", model_key="cdef", logits={3: -rgb.logits[3]})
+    fused = fuse(rgb, flow, "average_logits")
+    assert (fused.stream, fused.model_key) == ("fused", "0123456789ab+cdef")
+    assert list(fused.logits) == [3]
+    assert (fused.logits[3] == 0).all()
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("head", "tsn"),
+        ("data_version", "another"),
+        ("class_names", ("dive", "climb", "swim")),
+        ("video_ids", ("a", "b", "c", "d", "e", "f")),
+    ],
+)
+def test_fuse_refuses_scores_that_are_not_of_the_same(make_scores, field, value):
+    flow = dataclasses.replace(make_scores(stream="flow"), **{field: value})
+    with pytest.raises(DataError, match=f"rgb and flow scores differ in their {field}"):
+        fuse(make_scores(), flow, "average_logits")
+
+
+def test_fuse_refuses_streams_that_share_no_k(make_scores):
+    rgb = make_scores()
+    flow = make_scores(stream="flow", logits={25: rgb.logits[3]})
+    with pytest.raises(DataError, match=r"K of \[1, 3\].*of \[25\], and none is in both"):
+        fuse(rgb, flow, "average_logits")

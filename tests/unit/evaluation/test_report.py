@@ -1,0 +1,152 @@
+import base64
+import dataclasses
+import re
+from html.parser import HTMLParser
+from xml.etree import ElementTree
+
+import numpy as np
+import pytest
+
+from stpa.evaluation.figures import draw_confusion, draw_sweep
+from stpa.evaluation.fusion import fuse
+from stpa.evaluation.report import Reason, Report, write_report
+
+
+@pytest.fixture
+def report(make_scores):
+    logits = np.eye(3, dtype=np.float32)[[0, 0, 1, 1, 2, 0]]
+    scores = []
+    for head, sign in (("stpa", 1), ("tsn", -1)):
+        rgb = make_scores(head=head, logits={1: -logits, 3: sign * logits})
+        flow = dataclasses.replace(rgb, stream="flow")
+        scores += [rgb, flow, fuse(rgb, flow, "average_logits")]
+    return Report(
+        title="Retraining of <swimmers>",
+        scores=scores,
+        candidate_head="stpa",
+        num_segments=3,
+        late_fusion="average_logits",
+        decision="Not promoted: one rule failed",
+        promoted=False,
+        reasons=[Reason("above_chance", True, "0.83 > 0.33"), Reason("better", False, "it is not")],
+        data_version="ba9876543210",
+        git_commit="fedcba98",
+        parameters="train:\n  seed: 0\n",
+        seed=0,
+    )
+
+
+def _page(tmp_path, report) -> str:
+    path = tmp_path / "report" / "index.html"
+    write_report(path, report)
+    return path.read_text(encoding="utf-8")
+
+
+def _tables(page: str) -> list[list[list[str]]]:
+    """Return the cells of each row of each table."""
+    rows = []
+    for table in re.findall(r"<table.*?</table>", page, re.S):
+        found = re.findall(r"<tr.*?</tr>", table, re.S)
+        rows.append([re.findall(r"<td>(.*?)</td>", row, re.S) for row in found])
+    return rows
+
+
+def _pictures(page: str) -> list[str]:
+    encoded = re.findall(r'src="data:image/svg\+xml;base64,([^"]+)"', page)
+    return [base64.b64decode(part).decode() for part in encoded]
+
+
+def test_page_gives_each_stream_and_head_its_figures(tmp_path, report):
+    accuracies = _tables(_page(tmp_path, report))[0]
+    assert ["fused", "stpa", "83.3", "43.6 to 97.0", "83.3"] in accuracies
+    assert [row[:2] for row in accuracies[1:]] == [
+        [stream, head] for head in ("stpa", "tsn") for stream in ("rgb", "flow", "fused")
+    ]
+
+
+def test_page_compares_the_candidates_head_with_the_other(tmp_path, report):
+    comparisons = _tables(_page(tmp_path, report))[1]
+    assert [row[:2] for row in comparisons[1:]] == [
+        [stream, "stpa against tsn"] for stream in ("rgb", "flow", "fused")
+    ]
+    assert comparisons[3][2] == "+83.3"
+    assert comparisons[3][4:] == ["5 : 0", "0.062"]
+
+
+def test_page_leaves_the_comparison_out_where_there_is_one_head(tmp_path, report):
+    alone = dataclasses.replace(report, scores=report.scores[:3])
+    assert "Against other heads" not in _page(tmp_path, alone)
+
+
+def test_page_states_the_decision_its_reasons_and_what_it_was_made_from(tmp_path, report):
+    page = _page(tmp_path, report)
+    for fact in (
+        "Not promoted: one rule failed",
+        "✓ <code>above_chance</code>: 0.83 &gt; 0.33",
+        "✗ <code>better</code>: it is not",
+        "ba9876543210",
+        "fedcba98",
+        "0123456789ab+0123456789ab",
+        "train:\n  seed: 0",
+    ):
+        assert fact in page
+
+
+def test_top5_is_told_only_of_more_than_five_classes(tmp_path, report, make_scores):
+    names = tuple("abcdefgh")
+    scores = make_scores(
+        stream="fused", class_names=names, logits={3: np.zeros((6, 8), np.float32)}
+    )
+    assert "top-5" not in _page(tmp_path, report)
+    assert "top-5" in _page(tmp_path, dataclasses.replace(report, scores=[scores]))
+
+
+def test_page_needs_nothing_from_outside(tmp_path, report):
+    class Addresses(HTMLParser):
+        found: tuple[str, ...] = ()
+
+        def handle_starttag(self, tag, attrs):
+            self.found += tuple(v or "" for k, v in attrs if k in ("src", "href"))
+
+    addresses = Addresses()
+    addresses.feed(_page(tmp_path, report))
+    assert len(addresses.found) == 2
+    assert all(address.startswith("data:") for address in addresses.found)
+
+
+def test_markup_in_a_name_stays_text(tmp_path, report):
+    page = _page(tmp_path, report)
+    assert "<swimmers>" not in page
+    assert "&lt;swimmers&gt;" in page
+
+
+def test_class_names_of_any_script_reach_the_picture(tmp_path, report):
+    names = ("潜水", "$x^$", "<b>&")
+    scores = [dataclasses.replace(scores, class_names=names) for scores in report.scores]
+    confusion = _pictures(_page(tmp_path, dataclasses.replace(report, scores=scores)))[1]
+    texts = {element.text for element in ElementTree.fromstring(confusion).iter()}
+    assert set(names) <= {text and text.strip() for text in texts}
+
+
+def test_equal_reports_give_equal_pages(tmp_path, report):
+    assert _page(tmp_path / "a", report) == _page(tmp_path / "b", report)
+
+
+def test_sweep_draws_top1_in_percent_against_k(report):
+    lines = draw_sweep(report.scores).axes[0].get_lines()
+    points = {line.get_label(): np.asarray(line.get_xydata()).tolist() for line in lines}
+    assert len(points) == 6
+    assert points["fused, stpa"] == [[1, 0], [3, pytest.approx(100 * 5 / 6)]]
+
+
+def test_confusion_shows_shares_of_each_true_class(report):
+    axes = draw_confusion(report.scores[2], 3).axes[0]
+    shares = axes.images[0].get_array()
+    assert shares is not None
+    assert shares.tolist() == [[1, 0, 0], [0, 1, 0], [0.5, 0, 0.5]]
+
+
+def test_many_classes_are_drawn_without_numbers(make_scores):
+    names = tuple(f"class{index}" for index in range(101))
+    scores = make_scores(class_names=names, logits={3: np.zeros((6, 101), np.float32)})
+    assert not draw_confusion(scores, 3).axes[0].texts

@@ -1,0 +1,153 @@
+import json
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from stpa.errors import DataError
+from stpa.evaluation.scores import read_scores, write_scores
+
+
+@pytest.fixture
+def path(tmp_path, make_scores):
+    """A sound scores file, for tests to damage."""
+    path = tmp_path / "scores.parquet"
+    write_scores(path, make_scores())
+    return path
+
+
+def _replace(path, name, values):
+    table = pq.read_table(path)
+    position = table.column_names.index(name)
+    pq.write_table(table.set_column(position, name, values), path)
+
+
+def _rewrite_header(path, change):
+    table = pq.read_table(path)
+    header = json.loads(table.schema.metadata[b"stpa.scores"])
+    change(header)
+    pq.write_table(table.replace_schema_metadata({"stpa.scores": json.dumps(header)}), path)
+
+
+def _logits(values):
+    return pa.array(np.asarray(values, np.float32).tolist(), pa.list_(pa.float32(), 3))
+
+
+def test_scores_come_back_as_they_were_written(path, make_scores):
+    read, written = read_scores(path), make_scores()
+    for name in ("stream", "head", "model_key", "data_version", "class_names", "video_ids"):
+        assert getattr(read, name) == getattr(written, name)
+    np.testing.assert_array_equal(read.labels, written.labels)
+    assert list(read.logits) == [1, 3]
+    for k, logits in written.logits.items():
+        np.testing.assert_array_equal(read.logits[k], logits)
+
+
+def test_names_of_any_script_come_back(tmp_path, make_scores):
+    names = ("naïve\nswim", "潜水", '"quoted", $x$')
+    path = tmp_path / "scores.parquet"
+    write_scores(path, make_scores(class_names=names))
+    assert read_scores(path).class_names == names
+
+
+def test_asking_for_a_missing_k_names_those_there_are(make_scores):
+    with pytest.raises(DataError, match=r"no rgb scores at K=25, only at \[1, 3\]"):
+        make_scores().at(25)
+
+
+@pytest.mark.parametrize("content", [b"", b"not parquet", b"PAR1 cut off"])
+def test_a_file_of_another_kind_is_refused(tmp_path, content):
+    path = tmp_path / "scores.parquet"
+    path.write_bytes(content)
+    with pytest.raises(DataError, match="evaluate again"):
+        read_scores(path)
+
+
+def test_a_cut_file_is_refused(path):
+    path.write_bytes(path.read_bytes()[:-40])
+    with pytest.raises(DataError, match="evaluate again"):
+        read_scores(path)
+
+
+def test_a_missing_file_is_refused_by_name(tmp_path):
+    with pytest.raises(DataError, match=r"nowhere\.parquet cannot be used"):
+        read_scores(tmp_path / "nowhere.parquet")
+
+
+def test_a_parquet_file_of_something_else_is_refused(tmp_path):
+    path = tmp_path / "other.parquet"
+    pq.write_table(pa.table({"video_id": ["a"]}), path)
+    with pytest.raises(DataError, match="cannot be used"):
+        read_scores(path)
+
+
+@pytest.mark.parametrize(
+    ("column", "values", "fault"),
+    [
+        ("video_id", pa.array(["a"] * 6), "video ids repeat"),
+        ("video_id", pa.array([*"abcde", None]), "a video id is no text"),
+        ("label", pa.array([0, 0, 1, 1, 2, 3]), "a label names no class"),
+        ("label", pa.array([0, 0, 1, 1, 2, -1]), "a label names no class"),
+        ("label", pa.array([0, 0, 1, 1, 2, None]), "a label is no whole number"),
+        ("logits_k3", _logits([[0, 0, np.nan]] * 6), "a logit is not finite"),
+        ("logits_k3", _logits([[0, np.inf, 0]] * 6), "a logit is not finite"),
+        (
+            "logits_k3",
+            pa.array([[0.0, 1.0, None]] * 6, pa.list_(pa.float32(), 3)),
+            "a logit is not finite",
+        ),
+        (
+            "logits_k3",
+            pa.array([[0.0, 1.0, 2.0]] * 5 + [None], pa.list_(pa.float32(), 3)),
+            "cannot be used",
+        ),
+        (
+            "logits_k3",
+            pa.array([[0.0, 1.0]] * 6, pa.list_(pa.float32(), 2)),
+            "logits are .* where .* was expected",
+        ),
+    ],
+)
+def test_a_broken_column_is_refused_with_its_fault(path, column, values, fault):
+    _replace(path, column, values)
+    with pytest.raises(DataError, match=fault):
+        read_scores(path)
+
+
+@pytest.mark.parametrize(
+    ("change", "fault"),
+    [
+        (lambda header: header.pop("head"), "'head'"),
+        (lambda header: header.update(stream=7), "its stream is no text"),
+        (lambda header: header.update(class_names=["a", "b", "b"]), "class names repeat"),
+        (lambda header: header.update(class_names=["a", "b", 3]), "a class name is no text"),
+        (lambda header: header.update(class_names=None), "cannot be used"),
+    ],
+)
+def test_a_broken_header_is_refused_with_its_fault(path, change, fault):
+    _rewrite_header(path, change)
+    with pytest.raises(DataError, match=fault):
+        read_scores(path)
+
+
+@pytest.mark.parametrize("name", ["logits_k0", "logits_k-3", "logits_kmany"])
+def test_logits_of_an_impossible_k_are_refused(path, name):
+    table = pq.read_table(path)
+    names = [name if column == "logits_k3" else column for column in table.column_names]
+    pq.write_table(table.rename_columns(names), path)
+    with pytest.raises(DataError, match="cannot be used"):
+        read_scores(path)
+
+
+@pytest.mark.parametrize("columns", [["video_id", "label"], ["label", "logits_k1"]])
+def test_missing_columns_are_refused(path, columns):
+    pq.write_table(pq.read_table(path).select(columns), path)
+    with pytest.raises(DataError, match="cannot be used"):
+        read_scores(path)
+
+
+def test_a_file_without_videos_is_refused(path):
+    pq.write_table(pq.read_table(path).slice(0, 0), path)
+    with pytest.raises(DataError, match="it holds no video"):
+        read_scores(path)

@@ -1,0 +1,168 @@
+from pathlib import Path
+
+import pytest
+import yaml
+
+from stpa.config import Config, Stream
+from stpa.data.versioning import DataVersion
+from stpa.errors import ConfigError, RegistryError
+from stpa.registry.candidate import Candidate, Judgement, Network
+from stpa.registry.promotion import Outcome
+from stpa.registry.tracking import Tracker, open_tracker
+from stpa.stages.promote import promote_candidate, rollback
+from stpa.workspace import Workspace
+from tests.unit.registry.judgements import judgement
+
+DATA = DataVersion(videos="a1", manifest="b2", optical_flow="c3")
+PARAMS = Path(__file__).parents[3] / "params.yaml"
+
+
+@pytest.fixture
+def config(store_uri: str, model_name: str) -> Config:
+    params = yaml.safe_load(PARAMS.read_text(encoding="utf-8"))
+    params["tracking"] = {"uri": store_uri, "experiment": model_name}
+    params["promotion"]["model_name"] = model_name
+    return Config.model_validate(params)
+
+
+@pytest.fixture
+def workspace(tmp_path: Path) -> Workspace:
+    return Workspace(tmp_path)
+
+
+@pytest.fixture
+def networks(workspace: Workspace, config: Config) -> dict[Stream, Network]:
+    tracker = open_tracker(workspace, config.tracking)
+    found = {}
+    for stream in Stream:
+        folder = workspace.runs / stream.value / "model"
+        folder.mkdir(parents=True)
+        (folder / "weights.safetensors").write_text(stream.value)
+        run_id = tracker.open_run(f"{stream}-key", stream.value, {}, {})
+        found[stream] = Network(folder, run_id)
+    return found
+
+
+class Judge:
+    """Remembers what it was asked to judge."""
+
+    def __init__(self, answer: Judgement) -> None:
+        self.answer = answer
+        self.asked: list[tuple[str, str, str, int]] = []
+
+    def __call__(self, rgb: Path, flow: Path, late_fusion: str, num_segments: int) -> Judgement:
+        weights = [(folder / "weights.safetensors").read_text() for folder in (rgb, flow)]
+        self.asked.append((weights[0], weights[1], late_fusion, num_segments))
+        return self.answer
+
+
+def candidate(networks: dict[Stream, Network], key: str, num_right: int, data: str) -> Candidate:
+    right = [True] * num_right + [False] * (20 - num_right)
+    return Candidate(key, networks, "average_logits", 5, judgement(right, data_version=data))
+
+
+def test_the_three_models_are_registered_once_and_the_fusion_names_its_networks(
+    workspace: Workspace, config: Config, networks: dict[Stream, Network]
+):
+    judge = Judge(judgement([True] * 20))
+    for expected in (Outcome.PROMOTED, Outcome.UNCHANGED):
+        decision = promote_candidate(
+            workspace, config, candidate(networks, "k1", 15, "d1"), DATA, judge
+        )
+        assert (decision.outcome, decision.champion_version) == (expected, 1)
+    tracker = open_tracker(workspace, config.tracking)
+    name = config.promotion.model_name
+    for suffix in ("rgb", "flow", "fusion"):
+        assert len(tracker.client.search_model_versions(f"name = '{name}-{suffix}'")) == 1
+    tags = tracker.version(f"{name}-fusion", 1).tags
+    assert (tags["stpa.rgb_version"], tags["stpa.flow_version"]) == ("1", "1")
+    assert (tags["stpa.late_fusion"], tags["stpa.num_segments"]) == ("average_logits", "5")
+    assert judge.asked == []
+
+
+def test_the_fusions_run_holds_figures_lineage_and_params(
+    workspace: Workspace, config: Config, networks: dict[Stream, Network]
+):
+    judge = Judge(judgement([True]))
+    promote_candidate(workspace, config, candidate(networks, "k1", 15, "d1"), DATA, judge)
+    tracker = open_tracker(workspace, config.tracking)
+    run_id = tracker.find_run("k1")
+    assert run_id is not None
+    run = tracker.client.get_run(run_id)
+    assert run.info.status == "FINISHED"
+    assert run.data.metrics == {"fused_top1": 0.75}
+    assert run.data.tags["data.version"] == DATA.id
+    assert run.data.params["train.rgb.epochs"] == "30"
+
+
+def test_a_champion_on_the_same_data_is_not_judged_again(
+    workspace: Workspace, config: Config, networks: dict[Stream, Network]
+):
+    judge = Judge(judgement([True] * 20))
+    promote_candidate(workspace, config, candidate(networks, "k1", 15, "d1"), DATA, judge)
+    decision = promote_candidate(
+        workspace, config, candidate(networks, "k2", 14, "d1"), DATA, judge
+    )
+    assert (decision.outcome, judge.asked) == (Outcome.REJECTED, [])
+
+
+def test_a_champion_is_judged_on_new_data_from_the_registry_once(
+    workspace: Workspace, config: Config, networks: dict[Stream, Network]
+):
+    judge = Judge(judgement([True] * 20, data_version="d2"))
+    promote_candidate(workspace, config, candidate(networks, "k1", 15, "d1"), DATA, judge)
+    for network in networks.values():
+        (network.folder / "weights.safetensors").write_text("trained anew")
+    for _ in range(2):
+        challenger = candidate(networks, "k2", 19, "d2")
+        decision = promote_candidate(workspace, config, challenger, DATA, judge)
+        assert decision.outcome is Outcome.REJECTED
+    assert judge.asked == [("rgb", "flow", "average_logits", 5)]
+
+
+def test_a_damaged_record_is_judged_again(
+    workspace: Workspace, config: Config, networks: dict[Stream, Network]
+):
+    judge = Judge(judgement([True] * 10 + [False] * 10, data_version="d1"))
+    promote_candidate(workspace, config, candidate(networks, "k1", 15, "d1"), DATA, judge)
+    tracker = open_tracker(workspace, config.tracking)
+    tracker.log_text(tracker.find_run("k1") or "", "{", "judgements/d1.json")
+    promote_candidate(workspace, config, candidate(networks, "k2", 16, "d1"), DATA, judge)
+    assert len(judge.asked) == 1
+
+
+def test_a_failure_closes_the_run_as_failed(
+    workspace: Workspace, config: Config, networks: dict[Stream, Network]
+):
+    broken = {stream: Network(Path("nowhere"), n.run_id) for stream, n in networks.items()}
+    with pytest.raises(RegistryError, match="nowhere"):
+        promote_candidate(
+            workspace, config, candidate(broken, "k1", 15, "d1"), DATA, Judge(judgement([True]))
+        )
+    tracker = open_tracker(workspace, config.tracking)
+    assert tracker.client.get_run(tracker.find_run("k1") or "").info.status == "FAILED"
+
+
+def test_an_unknown_rule_stops_before_anything_is_registered(
+    workspace: Workspace, config: Config, networks: dict[Stream, Network]
+):
+    rules = config.promotion.model_copy(update={"rules": ["luck"]})
+    config = config.model_copy(update={"promotion": rules})
+    with pytest.raises(ConfigError, match="'luck'"):
+        promote_candidate(
+            workspace, config, candidate(networks, "k1", 15, "d1"), DATA, Judge(judgement([True]))
+        )
+    assert open_tracker(workspace, config.tracking).find_run("k1") is None
+
+
+def test_rollback_serves_the_champion_before(
+    workspace: Workspace, config: Config, networks: dict[Stream, Network], tracker: Tracker
+):
+    judge = Judge(judgement([True] * 15 + [False] * 5))
+    promote_candidate(workspace, config, candidate(networks, "k1", 15, "d1"), DATA, judge)
+    promote_candidate(workspace, config, candidate(networks, "k2", 18, "d1"), DATA, judge)
+    decision = rollback(workspace, config)
+    assert (decision.champion_version, decision.previous_version) == (1, 2)
+    champion = tracker.version_by_alias(f"{config.promotion.model_name}-fusion", "champion")
+    assert champion is not None
+    assert champion.number == 1

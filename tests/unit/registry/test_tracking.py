@@ -1,0 +1,190 @@
+import socket
+import time
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+from pathlib import Path
+
+import pytest
+
+from stpa.errors import RegistryError
+from stpa.registry.tracking import Tracker, connection, default_uri
+from stpa.workspace import Workspace
+
+SERVING = {"num_segments": 3}
+
+
+def test_a_run_of_the_same_key_is_reopened_not_duplicated(tracker: Tracker):
+    first = tracker.open_run("k1", "rgb", {"train": {"epochs": 3}}, {"stream": "rgb"})
+    tracker.close_run(first)
+    assert tracker.open_run("k1", "rgb", {"train": {"epochs": 3}}, {"stream": "rgb"}) == first
+    assert tracker.client.get_run(first).info.status == "RUNNING"
+    assert tracker.find_run("k1") == first
+    assert tracker.find_run("other") is None
+
+
+def test_params_are_flat_and_survive_a_rerun_with_other_workers(tracker: Tracker):
+    many = {f"p{index}": index for index in range(150)}
+    run = tracker.open_run("k", "rgb", {"train": {"rgb": {"epochs": 3}}, "many": many}, {})
+    tracker.open_run("k", "rgb", {"train": {"rgb": {"epochs": 4}}, "new": [1, 2]}, {})
+    params = tracker.client.get_run(run).data.params
+    assert params["train.rgb.epochs"] == "3"
+    assert params["new"] == "[1, 2]"
+    assert len(params) == 152
+
+
+def test_the_last_params_are_kept_whole_as_yaml(tracker: Tracker):
+    run = tracker.open_run("k", "rgb", {"train": {"epochs": 3}}, {})
+    assert tracker.read_text(run, "params.yaml") == "train:\n  epochs: 3\n"
+
+
+def test_metrics_keep_their_steps(tracker: Tracker):
+    run = tracker.open_run("k", "rgb", {}, {})
+    for epoch in (1, 2):
+        tracker.log_metrics(run, {"loss": 1 / epoch}, step=epoch)
+    history = tracker.client.get_metric_history(run, "loss")
+    assert [(metric.step, metric.value) for metric in history] == [(1, 1.0), (2, 0.5)]
+
+
+def test_a_failed_run_says_so(tracker: Tracker):
+    run = tracker.open_run("k", "rgb", {}, {})
+    tracker.close_run(run, failed=True)
+    assert tracker.client.get_run(run).info.status == "FAILED"
+
+
+def test_text_is_replaced_and_a_missing_file_is_none(tracker: Tracker):
+    run = tracker.open_run("k", "rgb", {}, {})
+    for text in ("first", "sécond"):
+        tracker.log_text(run, text, "judgements/abc.json")
+    assert tracker.read_text(run, "judgements/abc.json") == "sécond"
+    assert tracker.read_text(run, "judgements/other.json") is None
+    assert tracker.read_text(run, "nowhere/other.json") is None
+
+
+def test_a_file_and_a_folder_are_stored(tracker: Tracker, model_folder: Path):
+    run = tracker.open_run("k", "rgb", {}, {})
+    tracker.log_files(run, model_folder / "model.json")
+    tracker.log_files(run, model_folder, "network")
+    assert tracker.read_text(run, "model.json") == "{}"
+    assert tracker.read_text(run, "network/weights.safetensors") == "weights"
+
+
+def test_a_model_is_registered_once_for_its_key(
+    tracker: Tracker, model_folder: Path, model_name: str
+):
+    run = tracker.open_run("k", "rgb", {}, {})
+    versions = [
+        tracker.register_model(model_name, run, {"rgb": model_folder}, SERVING, {"top1": "0.5"})
+        for _ in range(2)
+    ]
+    assert [version.number for version in versions] == [1, 1]
+    other = tracker.open_run("k2", "rgb", {}, {})
+    assert tracker.register_model(model_name, other, {"rgb": model_folder}, SERVING, {}).number == 2
+
+
+def test_a_kill_between_artifact_and_version_leaves_one_version(
+    tracker: Tracker, model_folder: Path, model_name: str, monkeypatch: pytest.MonkeyPatch
+):
+    run = tracker.open_run("k", "rgb", {}, {})
+    register = (model_name, run, {"rgb": model_folder}, SERVING, {})
+    with monkeypatch.context() as killed:
+        killed.setattr(tracker.client, "create_model_version", _die)
+        with pytest.raises(KeyboardInterrupt):
+            tracker.register_model(*register)
+    assert tracker.register_model(*register).number == 1
+    assert len(tracker.client.search_model_versions(f"name = '{model_name}'")) == 1
+
+
+def test_a_downloaded_model_holds_the_networks_and_is_fetched_once(
+    tracker: Tracker, model_folder: Path, model_name: str, tmp_path: Path
+):
+    flow_folder = tmp_path / "flow run" / "model"
+    flow_folder.mkdir(parents=True)
+    (flow_folder / "weights.safetensors").write_bytes(b"others")
+    run = tracker.open_run("k", "fusion", {}, {})
+    networks = {"rgb": model_folder, "flow": flow_folder}
+    version = tracker.register_model(model_name, run, networks, SERVING, {})
+    model = tracker.download_model(version, tmp_path / "cache")
+    weights = {s: (f / "weights.safetensors").read_bytes() for s, f in model.networks.items()}
+    assert weights == {"rgb": b"weights", "flow": b"others"}
+    assert model.serving == SERVING
+    marker = model.networks["rgb"] / "marker"
+    marker.touch()
+    tracker.download_model(version, tmp_path / "cache")
+    assert marker.exists()
+
+
+def test_an_alias_moves_and_a_missing_one_is_none(
+    tracker: Tracker, model_folder: Path, model_name: str
+):
+    assert tracker.version_by_alias(model_name, "champion") is None
+    for key in ("k1", "k2"):
+        run = tracker.open_run(key, "rgb", {}, {})
+        version = tracker.register_model(model_name, run, {"rgb": model_folder}, SERVING, {})
+        tracker.set_alias(model_name, "champion", version.number)
+    champion = tracker.version_by_alias(model_name, "champion")
+    assert champion is not None
+    assert (champion.number, champion.run_id) == (2, run)
+    assert tracker.version_by_alias(model_name, "previous") is None
+
+
+def test_an_unknown_version_is_one_clear_line(tracker: Tracker, model_name: str):
+    with pytest.raises(RegistryError, match=f"MLflow at sqlite:.*{model_name}") as error:
+        tracker.version(model_name, 7)
+    assert "\n" not in str(error.value)
+
+
+def test_a_deleted_experiment_is_named(store_uri: str):
+    tracker = Tracker(store_uri, "doomed")
+    found = tracker.client.get_experiment_by_name("doomed")
+    assert found is not None
+    tracker.client.delete_experiment(found.experiment_id)
+    with pytest.raises(RegistryError, match=r"'doomed'.*was deleted: restore it"):
+        Tracker(store_uri, "doomed")
+
+
+def test_a_server_that_is_not_there_fails_in_seconds_without_its_password():
+    started = time.monotonic()
+    with pytest.raises(RegistryError, match=r"answers at http://127\.0\.0\.1:1 "):
+        Tracker("http://user:secret@127.0.0.1:1", "x")
+    assert time.monotonic() - started < 10
+
+
+def test_a_server_that_never_speaks_fails_in_seconds(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(connection, "ANSWER_SECONDS", 1)
+    started = time.monotonic()
+    with (
+        socket.create_server(("127.0.0.1", 0)) as listener,
+        pytest.raises(RegistryError, match=r"within 1 s: start it or change tracking\.uri"),
+    ):
+        Tracker(f"http://127.0.0.1:{listener.getsockname()[1]}", "x")
+    assert time.monotonic() - started < 10
+
+
+def test_a_store_that_is_no_database_is_reported(tmp_path: Path):
+    (tmp_path / "mlflow.db").write_text("not a database, though long enough to have a header" * 9)
+    with pytest.raises(RegistryError, match="file is not a database"):
+        Tracker(f"sqlite:///{tmp_path / 'mlflow.db'}", "x")
+
+
+def test_processes_that_start_and_write_at_once_all_succeed(tmp_path: Path):
+    uri = default_uri(Workspace(tmp_path))
+    with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as pool:
+        runs = list(pool.map(_write_much, [uri] * 2, ["a", "b"]))
+    client = Tracker(uri, "shared").client
+    assert [len(client.get_metric_history(run, "loss")) for run in runs] == [30, 30]
+    artifacts = client.get_run(runs[0]).info.artifact_uri
+    assert artifacts is not None
+    assert artifacts.startswith((tmp_path / "mlflow" / "artifacts").as_uri())
+
+
+def _write_much(uri: str, key: str) -> str:
+    tracker = Tracker(uri, "shared")
+    run = tracker.open_run(key, key, {"a": 1}, {})
+    for step in range(30):
+        tracker.log_metrics(run, {"loss": 1.0, "accuracy": 0.5}, step=step)
+    tracker.close_run(run)
+    return run
+
+
+def _die(*_: object, **__: object) -> None:
+    raise KeyboardInterrupt

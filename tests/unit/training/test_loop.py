@@ -1,0 +1,90 @@
+"""One epoch: it learns, it weighs the losses, and it stops at a loss that is no number."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from stpa.errors import ModelError
+from stpa.models.network import ActionNetwork
+from stpa.training.loop import LossWeights, loss_terms, train_epoch
+from stpa.training.optim import build_optimizer, build_schedule
+from tests.unit.models.test_network import SPEC, random_clips
+
+CPU = torch.device("cpu")
+
+
+def one_batch(network: ActionNetwork) -> dict[str, torch.Tensor]:
+    torch.manual_seed(1)
+    labels = torch.tensor([0, 1, 2, 0])
+    return {"frames": random_clips(network, num_clips=4, time=2), "label": labels}
+
+
+def run(
+    network: ActionNetwork, batches: list, weights: LossWeights, learning_rate: float = 0.003
+) -> dict[str, float]:
+    optimizer = build_optimizer(
+        network,
+        "adamw",
+        learning_rate=learning_rate,
+        new_layer_rate=1.0,
+        momentum=0.9,
+        weight_decay=0.0,
+    )
+    schedule = build_schedule(optimizer, "cosine", len(batches))
+    network.train()
+    return train_epoch(
+        network,
+        batches,
+        optimizer,
+        schedule,
+        loss_weights=weights,
+        gradient_clip=20.0,
+        device=CPU,
+    )
+
+
+@pytest.mark.parametrize("stream", ["rgb", "flow"])
+@pytest.mark.parametrize("head", ["stpa", "tsn"])
+def test_network_overfits_one_batch(stream: str, head: str) -> None:
+    torch.manual_seed(0)
+    network = ActionNetwork(replace(SPEC, stream=stream, head=head, dropout=0.0))
+    batch = one_batch(network)
+    run(network, [batch] * 25, LossWeights(1e-4, 1e-4))
+    last = run(network, [batch], LossWeights(1e-4, 1e-4), learning_rate=1e-6)
+    assert last["top1"] == 1
+    assert last["classification"] < 0.1
+
+
+def test_loss_is_the_weighted_sum_of_its_terms() -> None:
+    network = ActionNetwork(SPEC)
+    metrics = run(network, [one_batch(network)], LossWeights(interactive=0.01, attention=0.1))
+    expected = (
+        metrics["classification"] + 0.01 * metrics["interactive"] + 0.1 * metrics["attention"]
+    )
+    assert metrics["loss"] == pytest.approx(expected)
+    assert metrics["attention"] > 0
+
+
+def test_head_without_attention_has_no_attention_losses() -> None:
+    network = ActionNetwork(replace(SPEC, head="tsn"))
+    batch = one_batch(network)
+    terms = loss_terms(network(batch["frames"]), batch["label"])
+    assert terms["interactive"].item() == terms["attention"].item() == 0
+
+
+def test_gradient_reaches_every_parameter() -> None:
+    network = ActionNetwork(SPEC)
+    batch = one_batch(network)
+    terms = loss_terms(network(batch["frames"]), batch["label"])
+    sum(terms.values(), torch.zeros(())).backward()
+    without = [name for name, value in network.named_parameters() if value.grad is None]
+    assert without == []
+
+
+def test_loss_that_is_no_number_stops_the_epoch() -> None:
+    network = ActionNetwork(SPEC)
+    with torch.no_grad():
+        network.head.classifier.bias.fill_(torch.nan)
+    with pytest.raises(ModelError, match="loss is nan"):
+        run(network, [one_batch(network)], LossWeights(0.0, 0.0))
