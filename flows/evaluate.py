@@ -10,7 +10,7 @@ from stpa.config import Stream
 from stpa.evaluation.metrics import top1
 from stpa.evaluation.scores import Scores
 from stpa.stages.evaluate import evaluate as run_evaluate
-from stpa.fuse import fuse
+from stpa.stages.fuse import fuse
 from stpa.stages.train import compared_heads
 
 

@@ -28,7 +28,8 @@ def retrain(root: Path = Path(), source: Path | None = None) -> Summary:
         evaluate(root)
         decision = promote(root)
     summary = summarise(workspace, config, decision, time.monotonic() - started)
-    create_table_artifact(summary.table, key="summary", description="Top-1 on the test videos")
+    table = [{"head": head, **figures} for head, figures in summary.top1.items()]
+    create_table_artifact(table, key="summary", description="Top-1 on the test videos")
     create_link_artifact(
         workspace.report.resolve().as_uri(), key="report", link_text="The report of this run"
     )

@@ -5,7 +5,8 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
+from uuid import UUID
 
 from prefect.artifacts import create_progress_artifact, update_progress_artifact
 from prefect.client.schemas.objects import State, TaskRun
@@ -31,7 +32,7 @@ def open_workspace(root: Path) -> tuple[Workspace, Config]:
 def watched(description: str) -> Iterator[ReportProgress]:
     """Show the progress of the block on the terminal and as a Prefect artifact."""
     key = re.sub(r"[^a-z0-9]+", "-", description.lower()).strip("-")
-    artifact = create_progress_artifact(0.0, key=key, description=description)
+    artifact = cast("UUID", create_progress_artifact(0.0, key=key, description=description))
     updated = time.monotonic()
 
     with TERMINAL.bar(description) as draw:

@@ -16,6 +16,7 @@ from stpa.terminal import TERMINAL, log_to_terminal
 from stpa.workspace import Workspace
 
 if TYPE_CHECKING:
+    from stpa.evaluation.scores import Scores
     from stpa.registry.promotion import Decision
     from stpa.stages.summarise import Summary
 
@@ -141,31 +142,27 @@ def evaluate(
 ) -> None:
     """Score the test videos at every K of the sweep."""
     from stpa.stages.evaluate import evaluate as run
-    from stpa.evaluation.metrics import top1
 
     place, config = _open(workspace)
     table = Table("head", "stream", *[f"K={k}" for k in sorted(config.evaluate.sweep)])
     for chosen_head, chosen_stream in _chosen(config, stream, head):
         with TERMINAL.bar(f"evaluate {chosen_stream} {chosen_head}") as progress:
             scores = run(place, config, chosen_stream, chosen_head, progress)
-        figures = [f"{top1(logits, scores.labels):.3f}" for _k, logits in sorted(scores.logits.items())]
-        table.add_row(chosen_head, chosen_stream, *figures)
+        table.add_row(chosen_head, chosen_stream, *_top1_by_k(scores))
     TERMINAL.console.print(table)
 
 
 @app.command()
 def fuse(head: HeadOption = None, workspace: WorkspaceOption = Path()) -> None:
     """Fuse the two streams' scores by evaluate.late_fusion."""
-    from stpa.stages.train import compared_heads
     from stpa.stages.fuse import fuse as run
-    from stpa.evaluation.metrics import top1
+    from stpa.stages.train import compared_heads
 
     place, config = _open(workspace)
     table = Table("head", *[f"K={k}" for k in sorted(config.evaluate.sweep)])
     for chosen in [head] if head else compared_heads(config):
         scores = run(place, config, chosen)
-        figures = [f"{top1(logits, scores.labels):.3f}" for _k, logits in sorted(scores.logits.items())]
-        table.add_row(chosen, *figures)
+        table.add_row(chosen, *_top1_by_k(scores))
     TERMINAL.console.print(table)
 
 
@@ -253,6 +250,12 @@ def _chosen(config: Config, stream: Stream | None, head: str | None) -> list[tup
     return [(each, chosen) for each in heads for chosen in ([stream] if stream else Stream)]
 
 
+def _top1_by_k(scores: "Scores") -> list[str]:
+    from stpa.evaluation.metrics import top1
+
+    return [f"{top1(logits, scores.labels):.3f}" for _k, logits in sorted(scores.logits.items())]
+
+
 def _prepare_prefect(workspace: Workspace) -> None:
     """Without a server of the user's, keep Prefect's records in the workspace."""
     os.environ.setdefault("DO_NOT_TRACK", "1")
@@ -268,7 +271,9 @@ def _prepare_prefect(workspace: Workspace) -> None:
 def _show_decision(decision: "Decision") -> None:
     table = Table("rule", "passed", "reason")
     for verdict in decision.reasons:
-        table.add_row(verdict.rule, "yes" if verdict.passed else "[red]no[/]", escape(verdict.reason))
+        table.add_row(
+            verdict.rule, "yes" if verdict.passed else "[red]no[/]", escape(verdict.reason)
+        )
     if decision.reasons:
         TERMINAL.console.print(table)
     served = decision.champion_version
@@ -279,9 +284,10 @@ def _show_decision(decision: "Decision") -> None:
 
 
 def _show_summary(workspace: Workspace, summary: "Summary") -> None:
-    table = Table("head", "rgb", "flow", "fused", title=f"top-1 on the test videos, K={summary.k}")
-    for row in summary.table:
-        table.add_row(row["head"], *[f"{row[part]:.3f}" for part in ("rgb", "flow", "fused")])
+    title = f"top-1 on the test videos, K={summary.num_segments}"
+    table = Table("head", "rgb", "flow", "fused", title=title)
+    for head, figures in summary.top1.items():
+        table.add_row(head, *[f"{figures[part]:.3f}" for part in ("rgb", "flow", "fused")])
     TERMINAL.console.print(table)
     _show_decision(summary.decision)
     TERMINAL.console.print(

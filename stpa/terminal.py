@@ -19,6 +19,8 @@ from rich.progress import (
 
 from stpa.progress import ReportProgress
 
+OUR_PACKAGES = ("stpa", "flows")
+
 
 class Terminal:
     """One console, and the bars of all the work that goes on at the same time."""
@@ -63,7 +65,8 @@ class Terminal:
         with self._lock:
             self._num_open -= 1
             if self._num_open == 0 and self._bars is not None:
-                self._bars.stop()
+                if self.console.is_terminal:
+                    self._bars.stop()
                 self._bars = None
 
 
@@ -71,7 +74,13 @@ TERMINAL = Terminal()
 
 
 def log_to_terminal(debug: bool) -> None:
-    """Show this project's log above the bars; other libraries' from warnings up."""
-    handler = RichHandler(console=TERMINAL.console, show_path=debug, rich_tracebacks=debug)
+    """Show this project's log above the bars, and other libraries' from warnings up."""
+    handler = RichHandler(console=TERMINAL.console, show_path=debug, show_time=False)
+    handler.addFilter(lambda record: _is_ours(record.name) or record.levelno >= logging.WARNING)
     logging.basicConfig(level=logging.WARNING, format="%(message)s", handlers=[handler])
-    logging.getLogger("stpa").setLevel(logging.DEBUG if debug else logging.INFO)
+    for name in OUR_PACKAGES:
+        logging.getLogger(name).setLevel(logging.DEBUG if debug else logging.INFO)
+
+
+def _is_ours(logger_name: str) -> bool:
+    return logger_name.partition(".")[0] in OUR_PACKAGES

@@ -60,12 +60,18 @@ def initialise(root: Path, remote: str) -> None:
     `remote` is a folder, relative to `root` or absolute, or an address such as s3://bucket/path.
     Credentials and other settings in .dvc/config.local stay the user's own.
     """
+    # Below the top of a Git repository, or in an ignored folder of one, DVC must not ask Git.
+    in_git = (root / ".git").exists()
     if not (root / ".dvc").is_dir():
-        # Below the top of a Git repository, or in an ignored folder of one, DVC must not ask Git.
-        _dvc(root, "init", *([] if (root / ".git").exists() else ["--no-scm"]))
+        _dvc(root, "init", *([] if in_git else ["--no-scm"]))
     local = "://" not in remote and not Path(remote).is_absolute()
     settings = {
-        "core": {"analytics": "false", "autostage": "false", "remote": REMOTE},
+        "core": {
+            "analytics": "false",
+            "autostage": "false",
+            "no_scm": str(not in_git).lower(),
+            "remote": REMOTE,
+        },
         # One copy of each video: DVC makes it read-only, and we only ever replace whole files.
         # With reflinks first, file systems without them get full copies.
         "cache": {"type": '"hardlink,copy"'},

@@ -75,7 +75,9 @@ def read_scores(path: Path) -> Scores:
 
     try:
         table = pq.read_table(path)
-        return _assemble(table, json.loads((table.schema.metadata or {})[_METADATA_KEY]))
+        metadata = table.schema.metadata or {}
+        _require(_METADATA_KEY in metadata, "it has no header")
+        return _assemble(table, json.loads(metadata[_METADATA_KEY]))
     except (OSError, pa.ArrowException, KeyError, TypeError, ValueError) as error:
         reason = " ".join(str(error).split())
         raise DataError(f"{path} cannot be used as scores ({reason}): evaluate again") from error

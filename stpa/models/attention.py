@@ -27,6 +27,10 @@ DOWNSAMPLINGS: dict[str, Callable[..., torch.Tensor]] = {
 """R of eq. 1, from a map to a given height and width."""
 
 
+INITIAL_STD = 0.01
+"""Of the attention's weights."""
+
+
 class PyramidScores(nn.Module):
     """Score every position of a pyramid for each of d attention maps (eq. 1-3, before softmax).
 
@@ -41,9 +45,15 @@ class PyramidScores(nn.Module):
         self.projections = nn.ModuleList(nn.Linear(width, num_maps) for width in channels)
         self.fuse = FUSIONS[fusion]
         self.downsample = DOWNSAMPLINGS[downsampling]
+        self._initialise()
+
+    def _initialise(self) -> None:
+        """Start near uniform attention, at scores of 1: a product then passes each scale's
+        gradient on unscaled, where scores near 0 would mute one another. (The paper is silent.)
+        """
         for projection in self.projections:
             assert isinstance(projection, nn.Linear)
-            nn.init.normal_(projection.weight, std=0.01)
+            nn.init.normal_(projection.weight, std=INITIAL_STD)
             nn.init.ones_(projection.bias)
 
     def forward(

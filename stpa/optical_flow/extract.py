@@ -37,7 +37,12 @@ def extract_video(
     estimate = ESTIMATORS[estimator]()
     frames = _gray_frames(video, num_frames, width, height)
     levels = (quantise(estimate(*pair), bound_px) for pair in pairwise(frames))
-    write_flow_video(output, levels, width=width, height=height, provenance=made_by)
+    try:
+        write_flow_video(output, levels, width=width, height=height, provenance=made_by)
+    except OSError as error:
+        raise DataError(
+            f"{output} cannot be written ({error.strerror}): mend that and run again"
+        ) from error
 
 
 def provenance(

@@ -3,10 +3,11 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from scipy.stats import binomtest
+import numpy as np
 
 from stpa.config import PromotionConfig
 from stpa.errors import ConfigError
+from stpa.evaluation.significance import compare_paired
 from stpa.registry.candidate import Judgement
 
 SIGNIFICANCE = 0.05
@@ -57,6 +58,8 @@ def above_chance(
     challenger: Judgement, champion: Judgement | None, config: PromotionConfig
 ) -> tuple[bool, str]:
     """Demand more right answers than guessing gives (exact one-sided binomial test)."""
+    from scipy.stats import binomtest  # slow to import
+
     num_right, num_videos = sum(challenger.correct.values()), len(challenger.video_ids)
     chance = 1 / len(challenger.class_names)
     p_value = float(binomtest(num_right, num_videos, chance, alternative="greater").pvalue)
@@ -75,17 +78,19 @@ def no_worse_than_champion(
     """
     if champion is None:
         return True, f"top-1 {challenger.top1:.3f}; there is no champion to compare with"
-    shared = challenger.correct.keys() & champion.correct.keys()
+    right, champion_right = challenger.correct, champion.correct
+    shared = sorted(right.keys() & champion_right.keys())
     if not shared:
         return False, "no video was judged by both challenger and champion"
-    wins = sum(challenger.correct[v] and not champion.correct[v] for v in shared)
-    losses = sum(champion.correct[v] and not challenger.correct[v] for v in shared)
-    gain = (wins - losses) / len(shared)
-    p_value = float(binomtest(wins, wins + losses).pvalue) if wins + losses else 1.0
-    return gain >= config.min_gain, (
+    paired = compare_paired(
+        np.array([right[video] for video in shared]),
+        np.array([champion_right[video] for video in shared]),
+        seed=0,
+    )
+    return paired.gain >= config.min_gain, (
         f"top-1 {challenger.top1:.3f} against the champion's {champion.top1:.3f}: "
-        f"gain {gain:+.3f}, at least {config.min_gain:+.3f} wanted "
-        f"({wins} won, {losses} lost, McNemar p = {p_value:.2g})"
+        f"gain {paired.gain:+.3f}, at least {config.min_gain:+.3f} wanted "
+        f"({paired.only_first} won, {paired.only_second} lost, McNemar p = {paired.p_value:.2g})"
     )
 
 

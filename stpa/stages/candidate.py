@@ -5,41 +5,30 @@ from stpa.evaluation.scores import Scores
 from stpa.files import digest_value
 from stpa.registry.candidate import Candidate, Judgement, Network
 from stpa.stages.fuse import fuse
-from stpa.stages.train import TrainedModel, find_trained
+from stpa.stages.train import find_trained
 from stpa.workspace import Workspace
 
-CANDIDATE_HEAD = "stpa"
-"""The head that is put up; the others are there to compare with."""
+SERVED_HEAD = "stpa"
+"""The paper's; plain averaging is trained only to compare with."""
 
 
 def gather_candidate(workspace: Workspace, config: Config) -> Candidate:
-    """Return the candidate. Raises ModelError when a stream is not trained yet."""
-    models = _models(workspace, config)
+    """Return the candidate. Raises StpaError when a stream is not trained or not evaluated yet."""
+    models = {stream: find_trained(workspace, config, stream, SERVED_HEAD) for stream in Stream}
+    fused = fuse(workspace, config, SERVED_HEAD)
+    late_fusion, num_segments = config.evaluate.late_fusion, config.evaluate.num_segments
+    determinants = {
+        "networks": {stream.value: model.key for stream, model in models.items()},
+        "late_fusion": late_fusion,
+        "num_segments": num_segments,
+        "data": fused.data_version,
+    }
     return Candidate(
-        key=_key(config, models),
-        networks={
-            stream: Network(folder=model.folder, run_id=model.run_id)
-            for stream, model in models.items()
-        },
-        late_fusion=config.evaluate.late_fusion,
-        num_segments=config.evaluate.num_segments,
-        judgement=_judgement(
-            fuse(workspace, config, CANDIDATE_HEAD), config.evaluate.num_segments
-        ),
-    )
-
-
-def _models(workspace: Workspace, config: Config) -> dict[Stream, TrainedModel]:
-    return {stream: find_trained(workspace, config, stream, CANDIDATE_HEAD) for stream in Stream}
-
-
-def _key(config: Config, models: dict[Stream, TrainedModel]) -> str:
-    return digest_value(
-        {
-            "networks": {stream.value: model.key for stream, model in models.items()},
-            "late_fusion": config.evaluate.late_fusion,
-            "num_segments": config.evaluate.num_segments,
-        }
+        key=digest_value(determinants),
+        networks={stream: Network(model.folder, model.run_id) for stream, model in models.items()},
+        late_fusion=late_fusion,
+        num_segments=num_segments,
+        judgement=_judgement(fused, num_segments),
     )
 
 

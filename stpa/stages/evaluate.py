@@ -1,6 +1,7 @@
 """Score the test videos with a trained network at every K, once for its inputs."""
 
 import logging
+import tempfile
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -11,14 +12,17 @@ from stpa.compute.tasks import cluster, map_unordered
 from stpa.config import Config, Stream
 from stpa.data.manifest import Video, read_manifest
 from stpa.data.versioning import read_version
+from stpa.errors import DataError
 from stpa.evaluation.fusion import FUSION_RULES
 from stpa.evaluation.k_sweep import LogitsByVideo, sweep_videos
+from stpa.evaluation.metrics import mean_class_accuracy, top1
 from stpa.evaluation.scores import Scores, read_scores, write_scores
 from stpa.files import digest_value
 from stpa.models.checkpoint import load_model
 from stpa.progress import ReportProgress, silent
 from stpa.registry.candidate import Judgement
-from stpa.stages.train import find_trained, stream_root
+from stpa.registry.tracking import open_tracker
+from stpa.stages.train import TrainedModel, find_trained, stream_root
 from stpa.workspace import Workspace
 
 logger = logging.getLogger(__name__)
@@ -33,13 +37,12 @@ def evaluate(
 ) -> Scores:
     """Return the K-sweep of a trained network, from its scores file where there is one."""
     model = find_trained(workspace, config, stream, head)
+    path = _scores_file(workspace, config, model)
+    if path.exists():
+        logger.info("%s %s is evaluated already", stream, head)
+        return read_scores(path)
     data_version = read_version(workspace.root).id
     sweep = sorted(set(config.evaluate.sweep))
-    key = digest_value({"model": model.key, "data": data_version, "sweep": sweep})
-    path = workspace.runs / "evaluate" / f"{stream}-{head}-{key}.parquet"
-    if path.exists():
-        logger.info("%s %s is evaluated already (%s)", stream, head, key)
-        return read_scores(path)
     manifest = read_manifest(workspace.manifest)
     videos = manifest.select("test")
     logits = _sweep(workspace, config, stream, model.folder, videos, sweep, progress)
@@ -53,8 +56,40 @@ def evaluate(
         labels=np.array([manifest.class_names.index(video.label) for video in videos]),
         logits={k: np.stack([logits[video.video_id][k] for video in videos]) for k in sweep},
     )
-    write_scores(path, scores)
+    tracker = open_tracker(workspace, config.tracking)
+    for k in sweep:
+        tracker.log_metrics(model.run_id, _figures(scores, k), step=k)
+    with tempfile.TemporaryDirectory() as folder:
+        write_scores(Path(folder) / path.name, scores)
+        tracker.log_files(model.run_id, Path(folder) / path.name, "scores")
+    write_scores(path, scores)  # last: it says that all is done
     return scores
+
+
+def _figures(scores: Scores, k: int) -> dict[str, float]:
+    logits = scores.at(k)
+    return {
+        "test_top1": top1(logits, scores.labels),
+        "test_mean_class_accuracy": mean_class_accuracy(logits, scores.labels),
+    }
+
+
+def find_scores(workspace: Workspace, config: Config, stream: Stream, head: str) -> Scores:
+    """Return the scores that `evaluate` made from today's inputs; raise DataError for none."""
+    path = _scores_file(workspace, config, find_trained(workspace, config, stream, head))
+    if not path.exists():
+        raise DataError(f"the {stream} {head} network is not evaluated: run `stpa evaluate` first")
+    return read_scores(path)
+
+
+def _scores_file(workspace: Workspace, config: Config, model: TrainedModel) -> Path:
+    determinants = {
+        "model": model.key,
+        "data": read_version(workspace.root).id,
+        "sweep": sorted(set(config.evaluate.sweep)),
+    }
+    name = f"{model.stream}-{model.head}-{digest_value(determinants)}.parquet"
+    return workspace.runs / "evaluate" / name
 
 
 def judge_networks(

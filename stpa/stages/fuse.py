@@ -3,11 +3,11 @@
 from stpa.config import Config, Stream
 from stpa.evaluation import fusion
 from stpa.evaluation.scores import Scores
-from stpa.stages.evaluate import evaluate
+from stpa.stages.evaluate import find_scores
 from stpa.workspace import Workspace
 
 
 def fuse(workspace: Workspace, config: Config, head: str) -> Scores:
     """Return the fused scores of both evaluated streams at every K."""
-    rgb, flow = (evaluate(workspace, config, stream, head) for stream in Stream)
+    rgb, flow = (find_scores(workspace, config, stream, head) for stream in Stream)
     return fusion.fuse(rgb, flow, config.evaluate.late_fusion)

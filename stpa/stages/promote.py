@@ -10,25 +10,20 @@ from pydantic import ValidationError
 from stpa.config import Config, Stream
 from stpa.data.versioning import DataVersion, read_version
 from stpa.errors import RegistryError
-from stpa.files import digest_value
 from stpa.progress import ReportProgress, silent
 from stpa.registry import promotion
 from stpa.registry.aliases import fusion_model, stream_model, version_tag
-from stpa.registry.candidate import Candidate, Judgement, Network, Serving
+from stpa.registry.candidate import Candidate, Judgement, Serving
 from stpa.registry.lineage import collect_lineage
 from stpa.registry.promotion import Decision
 from stpa.registry.rules import check_rules
 from stpa.registry.tracking import Tracker, Version, open_tracker
+from stpa.stages.candidate import gather_candidate
 from stpa.stages.evaluate import judge_networks
-from stpa.stages.fuse import fuse
-from stpa.stages.train import find_trained
 from stpa.workspace import Workspace
 
 JudgeNetworks = Callable[[Path, Path, str, int], Judgement]
 """(RGB model folder, flow model folder, late fusion, K) -> judgement on today's data version."""
-
-SERVED_HEAD = "stpa"
-"""The paper's; plain averaging is trained only to compare with."""
 
 _NUM_STEPS = 4  # two networks, their fusion, the decision
 
@@ -37,33 +32,14 @@ _logger = logging.getLogger(__name__)
 
 def promote(workspace: Workspace, config: Config, progress: ReportProgress = silent) -> Decision:
     """Put the networks trained from today's inputs, and their fusion, up for promotion."""
-    data = read_version(workspace.root)
-    trained = {stream: find_trained(workspace, config, stream, SERVED_HEAD) for stream in Stream}
-    num_segments, late_fusion = config.evaluate.num_segments, config.evaluate.late_fusion
-    scores = fuse(workspace, config, SERVED_HEAD)
-    names = scores.class_names
-    judgement = Judgement(
-        data_version=scores.data_version,
-        class_names=names,
-        video_ids=scores.video_ids,
-        labels=tuple(names[label] for label in scores.labels),
-        predictions=tuple(names[best] for best in scores.logits[num_segments].argmax(axis=1)),
+    return promote_candidate(
+        workspace,
+        config,
+        gather_candidate(workspace, config),
+        read_version(workspace.root),
+        partial(judge_networks, workspace, config),
+        progress,
     )
-    determinants = {
-        "networks": {stream.value: model.key for stream, model in trained.items()},
-        "late_fusion": late_fusion,
-        "num_segments": num_segments,
-        "data": scores.data_version,
-    }
-    candidate = Candidate(
-        key=digest_value(determinants),
-        networks={stream: Network(model.folder, model.run_id) for stream, model in trained.items()},
-        late_fusion=late_fusion,
-        num_segments=num_segments,
-        judgement=judgement,
-    )
-    judge = partial(judge_networks, workspace, config)
-    return promote_candidate(workspace, config, candidate, data, judge, progress)
 
 
 def promote_candidate(

@@ -1,21 +1,20 @@
 """Write what a retraining came to: figures for a program, a report for a person."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 import yaml
 
 from stpa.config import Config, Stream
 from stpa.data.versioning import read_version
-from stpa.evaluation.fusion import FUSED
 from stpa.evaluation.metrics import top1
 from stpa.evaluation.report import Reason, Report, write_report
 from stpa.evaluation.scores import Scores
 from stpa.files import write_json
 from stpa.registry.lineage import collect_lineage
-from stpa.registry.promotion import Decision
+from stpa.registry.promotion import Decision, Outcome
 from stpa.registry.tracking import open_tracker
-from stpa.stages.candidate import CANDIDATE_HEAD, candidate_key
-from stpa.stages.evaluate import evaluate
+from stpa.stages.candidate import SERVED_HEAD, gather_candidate
+from stpa.stages.evaluate import find_scores
 from stpa.stages.fuse import fuse
 from stpa.stages.train import compared_heads
 from stpa.workspace import Workspace
@@ -37,11 +36,11 @@ class Summary:
 
     def to_dict(self) -> dict:
         """Return the values of summary.json."""
-        candidate = self.top1[CANDIDATE_HEAD]
+        candidate = self.top1[SERVED_HEAD]
         baselines = {
             f"{head}_{stream}_top1": value
             for head, values in self.top1.items()
-            if head != CANDIDATE_HEAD
+            if head != SERVED_HEAD
             for stream, value in values.items()
         }
         return {
@@ -56,11 +55,10 @@ class Summary:
         }
 
 
-def summarise(
-    workspace: Workspace, config: Config, decision: Decision, seconds: float
-) -> Summary:
+def summarise(workspace: Workspace, config: Config, decision: Decision, seconds: float) -> Summary:
     """Gather the figures of all compared heads; write, and track, summary.json and the report."""
-    scores = [part for head in compared_heads(config) for part in _all_scores(workspace, config, head)]
+    heads = compared_heads(config)
+    scores = [part for head in heads for part in _all_scores(workspace, config, head)]
     k = config.evaluate.num_segments
     data = read_version(workspace.root)
     top1_by_head: dict[str, dict[str, float]] = {}
@@ -72,7 +70,7 @@ def summarise(
         k_sweep={
             part.stream: {each: top1(part.at(each), part.labels) for each in sorted(part.logits)}
             for part in scores
-            if part.head == CANDIDATE_HEAD
+            if part.head == SERVED_HEAD
         },
         decision=decision,
         data_version=data.id,
@@ -82,7 +80,7 @@ def summarise(
     report = Report(
         title=config.promotion.model_name,
         scores=scores,
-        candidate_head=CANDIDATE_HEAD,
+        candidate_head=SERVED_HEAD,
         num_segments=k,
         late_fusion=config.evaluate.late_fusion,
         decision=_sentence(decision),
@@ -94,10 +92,26 @@ def summarise(
         seed=config.train.seed,
     )
     write_report(workspace.report, report)
-    _track(workspace, config)
+    tracker = open_tracker(workspace, config.tracking)
+    run_id = tracker.find_run(gather_candidate(workspace, config).key)
+    if run_id is not None:
+        tracker.log_files(run_id, workspace.summary)
+        tracker.log_files(run_id, workspace.report)
     return summary
 
 
+def _sentence(decision: Decision) -> str:
+    if decision.champion_version is None:
+        return "Rejected: nothing is served yet"
+    served = f"version {decision.champion_version} is served"
+    return {
+        Outcome.PROMOTED: f"Promoted: {served} from now on",
+        Outcome.REJECTED: f"Rejected: {served} as before",
+        Outcome.UNCHANGED: f"Unchanged: {served}, made from the same inputs",
+        Outcome.ROLLED_BACK: f"Rolled back: {served} again",
+    }[decision.outcome]
+
+
 def _all_scores(workspace: Workspace, config: Config, head: str) -> list[Scores]:
-    streams = [evaluate(workspace, config, stream, head) for stream in Stream]
+    streams = [find_scores(workspace, config, stream, head) for stream in Stream]
     return [*streams, fuse(workspace, config, head)]

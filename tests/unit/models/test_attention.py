@@ -2,6 +2,7 @@
 
 import itertools
 import math
+from typing import cast
 
 import pytest
 import torch
@@ -18,11 +19,16 @@ SIZES = ((8, 6), (4, 3), (2, 3))
 NUM_MAPS = 6
 
 
+def projections(head: StpaHead) -> list[torch.nn.Linear]:
+    return [cast("torch.nn.Linear", module) for module in head.scores.projections]
+
+
 def make_head(fusion: str = "product", downsampling: str = "max") -> StpaHead:
     torch.manual_seed(0)
     options = HeadOptions(CHANNELS, NUM_MAPS, 7, 0.0, fusion, downsampling)
     head = StpaHead(options).double()
-    for projection in head.scores.projections:
+    for projection in projections(head):
+        torch.nn.init.normal_(projection.weight)
         torch.nn.init.normal_(projection.bias)
     return head
 
@@ -42,7 +48,7 @@ def naive_attention(head: StpaHead, pyramid: list[torch.Tensor], fusion: str, po
     num_frames = len(pyramid[-1])
     places = list(itertools.product(range(num_frames), range(height), range(width)))
     scale_scores = []
-    for projection, maps in zip(head.scores.projections, pyramid, strict=True):
+    for projection, maps in zip(projections(head), pyramid, strict=True):
         small = pool(maps, (height, width))
         scale_scores.append(
             [

@@ -1,3 +1,5 @@
+import errno
+import os
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -106,3 +108,12 @@ def test_a_video_with_fewer_frames_than_ingested_is_refused_and_leaves_nothing(v
     with pytest.raises(DataError, match="has 6 frames where 9 were ingested"):
         extract_video(video, output, **settings(num_frames=9))
     assert list(output.parent.iterdir()) == []
+
+
+def test_a_full_disk_is_an_error_that_names_the_file(video, tmp_path, monkeypatch):
+    def write(path: Path, *_: Any, **__: Any) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+
+    monkeypatch.setattr(extract, "write_flow_video", write)
+    with pytest.raises(DataError, match=r"clip\.avi cannot be written \(No space left on device\)"):
+        extract_video(video, tmp_path / "clip.avi", **settings())
