@@ -81,7 +81,15 @@ class Head(nn.Module, ABC):
     def evidence(
         self, pyramid: Pyramid, class_index: int
     ) -> Float[torch.Tensor, "frames height width"]:
-        """Share one video's logit (without the bias) out over the positions that made it."""
+        """Share the lead of one video's logit over the mean logit out over positions.
+
+        The lead is what softmax sees, and the shares sum to it but for the classifier's bias.
+        """
+
+    def _lead(self, class_index: int) -> Float[torch.Tensor, " channels"]:
+        """Return the weights that a class's logit has beyond the mean logit."""
+        weight = self.classifier.weight
+        return weight[class_index] - weight.mean(dim=0)
 
 
 class TsnHead(Head):
@@ -107,7 +115,7 @@ class TsnHead(Head):
         self, pyramid: Pyramid, class_index: int
     ) -> Float[torch.Tensor, "frames height width"]:
         top = pyramid[-1]
-        scores = torch.einsum("tchw,c->thw", top, self.classifier.weight[class_index])
+        scores = torch.einsum("tchw,c->thw", top, self._lead(class_index))
         return scores / scores.numel()
 
 
@@ -150,7 +158,7 @@ class StpaHead(Head):
         weights = attention_weights(scores, AttentionState(*(part[None] for part in clip)))
         top = pyramid[-1]
         mean_weight = weights.mean(dim=1).unflatten(1, top.shape[-2:])
-        class_scores = torch.einsum("tchw,c->thw", top, self.classifier.weight[class_index])
+        class_scores = torch.einsum("tchw,c->thw", top, self._lead(class_index))
         return mean_weight * class_scores
 
     def _classify_maps(self, maps: torch.Tensor) -> torch.Tensor:
