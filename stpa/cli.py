@@ -292,7 +292,7 @@ def _show_summary(workspace: Workspace, summary: "Summary") -> None:
     _show_decision(summary.decision)
     TERMINAL.console.print(
         f"report: {workspace.report}\nfigures: {workspace.summary}\n"
-        f"pages of MLflow and Prefect: stpa ui --workspace {workspace.root}",
+        f"pages of MLflow and Prefect: {sys.argv[0]} ui --workspace {workspace.root}",
         soft_wrap=True,
     )
 

@@ -11,6 +11,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 Share = Annotated[float, Field(ge=0, le=1)]
+CropShare = Annotated[float, Field(gt=0, le=1)]
 PositiveInt = Annotated[int, Field(ge=1)]
 PositiveFloat = Annotated[float, Field(gt=0)]
 NonNegativeFloat = Annotated[float, Field(ge=0)]
@@ -103,7 +104,7 @@ class StreamConfig(Section):
     dropout: Annotated[float, Field(ge=0, lt=1)]
     gradient_clip: PositiveFloat
     """Largest L2 norm of the gradient (TSN: 40 for RGB, 20 for flow)."""
-    scale_jitter: Annotated[list[Share], Field(min_length=1)]
+    scale_jitter: Annotated[list[CropShare], Field(min_length=1)]
     """Crop sides as shares of the short side (TSN: 1, .875, .75, .66; flow without .66)."""
 
 

@@ -1,6 +1,6 @@
 """Read params.yaml into a `Config`, reporting every fault at once."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
@@ -14,25 +14,33 @@ from stpa.errors import ConfigError
 EXTENDS = "extends"
 """A params file with this key adds to, or overrides, the file it names (relative to itself)."""
 
+PATHS = (("data", "source"), ("model", "pretrained"))
+"""Where a relative path may stand; it counts from the folder of the file that states it."""
+
 
 def load_config(path: Path) -> Config:
-    """Read and check a params file. Raises ConfigError naming every fault in it."""
+    """Read and check a workspace's params file. Raises ConfigError naming every fault in it."""
+    if not path.exists():
+        raise ConfigError(
+            f"{path.parent.resolve()} is no workspace, for it has no {path.name}: name another "
+            "one with --workspace, or make one with `stpa init FOLDER --params FILE`"
+        )
     return check_params(read_params(path), path)
 
 
 def read_params(path: Path) -> dict[str, Any]:
-    """Read a params file, merged over the files it extends."""
+    """Read a params file, merged over the files it extends, its relative paths made absolute."""
     return _read(path, seen=())
 
 
 def check_params(params: dict[str, Any], origin: Path) -> Config:
     """Turn plain values into a `Config`; `origin` is named in the error."""
+    faults = list(_unknown_names(params))
     try:
         config = Config.model_validate(params)
     except ValidationError as error:
-        faults = [_describe(fault) for fault in error.errors(include_url=False)]
+        faults += [_describe(fault) for fault in error.errors(include_url=False)]
     else:
-        faults = list(_unknown_names(config))
         if not faults:
             return config
     raise ConfigError(f"{origin} has {len(faults)} fault(s): " + "; ".join(faults))
@@ -50,10 +58,21 @@ def _read(path: Path, seen: tuple[Path, ...]) -> dict[str, Any]:
         raise ConfigError(f"{path} is not readable YAML: {reason}") from error
     if not isinstance(params, dict):
         raise ConfigError(f"{path} must hold sections (data:, model:, ...), not {params!r}")
+    _resolve_paths(params, path.resolve().parent)
     base = params.pop(EXTENDS, None)
     if base is None:
         return params
     return _merge(_read(path.parent / str(base), (*seen, path.resolve())), params)
+
+
+def _resolve_paths(params: dict[str, Any], folder: Path) -> None:
+    for section, key in PATHS:
+        values = params.get(section)
+        if not isinstance(values, dict):
+            continue
+        value = values.get(key)
+        if isinstance(value, str) and "://" not in value:
+            values[key] = str((folder / value).resolve())
 
 
 def _merge(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
@@ -87,27 +106,42 @@ def _suggestion(place: tuple[str | int, ...]) -> str:
             if isinstance(kind, type) and issubclass(kind, BaseModel)
         ]
         section = nested[0]
-    close = get_close_matches(str(place[-1]), section.model_fields, n=1)
+    return _did_you_mean(str(place[-1]), section.model_fields)
+
+
+def _did_you_mean(name: str, known: Iterable[str]) -> str:
+    close = get_close_matches(name, list(known), n=1)
     return f" (did you mean {close[0]}?)" if close else ""
 
 
-def _unknown_names(config: Config) -> Iterable[str]:
+def _unknown_names(params: dict[str, Any]) -> Iterator[str]:
     """Check names against the registries, whose packages are slow to import."""
+    import timm
+
     from stpa.data.datasets import DATASETS
     from stpa.evaluation.fusion import FUSION_RULES
     from stpa.models.backbones import known_backbone
     from stpa.optical_flow import ESTIMATORS
     from stpa.registry.rules import RULES
 
-    chosen = [
-        ("data.dataset", [config.data.dataset], DATASETS),
-        ("optical_flow.estimator", [config.optical_flow.estimator], ESTIMATORS),
-        ("evaluate.late_fusion", [config.evaluate.late_fusion], FUSION_RULES),
-        ("promotion.rules", config.promotion.rules, RULES),
-    ]
-    for place, names, known in chosen:
-        for name in names:
+    registries = {
+        ("data", "dataset"): DATASETS,
+        ("optical_flow", "estimator"): ESTIMATORS,
+        ("evaluate", "late_fusion"): FUSION_RULES,
+        ("promotion", "rules"): RULES,
+    }
+    for place, known in registries.items():
+        for name in _names(params, *place):
             if name not in known:
-                yield f"{place} {name!r} is unknown: choose from {', '.join(known)}"
-    if not known_backbone(config.model.backbone):
-        yield f"model.backbone {config.model.backbone!r} is unknown to timm"
+                yield f"{'.'.join(place)} {name!r} is unknown: choose from {', '.join(known)}"
+    for name in _names(params, "model", "backbone"):
+        if not known_backbone(name):
+            suggestion = _did_you_mean(name, timm.list_models())
+            yield f"model.backbone {name!r} is unknown to timm{suggestion}"
+
+
+def _names(params: dict[str, Any], section: str, key: str) -> list[str]:
+    """Return the name or names at a place of params that may be of any shape."""
+    values = params.get(section)
+    value = values.get(key) if isinstance(values, dict) else None
+    return [name for name in (value if isinstance(value, list) else [value]) if type(name) is str]

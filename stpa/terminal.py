@@ -74,13 +74,12 @@ TERMINAL = Terminal()
 
 
 def log_to_terminal(debug: bool) -> None:
-    """Show this project's log above the bars, and other libraries' from warnings up."""
+    """Show this project's log above the bars; with `debug`, other libraries' warnings too.
+
+    Without, Prefect and Ray would tell each fault several times over, with tracebacks.
+    """
     handler = RichHandler(console=TERMINAL.console, show_path=debug, show_time=False)
-    handler.addFilter(lambda record: _is_ours(record.name) or record.levelno >= logging.WARNING)
+    handler.addFilter(lambda record: debug or record.name.partition(".")[0] in OUR_PACKAGES)
     logging.basicConfig(level=logging.WARNING, format="%(message)s", handlers=[handler])
     for name in OUR_PACKAGES:
         logging.getLogger(name).setLevel(logging.DEBUG if debug else logging.INFO)
-
-
-def _is_ours(logger_name: str) -> bool:
-    return logger_name.partition(".")[0] in OUR_PACKAGES

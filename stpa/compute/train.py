@@ -10,7 +10,7 @@ from typing import Any
 
 import ray.train
 import ray.train.torch
-from ray.train.v2.api.exceptions import TrainingFailedError
+from ray.train import TrainingFailedError
 from ray.util.queue import Empty, Queue
 
 from stpa.config import ComputeConfig

@@ -103,11 +103,11 @@ def _describe_one(video: ListedVideo, video_id: str, probe: Probe | str) -> Vide
 
 def _check_quarantine(manifest: Manifest, max_share: float) -> None:
     quarantined = manifest.quarantined
-    for video in quarantined:
-        logger.warning("quarantined %r: %s", video.path, video.reason)
     if len(quarantined) > max_share * len(manifest.videos):
-        reasons = "; ".join(f"{video.path!r}: {video.reason}" for video in quarantined[:3])
+        reasons = "; ".join(f"{video.path!r}: {video.reason}" for video in quarantined[:10])
         raise DataError(
             f"{len(quarantined)} of {len(manifest.videos)} videos cannot be used, more than "
             f"data.max_quarantined {max_share:g} allows ({reasons}): mend or remove them"
         )
+    for video in quarantined:
+        logger.warning("quarantined %r: %s", video.path, video.reason)

@@ -32,7 +32,9 @@ class ProbeCache:
         current = {self._key(path): path for path in paths}
         entries = [entry for entry in _read_entries(file) if _key(entry) in current]
         self.probes = {current[_key(entry)]: entry.probe for entry in entries}
-        write_text(file, "".join(f"{entry.model_dump_json()}\n" for entry in entries))
+        kept = "".join(f"{entry.model_dump_json()}\n" for entry in entries)
+        if not file.is_file() or file.read_bytes() != kept.encode():
+            write_text(file, kept)
 
     def add(self, path: Path, probe: Probe) -> None:
         """Remember one more probe."""

@@ -2,6 +2,7 @@
 
 import logging
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -42,6 +43,7 @@ def serve_pages(
     }
     for name, port in ports.items():
         logger.info("%s: http://%s:%d (Ctrl-C ends it)", name, HOST, port)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: leave no server behind
     try:
         while all(server.poll() is None for server in servers.values()):
             time.sleep(0.5)

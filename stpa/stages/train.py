@@ -50,9 +50,9 @@ def train(
 
     Killed and called again, it goes on from the last finished epoch.
     """
-    tracker = open_tracker(workspace, config.tracking)
     data = read_version(workspace.root)
     run = _run_folder(workspace, config, stream, head, data)
+    tracker = open_tracker(workspace, config.tracking)
     if trained := _find_trained(run, tracker):
         logger.info("%s %s is trained already from the same inputs (%s)", stream, head, run.key)
         return trained
@@ -68,6 +68,7 @@ def train(
             _fit(workspace, config, run, run_id, tracker, progress)
         for metrics in read_json(run.result / PROGRESS_FILE)["history"]:
             tracker.log_metrics(run_id, metrics, step=int(metrics["epoch"]))
+        tracker.log_files(run_id, run.model, "network")
     except BaseException:
         tracker.close_run(run_id, failed=True)
         raise

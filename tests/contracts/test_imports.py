@@ -12,45 +12,44 @@ REFUSED = (
 
 BARE_MACHINE = """
 import importlib, sys
-class Refuse:
-    def find_spec(self, name, path=None, target=None):
-        if name.partition(".")[0] in {refused!r}:
-            raise ModuleNotFoundError(name, name=name)
-sys.meta_path.insert(0, Refuse())
-importlib.import_module({module!r})
+from importlib.machinery import PathFinder
+class BareMachine(PathFinder):
+    @classmethod
+    def find_spec(cls, name, path=None, target=None):
+        absent = name.partition(".")[0] in {refused!r}
+        return None if absent else PathFinder.find_spec(name, path, target)
+sys.meta_path = [BareMachine if finder is PathFinder else finder for finder in sys.meta_path]
+for module in {modules!r}:
+    importlib.import_module(module)
 """
 
 
-def import_on_bare_machine(module: str) -> subprocess.CompletedProcess[str]:
-    code = BARE_MACHINE.format(refused=set(REFUSED), module=module)
+def import_on_bare_machine(*modules: str) -> subprocess.CompletedProcess[str]:
+    code = BARE_MACHINE.format(refused=set(REFUSED), modules=modules)
     return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
 
 
 @pytest.mark.parametrize(
-    "module",
+    "modules",
     [
-        "stpa.models.network",
-        "stpa.models.checkpoint",
-        "stpa.training.loop",
-        "stpa.training.checkpoint",
-        "stpa.training.optim",
-        "stpa.optical_flow",
-        "stpa.optical_flow.codec",
-        "stpa.data.sampling",
-        "stpa.data.transforms",
-        "stpa.evaluation.fusion",
-        "stpa.evaluation.metrics",
-        "stpa.evaluation.scores",
-        "stpa.evaluation.significance",
+        ("stpa.models.network", "stpa.models.checkpoint"),
+        ("stpa.training.loop", "stpa.training.checkpoint", "stpa.training.optim"),
+        ("stpa.optical_flow.codec", "stpa.data.sampling", "stpa.data.transforms"),
+        (
+            "stpa.evaluation.fusion",
+            "stpa.evaluation.metrics",
+            "stpa.evaluation.scores",
+            "stpa.evaluation.significance",
+        ),
     ],
 )
-def test_numerics_import_with_only_torch_timm_numpy_and_opencv(module: str) -> None:
-    result = import_on_bare_machine(module)
+def test_numerics_import_with_only_torch_timm_numpy_and_opencv(modules: tuple[str, ...]) -> None:
+    result = import_on_bare_machine(*modules)
     assert result.returncode == 0, result.stderr
 
 
 def test_the_bare_machine_is_bare() -> None:
-    assert "ModuleNotFoundError: pydantic" in import_on_bare_machine("stpa.config").stderr
+    assert "No module named 'pydantic'" in import_on_bare_machine("stpa.config").stderr
 
 
 @pytest.mark.parametrize("module", ["stpa.cli", "stpa.params", "stpa.workspace", "stpa.config"])

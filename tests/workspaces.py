@@ -1,0 +1,80 @@
+"""Small real datasets and workspaces, and the command line on them."""
+
+import subprocess
+import sys
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+import yaml
+
+from stpa.params import read_params
+from stpa.workspace import Workspace
+
+REPOSITORY = Path(__file__).parents[1]
+CLASSES = ("läuft weg", "winkt")
+NUM_GROUPS = 4
+
+
+def write_video(path: Path, seed: int, size: int = 64, num_frames: int = 5) -> None:
+    """Write a texture that moves to the right."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    image = np.random.default_rng(seed).integers(0, 255, (size, size, 3), np.uint8)
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("mpeg4", rate=Fraction(25))
+        stream.width, stream.height = size, size
+        for step in range(num_frames):
+            frame = av.VideoFrame.from_ndarray(np.roll(image, step, axis=1), format="rgb24")
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+
+
+def write_dataset(folder: Path, num_frames: int = 5) -> Path:
+    """Write one video for each class and recording."""
+    for label in CLASSES:
+        for group in range(NUM_GROUPS):
+            name = f"v_g{group:02}_c01.avi"
+            write_video(folder / label / name, seed=group, num_frames=num_frames)
+    return folder
+
+
+def small_params(**changes: dict[str, Any]) -> dict[str, Any]:
+    """Return params.yaml for networks that train in seconds; `changes` by section."""
+    stream = {"epochs": 2, "learning_rate": 0.004, "new_layer_rate": 1, "dropout": 0.2}
+    params = read_params(REPOSITORY / "params.yaml")
+    small: dict[str, dict[str, Any]] = {
+        "optical_flow": {"width": 64, "height": 64},
+        "model": {"backbone": "mobilenetv3_small_050", "pretrained": False},
+        "train": {
+            "input_size": 64,
+            "short_side": 64,
+            "batch_size": 2,
+            "optimizer": "adamw",
+            "freeze_batch_norm": "none",
+            "rgb": params["train"]["rgb"] | stream,
+            "flow": params["train"]["flow"] | stream,
+        },
+        "evaluate": {"num_segments": 3, "sweep": [1, 3], "shard_size": 2},
+        "promotion": {"model_name": "small"},
+    }
+    for sections in (small, changes):
+        for section, values in sections.items():
+            params[section] |= values
+    return params
+
+
+def make_workspace(root: Path, params: dict[str, Any]) -> Workspace:
+    """Write what `stpa init` writes."""
+    workspace = Workspace(root)
+    root.mkdir(parents=True, exist_ok=True)
+    workspace.params.write_text(yaml.safe_dump(params, allow_unicode=True), encoding="utf-8")
+    (root / "dvc.yaml").write_bytes((REPOSITORY / "dvc.yaml").read_bytes())
+    return workspace
+
+
+def run_stpa(*arguments: str | Path, **options: Any) -> subprocess.CompletedProcess[str]:
+    """Run the command line as a process of its own."""
+    command = [Path(sys.executable).with_name("stpa"), *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=300, **options)
