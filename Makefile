@@ -40,5 +40,5 @@ format: .venv/.ready ## Format, and mend what lint can mend
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-clean: ## Remove what runs left behind, but not .venv
-	rm -rf outputs runs mlflow prefect report summary.json
+clean: ## Remove the demo's workspace and the tools' caches; your own data and models stay
+	rm -rf outputs/demo .pytest_cache .ruff_cache .hypothesis .import_linter_cache

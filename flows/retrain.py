@@ -14,6 +14,7 @@ from flows.train import train
 from flows.watch import open_workspace
 from stpa.compute.tasks import cluster
 from stpa.stages.summarise import Summary, summarise
+from stpa.workspace import exclusive
 
 
 @flow(name="retrain")
@@ -21,7 +22,7 @@ def retrain(root: Path = Path(), source: Path | None = None) -> Summary:
     """Bring the workspace `root` up to date; what has not changed is not done again."""
     started = time.monotonic()
     workspace, config = open_workspace(root)
-    with cluster(config.compute.address):
+    with exclusive(workspace), cluster(config.compute.address):
         ingest(root, source)
         extract(root)
         train(root)

@@ -6,7 +6,7 @@ from prefect import flow, task
 
 from flows.watch import RETRIES, open_workspace, watched
 from stpa.compute.tasks import cluster
-from stpa.compute.train import workers_fit_at_once
+from stpa.compute.train import trainings_at_once
 from stpa.config import Stream
 from stpa.stages.train import TrainedModel, compared_heads
 from stpa.stages.train import train as run_train
@@ -26,7 +26,7 @@ def train(root: Path = Path(), heads: list[str] | None = None) -> list[TrainedMo
     _workspace, config = open_workspace(root)
     models = []
     with cluster(config.compute.address):
-        together = workers_fit_at_once(config.compute, len(Stream))
+        together = trainings_at_once(config.compute) >= len(Stream)
         for head in heads or compared_heads(config):
             if together:
                 running = [train_network.submit(root, stream, head) for stream in Stream]

@@ -7,18 +7,22 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
 from stpa.config import Config, Stream
-from stpa.errors import StpaError
+from stpa.errors import ConfigError, StpaError
 from stpa.terminal import TERMINAL, log_to_terminal
-from stpa.workspace import Workspace
+from stpa.workspace import Workspace, exclusive
 
 if TYPE_CHECKING:
     from stpa.evaluation.scores import Scores
     from stpa.registry.promotion import Decision
     from stpa.stages.summarise import Summary
+
+RESULTS = Console()
+"""Tables and answers go to standard output; bars, log and errors to standard error."""
 
 app = typer.Typer(
     help="Train, judge and ship two-stream video action classifiers.",
@@ -64,7 +68,7 @@ def init(
     from stpa.stages.initialise import initialise
 
     initialise(Workspace(folder), params)
-    TERMINAL.console.print(f"workspace {folder} follows {params}")
+    RESULTS.print(f"workspace {folder} follows {params}")
 
 
 @app.command()
@@ -77,7 +81,7 @@ def doctor(workspace: WorkspaceOption = Path()) -> None:
     for finding in findings:
         mark = "[green]ok[/]" if finding.passed else "[red]no[/]"
         table.add_row(mark, finding.subject, escape(finding.message))
-    TERMINAL.console.print(table)
+    RESULTS.print(table)
     if not all(finding.passed for finding in findings):
         raise typer.Exit(1)
 
@@ -93,10 +97,10 @@ def ingest(
     from stpa.stages.ingest import ingest as run
 
     place, config = _open(workspace)
-    with TERMINAL.bar("ingest videos") as progress:
+    with exclusive(place), TERMINAL.bar("ingest videos") as progress:
         result = run(place, config, source, progress)
     manifest = result.manifest
-    TERMINAL.console.print(
+    RESULTS.print(
         f"{len(manifest.videos)} videos of {len(manifest.class_names)} classes: "
         f"{len(manifest.select('train'))} to train, {len(manifest.select('test'))} to test, "
         f"{len(manifest.quarantined)} quarantined"
@@ -115,7 +119,7 @@ def extract(
     from stpa.stages.extract import extract_untracked
 
     place, config = _open(workspace)
-    with TERMINAL.bar("extract optical flow") as progress:
+    with exclusive(place), TERMINAL.bar("extract optical flow") as progress:
         if untracked:
             extract_untracked(place, config, progress)
         else:
@@ -131,9 +135,9 @@ def train(
 
     place, config = _open(workspace)
     for chosen_head, chosen_stream in _chosen(config, stream, head):
-        with TERMINAL.bar(f"train {chosen_stream} {chosen_head}") as progress:
+        with exclusive(place), TERMINAL.bar(f"train {chosen_stream} {chosen_head}") as progress:
             model = run(place, config, chosen_stream, chosen_head, progress)
-        TERMINAL.console.print(f"{'unchanged: ' if model.reused else ''}{model.folder}")
+        RESULTS.print(f"{'unchanged: ' if model.reused else ''}{model.folder}")
 
 
 @app.command()
@@ -146,10 +150,10 @@ def evaluate(
     place, config = _open(workspace)
     table = Table("head", "stream", *[f"K={k}" for k in sorted(config.evaluate.sweep)])
     for chosen_head, chosen_stream in _chosen(config, stream, head):
-        with TERMINAL.bar(f"evaluate {chosen_stream} {chosen_head}") as progress:
+        with exclusive(place), TERMINAL.bar(f"evaluate {chosen_stream} {chosen_head}") as progress:
             scores = run(place, config, chosen_stream, chosen_head, progress)
         table.add_row(chosen_head, chosen_stream, *_top1_by_k(scores))
-    TERMINAL.console.print(table)
+    RESULTS.print(table)
 
 
 @app.command()
@@ -163,7 +167,7 @@ def fuse(head: HeadOption = None, workspace: WorkspaceOption = Path()) -> None:
     for chosen in [head] if head else compared_heads(config):
         scores = run(place, config, chosen)
         table.add_row(chosen, *_top1_by_k(scores))
-    TERMINAL.console.print(table)
+    RESULTS.print(table)
 
 
 @app.command()
@@ -172,7 +176,7 @@ def promote(workspace: WorkspaceOption = Path()) -> None:
     from stpa.stages.promote import promote as run
 
     place, config = _open(workspace)
-    with TERMINAL.bar("register and judge") as progress:
+    with exclusive(place), TERMINAL.bar("register and judge") as progress:
         decision = run(place, config, progress)
     _show_decision(decision)
 
@@ -183,7 +187,8 @@ def rollback(workspace: WorkspaceOption = Path()) -> None:
     from stpa.stages.promote import rollback as run
 
     place, config = _open(workspace)
-    _show_decision(run(place, config))
+    with exclusive(place):
+        _show_decision(run(place, config))
 
 
 @app.command()
@@ -194,7 +199,10 @@ def retrain(
     workspace: WorkspaceOption = Path(),
 ) -> None:
     """Run all of it: ingest, extract, train, evaluate, fuse, promote, report."""
+    from stpa.stages.diagnose import require_room
+
     place, _config = _open(workspace)
+    require_room(place)
     _prepare_prefect(place)
     from flows.retrain import retrain as retrain_flow
 
@@ -218,8 +226,8 @@ def predict(
     table = Table("class", "probability")
     for name, probability in prediction.best(5):
         table.add_row(escape(name), f"{probability:.3f}")
-    TERMINAL.console.print(table)
-    TERMINAL.console.print(f"by {prediction.model}; picture: {prediction.picture}", soft_wrap=True)
+    RESULTS.print(table)
+    RESULTS.print(f"by {prediction.model}; picture: {prediction.picture}", soft_wrap=True)
 
 
 @app.command()
@@ -246,7 +254,10 @@ def _open(root: Path) -> tuple[Workspace, Config]:
 def _chosen(config: Config, stream: Stream | None, head: str | None) -> list[tuple[str, Stream]]:
     from stpa.stages.train import compared_heads
 
-    heads = [head] if head else compared_heads(config)
+    heads = compared_heads(config)
+    if head is not None and head not in heads:
+        raise ConfigError(f"no head {head!r} is compared here: choose from {', '.join(heads)}")
+    heads = [head] if head else heads
     return [(each, chosen) for each in heads for chosen in ([stream] if stream else Stream)]
 
 
@@ -275,9 +286,9 @@ def _show_decision(decision: "Decision") -> None:
             verdict.rule, "yes" if verdict.passed else "[red]no[/]", escape(verdict.reason)
         )
     if decision.reasons:
-        TERMINAL.console.print(table)
+        RESULTS.print(table)
     served = decision.champion_version
-    TERMINAL.console.print(
+    RESULTS.print(
         f"{decision.outcome}: "
         + ("nothing is served yet" if served is None else f"champion is version {served}")
     )
@@ -288,9 +299,9 @@ def _show_summary(workspace: Workspace, summary: "Summary") -> None:
     table = Table("head", "rgb", "flow", "fused", title=title)
     for head, figures in summary.top1.items():
         table.add_row(head, *[f"{figures[part]:.3f}" for part in ("rgb", "flow", "fused")])
-    TERMINAL.console.print(table)
+    RESULTS.print(table)
     _show_decision(summary.decision)
-    TERMINAL.console.print(
+    RESULTS.print(
         f"report: {workspace.report}\nfigures: {workspace.summary}\n"
         f"pages of MLflow and Prefect: {sys.argv[0]} ui --workspace {workspace.root}",
         soft_wrap=True,

@@ -1,7 +1,29 @@
 """A workspace: the folder that holds one pipeline's parameters, data, runs and models."""
 
+import fcntl
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+
+from stpa.errors import ComputeError
+
+
+@contextmanager
+def exclusive(workspace: "Workspace") -> Iterator[None]:
+    """Keep every other process from changing the workspace; a kill lets go of it too.
+
+    Raises ComputeError at once where another one is at work.
+    """
+    workspace.root.mkdir(parents=True, exist_ok=True)
+    with (workspace.root / ".lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise ComputeError(
+                f"another process is at work in {workspace.root.resolve()}: wait until it is done"
+            ) from error
+        yield
 
 
 @dataclass(frozen=True)

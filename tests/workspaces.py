@@ -1,13 +1,20 @@
 """Small real datasets and workspaces, and the command line on them."""
 
+import os
+import signal
 import subprocess
 import sys
+import time
+import uuid
+from collections.abc import Callable
+from contextlib import suppress
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
 import av
 import numpy as np
+import psutil
 import yaml
 
 from stpa.params import read_params
@@ -16,6 +23,16 @@ from stpa.workspace import Workspace
 REPOSITORY = Path(__file__).parents[1]
 CLASSES = ("läuft weg", "winkt")
 NUM_GROUPS = 4
+NUM_EPOCHS = 8
+"""Enough of them that a kill after the first is before the last."""
+
+RULES = ["same_data_version", "knows_all_classes", "no_worse_than_champion"]
+"""Without above_chance: so few videos cannot show it."""
+
+STPA = Path(sys.executable).with_name("stpa")
+MARK = "STPA_TEST_MARK"
+SECONDS_TO_FOLLOW = 30.0
+"""For Ray's processes to find that the one that started them is gone."""
 
 
 def write_video(path: Path, seed: int, size: int = 64, num_frames: int = 5) -> None:
@@ -42,7 +59,7 @@ def write_dataset(folder: Path, num_frames: int = 5) -> Path:
 
 def small_params(**changes: dict[str, Any]) -> dict[str, Any]:
     """Return params.yaml for networks that train in seconds; `changes` by section."""
-    stream = {"epochs": 2, "learning_rate": 0.004, "new_layer_rate": 1, "dropout": 0.2}
+    stream = {"epochs": NUM_EPOCHS, "learning_rate": 0.004, "new_layer_rate": 1, "dropout": 0.2}
     params = read_params(REPOSITORY / "params.yaml")
     small: dict[str, dict[str, Any]] = {
         "optical_flow": {"width": 64, "height": 64},
@@ -57,7 +74,7 @@ def small_params(**changes: dict[str, Any]) -> dict[str, Any]:
             "flow": params["train"]["flow"] | stream,
         },
         "evaluate": {"num_segments": 3, "sweep": [1, 3], "shard_size": 2},
-        "promotion": {"model_name": "small"},
+        "promotion": {"model_name": "small", "rules": RULES},
     }
     for sections in (small, changes):
         for section, values in sections.items():
@@ -76,5 +93,40 @@ def make_workspace(root: Path, params: dict[str, Any]) -> Workspace:
 
 def run_stpa(*arguments: str | Path, **options: Any) -> subprocess.CompletedProcess[str]:
     """Run the command line as a process of its own."""
-    command = [Path(sys.executable).with_name("stpa"), *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=300, **options)
+    return subprocess.run(
+        [STPA, *arguments], capture_output=True, text=True, timeout=600, **options
+    )
+
+
+def kill_stpa(*arguments: str | Path, when: Callable[[], bool]) -> None:
+    """Start the command line, and kill its process group at the moment when `when` is true.
+
+    Returns when all that it started elsewhere, as Ray does, has ended by itself.
+    """
+    mark = uuid.uuid4().hex
+    process = subprocess.Popen(
+        [STPA, *arguments],
+        env=os.environ | {MARK: mark},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    while not when():
+        assert process.poll() is None, "it ended before the moment came"
+        time.sleep(0.01)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    deadline = time.monotonic() + SECONDS_TO_FOLLOW
+    while left := _marked(mark):
+        assert time.monotonic() < deadline, f"left behind: {left}"
+        time.sleep(0.2)
+
+
+def _marked(mark: str) -> list[str]:
+    """Name the processes that inherited `mark`."""
+    found = []
+    for process in psutil.process_iter():
+        with suppress(psutil.Error):
+            if process.environ().get(MARK) == mark:
+                found.append(" ".join(process.cmdline()))
+    return found

@@ -66,7 +66,7 @@ def map_unordered(
     item's worker died `max_retries` + 1 times.
     """
     task = ray.remote(num_cpus=num_cpus, num_gpus=num_gpus, max_retries=max_retries)(_call)
-    in_flight = 2 * _count_slots({"CPU": num_cpus, "GPU": num_gpus})
+    in_flight = 2 * count_slots({"CPU": num_cpus, "GPU": num_gpus}, "each task")
     remaining = iter(items)
     pending = {task.remote(function, item): item for item in islice(remaining, in_flight)}
     try:
@@ -83,22 +83,25 @@ def map_unordered(
                 ray.cancel(reference, force=True)
 
 
-def _call(function: Callable[[Item], Result], item: Item) -> Result:
-    """Run in a worker. Ray makes tasks of plain functions alone, not of partials."""
-    return function(item)
+def count_slots(wanted: Mapping[str, float], purpose: str) -> int:
+    """Return how often the resources `wanted` fit on the cluster at once.
 
-
-def _count_slots(wanted: Mapping[str, float]) -> int:
-    """Return how many calls fit on the cluster at once."""
+    Raises ComputeError, which names their `purpose`, where they never will: Ray would wait.
+    """
     available = ray.cluster_resources()
     shares = [available.get(name, 0) / amount for name, amount in wanted.items() if amount]
     slots = int(min(shares, default=1))
     if slots < 1:
         raise ComputeError(
-            f"each task needs {_describe(wanted)}, but the cluster has {_describe(available)}: "
+            f"{purpose} needs {_describe(wanted)}, but the cluster has {_describe(available)}: "
             "change the compute section of params.yaml, or add nodes"
         )
     return slots
+
+
+def _call(function: Callable[[Item], Result], item: Item) -> Result:
+    """Run in a worker. Ray makes tasks of plain functions alone, not of partials."""
+    return function(item)
 
 
 def _describe(resources: Mapping[str, float]) -> str:

@@ -2,8 +2,9 @@
 
 import os
 import tempfile
+import threading
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ import ray.train.torch
 from ray.train import TrainingFailedError
 from ray.util.queue import Empty, Queue
 
+from stpa.compute.tasks import count_slots
 from stpa.config import ComputeConfig
 from stpa.errors import ComputeError, StpaError
 from stpa.training.fit import Place, TrainingJob, fit
@@ -32,9 +34,10 @@ def fit_on_cluster(
 
     `storage` is this run's own folder: called again with the same one, after a kill for
     instance, the run goes on from its last checkpoint. `on_epoch` is called in this process with
-    each epoch's metrics. Raises the worker's own StpaError, or ComputeError when workers were
-    lost more than `MAX_WORKER_FAILURES` times.
+    each epoch's metrics. Raises the worker's own StpaError, or ComputeError when the cluster is
+    too small or workers were lost more than `MAX_WORKER_FAILURES` times.
     """
+    trainings_at_once(compute)
     os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.2")
     messages = Queue(actor_options={"num_cpus": 0})
     trainer = ray.train.torch.TorchTrainer(
@@ -60,12 +63,11 @@ def fit_on_cluster(
         ),
     )
     try:
-        with ThreadPoolExecutor(1) as executor:
-            result = executor.submit(trainer.fit)
-            while not result.done():
-                _relay(messages, on_epoch, POLL_SECONDS)
-            _relay(messages, on_epoch, timeout=None)
-            checkpoint = result.result().checkpoint
+        result = _fit_in_background(trainer)
+        while not result.done():
+            _relay(messages, on_epoch, POLL_SECONDS)
+        _relay(messages, on_epoch, timeout=None)
+        checkpoint = result.result().checkpoint
     except TrainingFailedError as error:
         raise _cause(error) from error
     finally:
@@ -74,13 +76,25 @@ def fit_on_cluster(
     return Path(checkpoint.path)
 
 
-def workers_fit_at_once(compute: ComputeConfig, num_runs: int) -> bool:
-    """Tell whether the cluster has room for `num_runs` trainings at the same time."""
-    available = ray.cluster_resources()
-    return all(
-        num_runs * compute.workers_per_stream * amount <= available.get(name, 0)
-        for name, amount in _resources(compute).items()
-    )
+def _fit_in_background(trainer: ray.train.torch.TorchTrainer) -> Future[ray.train.Result]:
+    """Fit in a thread that does not keep the process alive: an interrupt must end it."""
+    result: Future[ray.train.Result] = Future()
+
+    def run() -> None:
+        try:
+            result.set_result(trainer.fit())
+        except BaseException as error:
+            result.set_exception(error)
+
+    threading.Thread(target=run, daemon=True).start()
+    return result
+
+
+def trainings_at_once(compute: ComputeConfig) -> int:
+    """Return how many trainings the cluster has room for; raise ComputeError for none."""
+    workers = compute.workers_per_stream
+    wanted = {name: workers * amount for name, amount in _resources(compute).items()}
+    return count_slots(wanted, f"training with {workers} worker(s)")
 
 
 def _work(config: dict[str, Any]) -> None:

@@ -3,15 +3,17 @@
 import logging
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
 from stpa.config import DataConfig
 from stpa.data.datasets import DATASETS, Dataset, ListedVideo
 from stpa.data.datasets.base import raise_faults, split_faults
-from stpa.data.manifest import Manifest, Video, write_manifest
+from stpa.data.manifest import Manifest, Video, read_manifest, write_manifest
 from stpa.data.probe import Probe, probe_videos
 from stpa.data.probe_cache import ProbeCache
 from stpa.errors import ConfigError, DataError
+from stpa.files import read_json, write_json
 from stpa.progress import ReportProgress
 from stpa.workspace import Workspace
 
@@ -31,7 +33,7 @@ def ingest(
     if source is None and config.source is not None:
         source = workspace.root / config.source
     dataset.prepare(workspace.videos, source, config, progress)
-    listed = dataset.list_videos(workspace.videos, config)
+    listed = _keep_sides(workspace, config, dataset.list_videos(workspace.videos, config))
     probes = _probe_all(workspace, listed, config.probe_deadline_seconds, progress)
     manifest = Manifest(_describe(listed, probes))
     _check_quarantine(manifest, config.max_quarantined)
@@ -39,6 +41,7 @@ def ingest(
     class_names = {video.label for video in listed}
     raise_faults(workspace.videos, split_faults(kept, class_names))
     write_manifest(workspace.manifest, manifest)
+    write_json(_split_record(workspace), _split_rule(config))
     return manifest
 
 
@@ -46,6 +49,30 @@ def _find_dataset(name: str) -> Dataset:
     if name not in DATASETS:
         raise ConfigError(f"data.dataset {name!r} is not known: take one of {', '.join(DATASETS)}")
     return DATASETS[name]
+
+
+def _keep_sides(
+    workspace: Workspace, config: DataConfig, listed: Sequence[ListedVideo]
+) -> list[ListedVideo]:
+    """Leave each recording of the present manifest in its split while the rule is the same.
+
+    Where new recordings moved old ones, a champion would be tested on what it learnt from.
+    """
+    record = _split_record(workspace)
+    if not (workspace.manifest.exists() and record.exists()):
+        return list(listed)
+    if read_json(record) != _split_rule(config):
+        return list(listed)
+    sides = {video.group: video.split for video in read_manifest(workspace.manifest).videos}
+    return [replace(video, split=sides.get(video.group, video.split)) for video in listed]
+
+
+def _split_record(workspace: Workspace) -> Path:
+    return workspace.runs / "split.json"
+
+
+def _split_rule(config: DataConfig) -> dict[str, str | int]:
+    return config.model_dump(include={"dataset", "split", "num_folds", "group_pattern"})
 
 
 def _probe_all(

@@ -125,6 +125,11 @@ def read_version(root: Path) -> DataVersion:
     stages = (_read_tree(root / LOCK_FILE) or {}).get("stages", {})
     if EXTRACT not in stages:
         raise VersioningError(f"{root} has no versioned optical flow: run `stpa extract` first")
+    made_from = {_hash(dependency) for dependency in stages[EXTRACT]["deps"]}
+    if made_from != {videos, manifest}:
+        raise VersioningError(
+            f"the optical flow in {root} is not that of its dataset: run `stpa extract` first"
+        )
     return DataVersion(videos, manifest, _hash(stages[EXTRACT]["outs"][0]))
 
 

@@ -33,7 +33,7 @@ def draw_evidence(path: Path, title: str, streams: dict[str, StreamEvidence]) ->
             axis.set_xticks([])
             axis.set_yticks([])
         row[0].set_ylabel(TITLES[stream])
-    figure.suptitle(title)
+    figure.suptitle(title, parse_math=False)
     with atomic_path(path) as temporary:
         figure.savefig(temporary, dpi=110)
 

@@ -1,7 +1,7 @@
 """Name the action in a video file: compute its optical flow, run the networks, fuse."""
 
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -131,6 +131,25 @@ class Classifier:
         middle = positions if spec.stream == "rgb" else positions + STACK_LENGTH // 2
         pictures = load_test_clip(video, "rgb", roots["rgb"], middle, **sizes)
         return StreamEvidence(pictures.transpose(0, 2, 3, 1), evidence)
+
+
+def score_videos(
+    videos: Sequence[Video],
+    *,
+    root: Path,
+    networks: Mapping[str, Path],
+    late_fusion: str | None,
+    num_segments: int,
+    optical_flow: Mapping[str, Any],
+) -> dict[str, Float[np.ndarray, " classes"]]:
+    """Load a classifier from its model folders and return each video's scores, by id."""
+    classifier = Classifier(
+        {stream: load_model(folder) for stream, folder in networks.items()},
+        late_fusion=late_fusion,
+        num_segments=num_segments,
+        optical_flow=optical_flow,
+    )
+    return {video.video_id: classifier.scores(root / video.path) for video in videos}
 
 
 def load_stream(folder: Path, num_segments: int, optical_flow: Mapping[str, Any]) -> Predict:

@@ -10,6 +10,7 @@ from safetensors.torch import load_file
 from torch import nn
 
 from stpa.errors import ModelError
+from stpa.files import digest_file
 from stpa.shapes import Float
 
 RGB_CHANNELS = 3
@@ -65,6 +66,14 @@ class Backbone(nn.Module):
 def known_backbone(name: str) -> bool:
     """Tell whether timm has a model of this name."""
     return timm.is_model(name.split(".")[0])
+
+
+def weights_digest(path: Path) -> str:
+    """Return the SHA-256 of a weights file; raise ModelError where it cannot be read."""
+    try:
+        return digest_file(path)
+    except OSError as error:
+        raise ModelError(f"model.pretrained {path} cannot be read: {_first_line(error)}") from error
 
 
 def _create(name: str, pretrained: bool, options: dict) -> TimmCnn:

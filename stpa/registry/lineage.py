@@ -9,14 +9,26 @@ from pathlib import Path
 from stpa.data.versioning import DataVersion
 
 UNKNOWN = "unknown"
-_PACKAGES = ("stpa", "torch", "timm", "ray", "mlflow", "dvc")
+CODE = Path(__file__).parent
+_PACKAGES = (
+    "stpa",
+    "torch",
+    "timm",
+    "numpy",
+    "av",
+    "decord",
+    "opencv-contrib-python-headless",
+    "ray",
+    "mlflow",
+    "dvc",
+)
 
 
-def collect_lineage(root: Path, data_version: DataVersion) -> dict[str, str]:
-    """Return the git commit of `root`, the data's DVC hashes, and the versions in use."""
+def collect_lineage(data_version: DataVersion, code: Path = CODE) -> dict[str, str]:
+    """Return the git commit of `code`, the data's DVC hashes, and the versions in use."""
     return {
-        "git.commit": _git(root, "rev-parse", "HEAD"),
-        "git.dirty": _dirty(root),
+        "git.commit": _git(code, "rev-parse", "HEAD"),
+        "git.dirty": _dirty(code),
         "data.version": data_version.id,
         **{f"data.{part}": digest for part, digest in asdict(data_version).items()},
         "environment.python": platform.python_version(),

@@ -75,7 +75,7 @@ def promote(
     champion, previous = aliases.get(CHAMPION), aliases.get(PREVIOUS)
 
     if champion == challenger.number:
-        for alias in aliases:
+        for alias in {CHALLENGER, CHAMPION, PREVIOUS} & aliases.keys():
             point(tracker, model_name, alias, aliases[alias])
         return Decision(Outcome.UNCHANGED, champion, previous, _reasons(tracker, challenger))
     if challenger.tags.get(DECISION_TAG) == Outcome.ROLLED_BACK:

@@ -9,7 +9,7 @@ from importlib.metadata import PackageNotFoundError, version
 
 from stpa.config import Config
 from stpa.data.manifest import read_manifest
-from stpa.errors import StpaError
+from stpa.errors import DataError, StpaError
 from stpa.params import load_config
 from stpa.registry.aliases import fusion_model
 from stpa.registry.tracking import open_tracker
@@ -17,6 +17,8 @@ from stpa.workspace import Workspace
 
 PACKAGES = ("torch", "timm", "av", "decord", "dvc", "ray", "mlflow", "prefect")
 MIN_FREE_GB = 5.0
+RECORDS_MB = 50.0
+"""What the new databases of Prefect and MLflow take, and some."""
 
 
 @dataclass(frozen=True)
@@ -46,6 +48,16 @@ def diagnose(workspace: Workspace) -> list[Finding]:
         except StpaError as error:
             findings.append(Finding(subject, False, str(error)))
     return findings
+
+
+def require_room(workspace: Workspace) -> None:
+    """Raise DataError where not even the records fit: their servers would only time out."""
+    free_mb = shutil.disk_usage(workspace.root).free / 1e6
+    if free_mb < RECORDS_MB:
+        raise DataError(
+            f"no space is left for {workspace.root.resolve()}: {free_mb:.0f} MB are free, but "
+            f"records alone need {RECORDS_MB:.0f}: free some and run the same command again"
+        )
 
 
 def _machine(workspace: Workspace) -> Iterator[Finding]:

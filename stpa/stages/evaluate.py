@@ -2,9 +2,10 @@
 
 import logging
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 
@@ -16,16 +17,18 @@ from stpa.errors import DataError
 from stpa.evaluation.fusion import FUSION_RULES
 from stpa.evaluation.k_sweep import LogitsByVideo, sweep_videos
 from stpa.evaluation.metrics import mean_class_accuracy, top1
+from stpa.evaluation.predict import score_videos
 from stpa.evaluation.scores import Scores, read_scores, write_scores
 from stpa.files import digest_value
-from stpa.models.checkpoint import load_model
 from stpa.progress import ReportProgress, silent
-from stpa.registry.candidate import Judgement
+from stpa.registry.candidate import Judgement, Serving
 from stpa.registry.tracking import open_tracker
 from stpa.stages.train import TrainedModel, find_trained, stream_root
 from stpa.workspace import Workspace
 
 logger = logging.getLogger(__name__)
+
+Result = TypeVar("Result")
 
 
 def evaluate(
@@ -92,28 +95,41 @@ def _scores_file(workspace: Workspace, config: Config, model: TrainedModel) -> P
     return workspace.runs / "evaluate" / name
 
 
-def judge_networks(
-    workspace: Workspace,
-    config: Config,
-    rgb_folder: Path,
-    flow_folder: Path,
-    late_fusion: str,
-    num_segments: int,
+def judge_served(
+    workspace: Workspace, config: Config, rgb_folder: Path, flow_folder: Path, serving: Serving
 ) -> Judgement:
-    """Judge any two networks, fused, on the test videos of today's data version."""
+    """Judge a registered fusion on the test videos of today's data version, as it would serve.
+
+    Today's stored optical flow is its own only if it is made as it was for its training;
+    otherwise the flow of each test video is taken anew in that way.
+    """
+    assert serving.late_fusion is not None, "a fusion"
     videos = read_manifest(workspace.manifest).select("test")
-    stacked = {}
-    for stream, folder in ((Stream.RGB, rgb_folder), (Stream.FLOW, flow_folder)):
-        logits = _sweep(workspace, config, stream, folder, videos, [num_segments], silent)
-        stacked[stream] = np.stack([logits[video.video_id][num_segments] for video in videos])
-    fused = FUSION_RULES[late_fusion](stacked[Stream.RGB], stacked[Stream.FLOW])
-    class_names = load_model(rgb_folder).spec.class_names
+    folders = {Stream.RGB: rgb_folder, Stream.FLOW: flow_folder}
+    if serving.optical_flow == config.optical_flow:
+        k = serving.num_segments
+        stacked = {}
+        for stream, folder in folders.items():
+            logits = _sweep(workspace, config, stream, folder, videos, [k], silent)
+            stacked[stream] = np.stack([logits[video.video_id][k] for video in videos])
+        scores = FUSION_RULES[serving.late_fusion](stacked[Stream.RGB], stacked[Stream.FLOW])
+    else:
+        score_shard = partial(
+            score_videos,
+            root=workspace.videos.resolve(),
+            networks={stream.value: folder.resolve() for stream, folder in folders.items()},
+            late_fusion=serving.late_fusion,
+            num_segments=serving.num_segments,
+            optical_flow=serving.optical_flow.model_dump(),
+        )
+        found = _map_shards(config, score_shard, videos, silent)
+        scores = np.stack([found[video.video_id] for video in videos])
     return Judgement(
         data_version=read_version(workspace.root).id,
-        class_names=class_names,
+        class_names=serving.class_names,
         video_ids=tuple(video.video_id for video in videos),
         labels=tuple(video.label for video in videos),
-        predictions=tuple(class_names[best] for best in fused.argmax(axis=1)),
+        predictions=tuple(serving.class_names[best] for best in scores.argmax(axis=1)),
     )
 
 
@@ -126,9 +142,6 @@ def _sweep(
     sweep: Sequence[int],
     progress: ReportProgress,
 ) -> LogitsByVideo:
-    """Sweep the videos in shards, in parallel on the cluster."""
-    size = config.evaluate.shard_size
-    shards = [tuple(videos[start : start + size]) for start in range(0, len(videos), size)]
     sweep_shard = partial(
         sweep_videos,
         model_folder=model_folder.resolve(),
@@ -136,15 +149,26 @@ def _sweep(
         sweep=sweep,
         device="cuda" if config.compute.gpus_per_worker else "cpu",
     )
-    logits: LogitsByVideo = {}
+    return _map_shards(config, sweep_shard, videos, progress)
+
+
+def _map_shards(
+    config: Config,
+    function: Callable[[Sequence[Video]], dict[str, Result]],
+    videos: Sequence[Video],
+    progress: ReportProgress,
+) -> dict[str, Result]:
+    """Apply a function of several videos to shards of them, in parallel on the cluster."""
+    size = config.evaluate.shard_size
+    shards = [tuple(videos[start : start + size]) for start in range(0, len(videos), size)]
+    results: dict[str, Result] = {}
     with cluster(config.compute.address):
-        results = map_unordered(
-            sweep_shard,
+        for _shard, found in map_unordered(
+            function,
             shards,
             num_cpus=config.compute.cpus_per_worker,
             num_gpus=config.compute.gpus_per_worker,
-        )
-        for _shard, found in results:
-            logits |= found
-            progress(len(logits), len(videos))
-    return logits
+        ):
+            results |= found
+            progress(len(results), len(videos))
+    return results

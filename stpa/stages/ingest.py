@@ -19,10 +19,6 @@ class IngestResult:
     """The dataset that the workspace now holds."""
 
     manifest: Manifest
-    videos_version: str
-    """DVC's hash of all files of the dataset."""
-    manifest_version: str
-    """DVC's hash of the manifest."""
     changed: bool
     """Whether this is another version than before."""
 
@@ -43,9 +39,7 @@ def ingest(
     versioning.initialise(workspace.root, config.data.remote)
     versioning.track(workspace.root, tracked)
     versioning.push(workspace.root)
-    videos, described = after = [versioning.tracked_hash(path) for path in tracked]
-    assert videos is not None, "DVC tracks what it was just told to"
-    assert described is not None, "DVC tracks what it was just told to"
-    if before == after:
-        logger.info("the dataset has not changed (%s)", videos[:12])
-    return IngestResult(manifest, videos, described, changed=before != after)
+    changed = before != [versioning.tracked_hash(path) for path in tracked]
+    if not changed:
+        logger.info("the dataset has not changed")
+    return IngestResult(manifest, changed)

@@ -19,11 +19,11 @@ from stpa.registry.promotion import Decision
 from stpa.registry.rules import check_rules
 from stpa.registry.tracking import Tracker, Version, open_tracker
 from stpa.stages.candidate import gather_candidate
-from stpa.stages.evaluate import judge_networks
+from stpa.stages.evaluate import judge_served
 from stpa.workspace import Workspace
 
-JudgeNetworks = Callable[[Path, Path, str, int], Judgement]
-"""(RGB model folder, flow model folder, late fusion, K) -> judgement on today's data version."""
+JudgeServed = Callable[[Path, Path, Serving], Judgement]
+"""(RGB model folder, flow model folder, how they serve) -> judgement on today's data version."""
 
 _NUM_STEPS = 4  # two networks, their fusion, the decision
 
@@ -37,7 +37,7 @@ def promote(workspace: Workspace, config: Config, progress: ReportProgress = sil
         config,
         gather_candidate(workspace, config),
         read_version(workspace.root),
-        partial(judge_networks, workspace, config),
+        partial(judge_served, workspace, config),
         progress,
     )
 
@@ -47,7 +47,7 @@ def promote_candidate(
     config: Config,
     candidate: Candidate,
     data: DataVersion,
-    judge: JudgeNetworks,
+    judge: JudgeServed,
     progress: ReportProgress = silent,
 ) -> Decision:
     """Register `candidate` once, compare it with the champion, and record the decision.
@@ -56,7 +56,7 @@ def promote_candidate(
     """
     check_rules(config.promotion.rules)
     tracker = open_tracker(workspace, config.tracking)
-    lineage = collect_lineage(workspace.root, data)
+    lineage = collect_lineage(data)
     run_id = tracker.open_run(candidate.key, "fusion", config.model_dump(mode="json"), lineage)
     try:
         _write_judgement(tracker, run_id, candidate.judgement)
@@ -124,7 +124,7 @@ def _judge_champion(
     champion: Version,
     workspace: Workspace,
     data_version: str,
-    judge: JudgeNetworks,
+    judge: JudgeServed,
 ) -> Judgement:
     """Return the champion's judgement on `data_version`: the recorded one, or a new one."""
     recorded = tracker.read_text(champion.run_id, _judgement_file(data_version))
@@ -140,12 +140,7 @@ def _judge_champion(
             f"{champion.name} version {champion.number} at {tracker.place} is not a fusion of two "
             "streams: delete its alias champion in MLflow"
         )
-    judgement = judge(
-        model.networks[Stream.RGB],
-        model.networks[Stream.FLOW],
-        serving.late_fusion,
-        serving.num_segments,
-    )
+    judgement = judge(model.networks[Stream.RGB], model.networks[Stream.FLOW], serving)
     _write_judgement(tracker, champion.run_id, judgement)
     return judgement
 

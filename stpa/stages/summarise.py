@@ -87,14 +87,14 @@ def summarise(workspace: Workspace, config: Config, decision: Decision, seconds:
         promoted=decision.promoted,
         reasons=[Reason(each.rule, each.passed, each.reason) for each in decision.reasons],
         data_version=data.id,
-        git_commit=collect_lineage(workspace.root, data)["git.commit"],
+        git_commit=collect_lineage(data)["git.commit"],
         parameters=yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False),
         seed=config.train.seed,
     )
     write_report(workspace.report, report)
     tracker = open_tracker(workspace, config.tracking)
     run_id = tracker.find_run(gather_candidate(workspace, config).key)
-    if run_id is not None:
+    if run_id is not None and decision.outcome is not Outcome.UNCHANGED:
         tracker.log_files(run_id, workspace.summary)
         tracker.log_files(run_id, workspace.report)
     return summary

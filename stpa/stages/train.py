@@ -11,7 +11,8 @@ from stpa.config import Config, Stream
 from stpa.data.manifest import read_manifest
 from stpa.data.versioning import DataVersion, read_version
 from stpa.errors import ModelError
-from stpa.files import atomic_path, digest_file, digest_value, read_json, write_json
+from stpa.files import atomic_path, digest_value, write_json
+from stpa.models.backbones import weights_digest
 from stpa.models.checkpoint import SPEC_FILE, WEIGHTS_FILE
 from stpa.progress import ReportProgress, silent
 from stpa.registry.lineage import collect_lineage
@@ -61,14 +62,13 @@ def train(
         run.key,
         f"{stream}-{head}",
         config.model_dump(mode="json"),
-        collect_lineage(workspace.root, data) | {"stream": stream.value, "head": head},
+        collect_lineage(data) | {"stream": stream.value, "head": head},
     )
     try:
         if not run.result.exists():
             _fit(workspace, config, run, run_id, tracker, progress)
-        for metrics in read_json(run.result / PROGRESS_FILE)["history"]:
-            tracker.log_metrics(run_id, metrics, step=int(metrics["epoch"]))
         tracker.log_files(run_id, run.model, "network")
+        tracker.log_files(run_id, run.result / PROGRESS_FILE)
     except BaseException:
         tracker.close_run(run_id, failed=True)
         raise
@@ -141,13 +141,16 @@ def _find_trained(run: _Run, tracker: Tracker) -> TrainedModel | None:
 def training_key(config: Config, stream: Stream, head: str, data: DataVersion) -> str:
     """Digest everything that decides the weights of a stream's network."""
     train = config.train.model_dump(mode="json", exclude={"rgb", "flow"})
-    pretrained = config.model.pretrained
+    weights = config.model.pretrained
+    if isinstance(weights, str):
+        weights = weights_digest(Path(weights))
     return digest_value(
         {
             "stream": stream.value,
             "head": head,
-            "model": config.model.model_dump(mode="json"),
-            "weights": digest_file(Path(pretrained)) if isinstance(pretrained, str) else None,
+            "model": config.model.model_dump(mode="json", exclude={"pretrained"}),
+            "pretrained": weights,
+            "workers": config.compute.workers_per_stream,  # each sees batch statistics of its own
             "train": train | config.train.stream(stream).model_dump(mode="json"),
             "manifest": data.manifest,
             "optical_flow": data.optical_flow if stream is Stream.FLOW else None,

@@ -1,11 +1,25 @@
 """One workspace that the whole flow has run in; making it takes most of these tests' time."""
 
+import json
+import subprocess
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 from stpa.workspace import Workspace
-from tests.workspaces import make_workspace, run_stpa, small_params, write_dataset
+from tests.workspaces import kill_stpa, make_workspace, run_stpa, small_params, write_dataset
+
+
+@dataclass
+class Interrupted:
+    """A workspace whose first `stpa retrain` was killed as it trained, and whose second ended."""
+
+    workspace: Workspace
+    first_epochs: dict[str, dict[str, float]]
+    """What was measured before the kill, by the training's folder."""
+    commit: str
+    """Of the Git repository that the workspace lies in."""
 
 
 @pytest.fixture(scope="session")
@@ -15,10 +29,45 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def retrained(tmp_path_factory: pytest.TempPathFactory, source: Path) -> Workspace:
-    """A workspace after `stpa retrain`; no test may change it."""
-    root = tmp_path_factory.mktemp("retrained") / "wörk space"
-    workspace = make_workspace(root, small_params())
-    done = run_stpa("retrain", source, "--workspace", root)
+def interrupted(tmp_path_factory: pytest.TempPathFactory, source: Path) -> Interrupted:
+    repository = tmp_path_factory.mktemp("repository")
+    commit = _commit_all(repository, ignore="/outputs/\n")
+    workspace = make_workspace(repository / "outputs" / "wörk space", small_params())
+    retrain = ("retrain", source, "--workspace", workspace.root)
+    kill_stpa(*retrain, when=lambda: bool(_checkpointed(workspace)))
+    first_epochs = {run.name: _first_epoch(run) for run in _checkpointed(workspace)}
+    done = run_stpa(*retrain)
     assert done.returncode == 0, done.stderr
-    return workspace
+    return Interrupted(workspace, first_epochs, commit)
+
+
+@pytest.fixture(scope="session")
+def retrained(interrupted: Interrupted) -> Workspace:
+    """A workspace with a champion; no test may change its results."""
+    return interrupted.workspace
+
+
+def _commit_all(repository: Path, ignore: str) -> str:
+    (repository / ".gitignore").write_text(ignore)
+
+    def git(*arguments: str) -> str:
+        command = ["git", "-c", "user.name=a", "-c", "user.email=a@b", *arguments]
+        return subprocess.run(
+            command, cwd=repository, check=True, capture_output=True, text=True
+        ).stdout.strip()
+
+    git("init", "--quiet")
+    git("add", ".gitignore")
+    git("commit", "--quiet", "--message", "Begin")
+    return git("rev-parse", "HEAD")
+
+
+def _checkpointed(workspace: Workspace) -> list[Path]:
+    """Return the trainings under way that have a checkpoint to go on from."""
+    found = workspace.runs.glob("train/*/checkpoints/checkpoint_manager_snapshot.json")
+    return [path.parents[1] for path in found]
+
+
+def _first_epoch(run: Path) -> dict[str, float]:
+    progress = next(run.glob("checkpoints/checkpoint_*/progress.json"))
+    return json.loads(progress.read_text())["history"][0]

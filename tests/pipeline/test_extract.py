@@ -5,56 +5,39 @@ import signal
 import subprocess
 import sys
 import time
-from fractions import Fraction
 from pathlib import Path
 
-import av
-import numpy as np
 import pytest
-import yaml
 
 from stpa.compute.tasks import cluster
 from stpa.config import Config
 from stpa.data.ingest import ingest as ingest_videos
 from stpa.data.manifest import Manifest, read_manifest
 from stpa.data.versioning import read_version
-from stpa.params import check_params, read_params
+from stpa.params import check_params
 from stpa.progress import silent
 from stpa.stages.extract import extract, extract_untracked
 from stpa.stages.ingest import ingest
 from stpa.workspace import Workspace
-
-REPOSITORY = Path(__file__).parents[2]
-CLASSES = ("läuft weg", "winkt")
-NUM_FRAMES = 5
-
-
-def write_video(path: Path, seed: int, size: int = 64, num_frames: int = NUM_FRAMES) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    image = np.random.default_rng(seed).integers(0, 255, (size, size, 3), np.uint8)
-    with av.open(str(path), "w") as container:
-        stream = container.add_stream("mpeg4", rate=Fraction(25))
-        stream.width, stream.height = size, size
-        for step in range(num_frames):
-            frame = av.VideoFrame.from_ndarray(np.roll(image, step, axis=1), format="rgb24")
-            container.mux(stream.encode(frame))
-        container.mux(stream.encode())
+from tests.workspaces import (
+    CLASSES,
+    REPOSITORY,
+    make_workspace,
+    small_params,
+    write_dataset,
+    write_video,
+)
 
 
 @pytest.fixture(scope="module")
 def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    source = tmp_path_factory.mktemp("source")
-    for label in CLASSES:
-        for group in range(4):
-            write_video(source / label / f"v_g{group:02}_c01.avi", seed=group)
-    return source
+    """Videos of this module's own: a test changes them."""
+    return write_dataset(tmp_path_factory.mktemp("source"))
 
 
 @pytest.fixture(scope="module")
 def config() -> Config:
-    params = read_params(REPOSITORY / "params.yaml")
-    params["optical_flow"] |= {"width": 64, "height": 64}
-    return check_params(params, REPOSITORY / "params.yaml")
+    return check_params(small_params(), REPOSITORY / "params.yaml")
 
 
 @pytest.fixture(scope="module")
@@ -63,20 +46,12 @@ def local_cluster():
         yield
 
 
-def make_workspace(root: Path, config: Config) -> Workspace:
-    workspace = Workspace(root)
-    root.mkdir(exist_ok=True)
-    workspace.params.write_text(yaml.safe_dump(config.model_dump(mode="json")))
-    (root / "dvc.yaml").write_text((REPOSITORY / "dvc.yaml").read_text())
-    return workspace
-
-
 @pytest.fixture(scope="module")
 def extracted(
     tmp_path_factory: pytest.TempPathFactory, config: Config, source: Path, local_cluster: None
 ) -> Workspace:
     """A workspace with `source` ingested and extracted; each test leaves it so."""
-    workspace = make_workspace(tmp_path_factory.mktemp("workspace"), config)
+    workspace = make_workspace(tmp_path_factory.mktemp("workspace"), small_params())
     assert ingest(workspace, config, source).changed
     extract(workspace, config)
     return workspace
@@ -137,7 +112,7 @@ def test_only_a_new_video_is_extracted_a_lost_ones_flow_goes_and_all_comes_back(
 
 @pytest.mark.usefixtures("local_cluster")
 def test_an_extraction_killed_half_way_goes_on_with_the_missing_videos(tmp_path, config, source):
-    workspace = make_workspace(tmp_path / "workspace", config)
+    workspace = make_workspace(tmp_path / "workspace", small_params())
     for group in range(6):
         for label in CLASSES:
             name = tmp_path / "long" / label / f"v_g{group:02}_c01.avi"

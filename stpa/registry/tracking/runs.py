@@ -39,7 +39,9 @@ class Runs(Connection):
     def open_run(
         self, key: str, name: str, params: Mapping[str, Any], tags: Mapping[str, str]
     ) -> str:
-        """Return the id of the run of these inputs, reopened if it was there, else made.
+        """Return the id of the run of these inputs, made if it is not there.
+
+        A finished one is left as it is, an interrupted one reopened.
 
         Nested `params` are logged flat (`train.rgb.epochs`) and whole, as params.yaml. A flat
         one keeps the value it was first logged with: MLflow forbids to change it.
@@ -50,6 +52,8 @@ class Runs(Connection):
                 self._experiment_id, run_name=name, tags={**tags, KEY_TAG: key}
             )
             run_id = created.info.run_id
+        elif self.client.get_run(run_id).info.status == "FINISHED":
+            return run_id  # its lineage is that of the process that did the work
         else:
             self.client.update_run(run_id, status="RUNNING", name=name)
         self._log_params(run_id, params, tags)

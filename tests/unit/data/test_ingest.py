@@ -143,3 +143,35 @@ def test_the_configured_source_counts_from_the_workspace(source, workspace, make
 def test_an_unknown_dataset_is_answered_with_the_known_ones(workspace, make_config):
     with pytest.raises(ConfigError, match=r"'kinetics'.*folder, synthetic, ucf101"):
         ingest(workspace, make_config(dataset="kinetics"), None, silent)
+
+
+def test_new_recordings_leave_old_ones_in_their_split(tmp_path, write_video, make_config):
+    workspace, source = Workspace(tmp_path / "work"), tmp_path / "source"
+
+    def sides(groups: range) -> dict[str, str]:
+        for label in ("a", "b"):
+            for group in groups:
+                write_video(source / label / f"v_g{group:02}.avi", num_frames=2)
+        config = make_config(num_folds=3)
+        manifest = ingest(workspace, config, source, silent)
+        return {video.group: video.split for video in manifest.videos}
+
+    before = sides(range(6))
+    after = sides(range(6, 12))
+    assert {group: after[group] for group in before} == before
+    assert len(after) == 12
+
+
+def test_another_split_deals_the_recordings_anew(tmp_path, write_video, make_config):
+    workspace, source = Workspace(tmp_path / "work"), tmp_path / "source"
+    for label in ("a", "b"):
+        for group in range(4):
+            write_video(source / label / f"v_g{group:02}.avi", num_frames=2)
+    held_out = [
+        {
+            video.group
+            for video in ingest(workspace, make_config(split=split), source, silent).select("test")
+        }
+        for split in (1, 2)
+    ]
+    assert held_out[0].isdisjoint(held_out[1])

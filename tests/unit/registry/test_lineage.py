@@ -21,29 +21,29 @@ def repository(tmp_path: Path) -> Path:
 
 def test_a_clean_commit_is_named(repository: Path):
     (repository / "untracked").touch()
-    lineage = collect_lineage(repository, DATA)
+    lineage = collect_lineage(DATA, repository)
     assert lineage["git.commit"] == _git(repository, "rev-parse", "HEAD")
     assert lineage["git.dirty"] == "false"
 
 
 def test_a_changed_file_is_told(repository: Path):
     (repository / "params.yaml").write_text("a: 2\n")
-    assert collect_lineage(repository, DATA)["git.dirty"] == "true"
+    assert collect_lineage(DATA, repository)["git.dirty"] == "true"
 
 
 def test_outside_git_the_code_is_unknown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
-    lineage = collect_lineage(tmp_path, DATA)
+    lineage = collect_lineage(DATA, tmp_path)
     assert (lineage["git.commit"], lineage["git.dirty"]) == ("unknown", "unknown")
 
 
 def test_without_git_the_code_is_unknown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("PATH", str(tmp_path))
-    assert collect_lineage(tmp_path, DATA)["git.commit"] == "unknown"
+    assert collect_lineage(DATA, tmp_path)["git.commit"] == "unknown"
 
 
 def test_the_data_and_the_environment_are_named(tmp_path: Path):
-    lineage = collect_lineage(tmp_path, DATA)
+    lineage = collect_lineage(DATA, tmp_path)
     data = {name: value for name, value in lineage.items() if name.startswith("data.")}
     assert data == {
         "data.version": DATA.id,

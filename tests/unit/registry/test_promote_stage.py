@@ -6,7 +6,7 @@ import yaml
 from stpa.config import Config, Stream
 from stpa.data.versioning import DataVersion
 from stpa.errors import ConfigError, RegistryError
-from stpa.registry.candidate import Candidate, Judgement, Network
+from stpa.registry.candidate import Candidate, Judgement, Network, Serving
 from stpa.registry.promotion import Outcome
 from stpa.registry.tracking import Tracker, open_tracker
 from stpa.stages.promote import promote_candidate, rollback
@@ -50,9 +50,10 @@ class Judge:
         self.answer = answer
         self.asked: list[tuple[str, str, str, int]] = []
 
-    def __call__(self, rgb: Path, flow: Path, late_fusion: str, num_segments: int) -> Judgement:
+    def __call__(self, rgb: Path, flow: Path, serving: Serving) -> Judgement:
         weights = [(folder / "weights.safetensors").read_text() for folder in (rgb, flow)]
-        self.asked.append((weights[0], weights[1], late_fusion, num_segments))
+        assert serving.late_fusion is not None
+        self.asked.append((weights[0], weights[1], serving.late_fusion, serving.num_segments))
         return self.answer
 
 

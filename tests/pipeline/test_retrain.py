@@ -1,0 +1,245 @@
+"""The whole flow by the real command line: what it leaves, does again, and survives."""
+
+import json
+import math
+import shutil
+import sqlite3
+from collections.abc import Callable, Iterator
+from dataclasses import asdict
+from pathlib import Path
+
+import pytest
+
+from stpa.config import Config
+from stpa.data.manifest import read_manifest
+from stpa.data.versioning import read_version
+from stpa.files import digest_file, read_json
+from stpa.models.checkpoint import WEIGHTS_FILE
+from stpa.params import load_config
+from stpa.registry.tracking import Tracker, open_tracker
+from stpa.registry.tracking.connection import unheard_warnings
+from stpa.registry.tracking.runs import flatten
+from stpa.stages.predict import predict
+from stpa.workspace import Workspace
+from tests.pipeline.conftest import Interrupted
+from tests.workspaces import (
+    CLASSES,
+    NUM_EPOCHS,
+    kill_stpa,
+    make_workspace,
+    run_stpa,
+    small_params,
+)
+
+TRAININGS = {"rgb-stpa", "flow-stpa", "rgb-tsn", "flow-tsn"}
+MODELS = ("small-rgb", "small-flow", "small-fusion")
+
+
+@pytest.fixture(scope="module")
+def config(retrained: Workspace) -> Config:
+    return load_config(retrained.params)
+
+
+@pytest.fixture
+def tracker(retrained: Workspace, config: Config) -> Tracker:
+    return open_tracker(retrained, config.tracking)
+
+
+def all_runs(tracker: Tracker) -> list:
+    [experiment] = [e for e in tracker.client.search_experiments() if e.name != "Default"]
+    return list(tracker.client.search_runs([experiment.experiment_id]))
+
+
+def all_versions(tracker: Tracker) -> list[tuple[str, int]]:
+    found = tracker.client.search_model_versions()
+    return sorted((version.name, int(version.version)) for version in found)
+
+
+def histories(workspace: Workspace) -> dict[str, list[dict[str, float]]]:
+    """Map each finished training's folder to what was measured in its epochs."""
+    found = (workspace.runs / "train").glob("*/result/progress.json")
+    return {path.parents[1].name: read_json(path)["history"] for path in found}
+
+
+def results(workspace: Workspace) -> dict[str, int]:
+    """Map each file below runs/ to the time it was written."""
+    files = (path for path in workspace.runs.rglob("*") if path.is_file())
+    return {str(path): path.stat().st_mtime_ns for path in files}
+
+
+def assert_done_once(tracker: Tracker) -> None:
+    runs = all_runs(tracker)
+    assert sorted(run.info.run_name for run in runs) == sorted([*TRAININGS, "fusion"])
+    assert {run.info.status for run in runs} == {"FINISHED"}
+    assert all_versions(tracker) == sorted((name, 1) for name in MODELS)
+
+
+class TestResults:
+    def test_the_summary_has_the_figures(self, retrained):
+        summary = read_json(retrained.summary)
+        for name in ("rgb_top1", "flow_top1", "fused_top1", "tsn_fused_top1"):
+            assert 0 <= summary[name] <= 1
+        assert summary["k_sweep"].keys() == {"rgb", "flow", "fused"}
+        for stream, by_k in summary["k_sweep"].items():
+            assert by_k.keys() == {"1", "3"}
+            assert by_k["3"] == summary[f"{stream}_top1"]
+        assert summary["champion_version"] == 1
+        assert summary["data_version"] == read_version(retrained.root).id
+        assert summary["seconds"] > 0
+
+    def test_the_report_tells_figures_decision_and_data(self, retrained):
+        summary, page = read_json(retrained.summary), retrained.report.read_text(encoding="utf-8")
+        assert f"<td>{100 * summary['fused_top1']:.1f}</td>" in page
+        assert summary["data_version"] in page
+        assert "version 1 is served" in page
+        assert CLASSES[0] in page or "data:image" in page
+
+    def test_each_run_and_each_version_is_there_once(self, tracker):
+        assert_done_once(tracker)
+
+    def test_the_aliases_name_the_first_versions(self, tracker):
+        for name in MODELS:
+            assert tracker.registered(name).aliases == {"challenger": 1, "champion": 1}
+
+    def test_every_run_carries_its_lineage_and_all_parameters(
+        self, interrupted: Interrupted, tracker, config
+    ):
+        data = read_version(interrupted.workspace.root)
+        for run in all_runs(tracker):
+            tags = run.data.tags
+            assert tags["git.commit"] == interrupted.commit
+            assert tags["data.version"] == data.id
+            for part, digest in asdict(data).items():
+                assert tags[f"data.{part}"] == digest
+            assert run.data.params == dict(flatten(config.model_dump(mode="json")))
+
+    def test_a_training_has_each_epoch_in_mlflow(self, tracker):
+        for run in all_runs(tracker):
+            if run.info.run_name in TRAININGS:
+                losses = tracker.client.get_metric_history(run.info.run_id, "loss")
+                assert {loss.step for loss in losses} == set(range(1, NUM_EPOCHS + 1))
+
+    def test_the_registered_model_answers_as_predict_does(
+        self, retrained, config, tracker, source, tmp_path
+    ):
+        with unheard_warnings():
+            import mlflow.pyfunc
+        mlflow.set_tracking_uri(tracker.uri)
+        served = mlflow.pyfunc.load_model("models:/small-fusion@champion")
+        for video in read_manifest(retrained.manifest).select("test")[:2]:
+            path = retrained.videos / video.path
+            [scores] = served.predict([str(path)])
+            prediction = predict(retrained, config, path, tmp_path / "picture.png")
+            [(best, _probability)] = prediction.best(1)
+            assert best == prediction.class_names[scores.index(max(scores))]
+            assert (tmp_path / "picture.png").stat().st_size > 1000
+
+
+class TestAgain:
+    def test_a_killed_training_went_on_from_its_checkpoint(self, interrupted: Interrupted):
+        finished = histories(interrupted.workspace)
+        assert interrupted.first_epochs
+        for folder, first_epoch in interrupted.first_epochs.items():
+            # The speed of an epoch is never measured the same twice.
+            assert finished[folder][0] == first_epoch
+        for history in finished.values():
+            assert [epoch["epoch"] for epoch in history] == list(range(1, NUM_EPOCHS + 1))
+
+    def test_a_second_run_redoes_nothing_and_says_so(self, retrained, tracker):
+        before, version = results(retrained), read_version(retrained.root)
+        done = run_stpa("retrain", "--workspace", retrained.root)
+        assert done.returncode == 0, done.stderr
+        assert results(retrained) == before
+        assert read_version(retrained.root) == version
+        assert_done_once(tracker)
+        assert read_json(retrained.summary)["outcome"] == "unchanged"
+        said = " ".join(done.stderr.split())
+        assert "the dataset has not changed" in said
+        assert "the optical flow of all 8 videos is there" in said
+        assert said.count("is trained already from the same inputs") == len(TRAININGS)
+        assert said.count("is evaluated already") == len(TRAININGS)
+        assert "unchanged: champion is version 1" in said
+
+
+class TestWorkers:
+    @pytest.fixture
+    def workspace(self, retrained: Workspace, tmp_path: Path) -> Iterator[Workspace]:
+        """The data of `retrained`, without its results."""
+        root = tmp_path / "copy"
+        shutil.copytree(retrained.root, root, ignore=shutil.ignore_patterns("runs", "mlflow"))
+        return Workspace(root)
+
+    def test_two_processes_train_one_network(self, workspace):
+        compute = {"workers_per_stream": 2, "cpus_per_worker": 0.5}
+        make_workspace(workspace.root, small_params(compute=compute))
+        done = run_stpa(
+            *("train", "--stream", "flow", "--head", "stpa", "--workspace", workspace.root)
+        )
+        assert done.returncode == 0, done.stderr
+        [history] = histories(workspace).values()
+        assert len(history) == NUM_EPOCHS
+        assert all(math.isfinite(epoch["loss"]) for epoch in history)
+
+    def test_more_processors_than_there_are_is_one_line(self, workspace):
+        make_workspace(workspace.root, small_params(compute={"cpus_per_worker": 1000}))
+        done = run_stpa("train", "--workspace", workspace.root)
+        assert done.returncode == 1
+        [line] = done.stderr.splitlines()
+        assert "training with 1 worker(s) needs 1000 CPU" in line
+        assert "change the compute section of params.yaml" in line
+
+
+def registered(workspace: Workspace, count: int) -> bool:
+    """Tell whether so many model versions are there, while others may be writing."""
+    database = workspace.mlflow / "mlflow.db"
+    if not database.exists():
+        return False
+    connection = sqlite3.connect(f"{database.as_uri()}?mode=ro", uri=True)
+    try:
+        return connection.execute("select count(*) from model_versions").fetchone()[0] >= count
+    except sqlite3.OperationalError:  # the tables are being made
+        return False
+    finally:
+        connection.close()
+
+
+MOMENTS: dict[str, Callable[[Workspace], bool]] = {
+    "copying": lambda w: any(w.videos.rglob("*.avi")),
+    "probing": lambda w: (w.runs / "probes.jsonl").exists(),
+    "versioning": lambda w: (w.root / ".dvc").exists(),
+    "extracting": lambda w: any(w.optical_flow.rglob("*.avi")),
+    "committing": lambda w: len(list(w.optical_flow.rglob("*.avi"))) == 8,
+    "starting to train": lambda w: any(w.runs.glob("train/*/checkpoints")),
+    "training": lambda w: any(w.runs.glob("train/*/checkpoints/checkpoint_manager_snapshot.json")),
+    "keeping a network": lambda w: any(w.runs.glob("train/*/result")),
+    "training the next": lambda w: len(list(w.runs.glob("train/*/done.json"))) >= 2,
+    "evaluating": lambda w: any(w.runs.glob("evaluate/*.parquet")),
+    "registering": lambda w: registered(w, 1),
+    "promoting": lambda w: registered(w, 3),
+    "reporting": lambda w: w.report.exists(),
+}
+"""In the order in which they come true, each for good."""
+
+
+@pytest.mark.slow
+def test_killed_at_any_moment_it_ends_as_if_undisturbed(retrained, source, tmp_path):
+    workspace = make_workspace(tmp_path / "killed", small_params())
+    retrain = ("retrain", source, "--workspace", workspace.root)
+    for moment in MOMENTS.values():
+        if not moment(workspace):
+            kill_stpa(*retrain, when=lambda moment=moment: moment(workspace))
+    done = run_stpa(*retrain)
+    assert done.returncode == 0, done.stderr
+
+    assert_done_once(open_tracker(workspace, load_config(workspace.params).tracking))
+    assert read_version(workspace.root) == read_version(retrained.root)
+    assert weights(workspace) == weights(retrained)
+    figures = [json.loads(each.summary.read_text()) for each in (workspace, retrained)]
+    for summary in figures:
+        del summary["seconds"], summary["outcome"]
+    assert figures[0] == figures[1]
+
+
+def weights(workspace: Workspace) -> dict[str, str]:
+    found = workspace.runs.glob(f"train/*/result/model/{WEIGHTS_FILE}")
+    return {path.parents[2].name: digest_file(path) for path in found}

@@ -1,0 +1,153 @@
+"""Reading params files: what extends what, and how faults are told."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from stpa.errors import ConfigError
+from stpa.params import check_params, load_config, read_params
+
+REPOSITORY = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def write(tmp_path: Path):
+    """Write a params file below the test's folder."""
+
+    def write(name: str, params: dict[str, Any]) -> Path:
+        path = tmp_path / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(yaml.safe_dump(params), encoding="utf-8")
+        return path
+
+    return write
+
+
+def whole() -> dict[str, Any]:
+    return read_params(REPOSITORY / "params.yaml")
+
+
+def faults_of(params: dict[str, Any]) -> str:
+    with pytest.raises(ConfigError) as caught:
+        check_params(params, Path("params.yaml"))
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "path", [REPOSITORY / "params.yaml", *sorted((REPOSITORY / "params").glob("*.yaml"))], ids=str
+)
+def test_every_params_file_of_the_project_is_sound(path):
+    load_config(path)
+
+
+class TestExtends:
+    def test_nearer_files_override_key_by_key(self, write):
+        write("a.yaml", {"data": {"split": 1, "num_folds": 3}, "train": {"rgb": {"epochs": 9}}})
+        write("b.yaml", {"extends": "a.yaml", "data": {"split": 2}})
+        c = write("sub/c.yaml", {"extends": "../b.yaml", "train": {"rgb": {"dropout": 0}}})
+        assert read_params(c) == {
+            "data": {"split": 2, "num_folds": 3},
+            "train": {"rgb": {"epochs": 9, "dropout": 0}},
+        }
+
+    def test_lists_and_null_replace_what_is_below(self, write):
+        write("a.yaml", {"evaluate": {"sweep": [1, 2]}, "data": {"synthetic": {"seed": 0}}})
+        b = write(
+            "b.yaml",
+            {"extends": "a.yaml", "evaluate": {"sweep": [3]}, "data": {"synthetic": None}},
+        )
+        assert read_params(b) == {"evaluate": {"sweep": [3]}, "data": {"synthetic": None}}
+
+    def test_a_circle_is_told(self, write):
+        write("a.yaml", {"extends": "sub/b.yaml"})
+        b = write("sub/b.yaml", {"extends": "../a.yaml"})
+        with pytest.raises(ConfigError, match=r"extends itself: remove one `extends`"):
+            read_params(b)
+
+    def test_a_missing_base_is_told_by_name(self, write):
+        with pytest.raises(ConfigError, match=r"nowhere.yaml does not exist"):
+            read_params(write("a.yaml", {"extends": "nowhere.yaml"}))
+
+    def test_a_relative_path_counts_from_the_file_that_states_it(self, write, tmp_path):
+        write("sub/a.yaml", {"model": {"pretrained": "w.safetensors"}, "data": {"source": "v"}})
+        b = write("b.yaml", {"extends": "sub/a.yaml", "data": {"source": "mine"}})
+        params = read_params(b)
+        assert params["model"]["pretrained"] == str(tmp_path / "sub" / "w.safetensors")
+        assert params["data"]["source"] == str(tmp_path / "mine")
+
+
+class TestFaults:
+    def test_all_come_at_once(self):
+        params = whole()
+        params["train"]["rgb"]["learning_rat"] = params["train"]["rgb"].pop("learning_rate")
+        params["data"]["max_quarantined"] = 7
+        params["model"]["backbone"] = "resnt50"
+        params["optical_flow"]["estimator"] = "farnback"
+        params["promotion"]["rules"] = ["above_chance", "luck"]
+        params["evaluate"]["num_segments"] = 4
+        told = faults_of(params)
+        assert "params.yaml has 7 fault(s): " in told
+        for fault in (
+            "missing key train.rgb.learning_rate",
+            "unknown key train.rgb.learning_rat (did you mean learning_rate?)",
+            "data.max_quarantined is 7: input should be less than or equal to 1",
+            "model.backbone 'resnt50' is unknown to timm (did you mean resnet50?)",
+            "optical_flow.estimator 'farnback' is unknown: choose from ",
+            "promotion.rules 'luck' is unknown: choose from same_data_version, ",
+            "num_segments 4 is not in sweep",
+        ):
+            assert fault in told
+
+    @pytest.mark.parametrize(
+        ("place", "suggestion"),
+        [
+            (("dtaa",), "unknown key dtaa (did you mean data?)"),
+            (("data", "synthetic", "num_group"), "data.synthetic.num_group (did you mean num_gr"),
+            (("compute", "xyz"), "unknown key compute.xyz"),
+        ],
+    )
+    def test_a_misspelt_key_anywhere_is_told_with_the_one_meant(self, place, suggestion):
+        params = whole()
+        params["data"]["synthetic"] = {
+            "num_groups": 2,
+            "clips_per_group": 1,
+            "num_frames": 16,
+            "size_px": 64,
+            "seed": 0,
+        }
+        section = params
+        for part in place[:-1]:
+            section = section[part]
+        section[place[-1]] = 1
+        assert suggestion in faults_of(params)
+
+    @pytest.mark.parametrize(
+        "section",
+        [None, 3, "text", [1], {"backbone": ["resnet18"]}, {"backbone": None}, {1: 2}],
+        ids=repr,
+    )
+    def test_a_section_of_any_shape_is_a_fault_and_not_a_crash(self, section):
+        assert "fault(s)" in faults_of(whole() | {"model": section})
+
+    @pytest.mark.parametrize(
+        ("section", "values", "fault"),
+        [
+            ("compute", {"workers_per_stream": 5}, "batch_size 32 must divide by compute.workers"),
+            ("train", {"short_side": 200}, "train.short_side 200 is below train.input_size 224"),
+        ],
+    )
+    def test_sections_that_do_not_fit_together_are_told(self, section, values, fault):
+        params = whole()
+        params[section] |= values
+        assert fault in faults_of(params)
+
+    def test_nothing_is_quietly_converted(self):
+        params = whole()
+        params["train"]["horizontal_flip"] = "perhaps"
+        params["train"]["rgb"]["epochs"] = 2.5
+        told = faults_of(params)
+        assert "train.horizontal_flip is 'perhaps'" in told
+        assert "train.rgb.epochs is 2.5" in told
