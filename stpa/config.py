@@ -168,7 +168,7 @@ class PromotionConfig(Section):
 
 
 class ComputeConfig(Section):
-    """Where the work runs. Changes speed, not results."""
+    """Where the work runs. Of this, only the number of workers changes results."""
 
     address: str | None
     """A Ray cluster's address; null starts one on this machine."""
