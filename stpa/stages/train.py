@@ -11,7 +11,7 @@ from stpa.config import Config, Stream
 from stpa.data.manifest import read_manifest
 from stpa.data.versioning import DataVersion, read_version
 from stpa.errors import ModelError
-from stpa.files import atomic_path, digest_value, write_json
+from stpa.files import atomic_path, digest_value, read_json, write_json
 from stpa.models.backbones import weights_digest
 from stpa.models.checkpoint import SPEC_FILE, WEIGHTS_FILE
 from stpa.progress import ReportProgress, silent
@@ -67,6 +67,7 @@ def train(
     try:
         if not run.result.exists():
             _fit(workspace, config, run, run_id, tracker, progress)
+        _log_lost_epochs(tracker, run_id, run)
         tracker.log_files(run_id, run.model, "network")
         tracker.log_files(run_id, run.result / PROGRESS_FILE)
     except BaseException:
@@ -193,6 +194,14 @@ def _fit(
         for name in (SPEC_FILE, WEIGHTS_FILE):
             shutil.copyfile(checkpoint / name, model / name)
         shutil.copyfile(checkpoint / PROGRESS_FILE, temporary / PROGRESS_FILE)
+
+
+def _log_lost_epochs(tracker: Tracker, run_id: str, run: _Run) -> None:
+    """Log the epochs that a kill kept from MLflow after their checkpoint was written."""
+    logged = tracker.logged_steps(run_id, "loss")
+    for metrics in read_json(run.result / PROGRESS_FILE)["history"]:
+        if metrics["epoch"] not in logged:
+            tracker.log_metrics(run_id, metrics, step=int(metrics["epoch"]))
 
 
 def compared_heads(config: Config) -> list[str]:

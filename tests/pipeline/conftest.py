@@ -8,7 +8,14 @@ from pathlib import Path
 import pytest
 
 from stpa.workspace import Workspace
-from tests.workspaces import kill_stpa, make_workspace, run_stpa, small_params, write_dataset
+from tests.workspaces import (
+    REPOSITORY,
+    kill_stpa,
+    make_workspace,
+    run_stpa,
+    small_params,
+    write_dataset,
+)
 
 
 @dataclass
@@ -19,7 +26,7 @@ class Interrupted:
     first_epochs: dict[str, dict[str, float]]
     """What was measured before the kill, by the training's folder."""
     commit: str
-    """Of the Git repository that the workspace lies in."""
+    """Of the code, as Git names it."""
 
 
 @pytest.fixture(scope="session")
@@ -30,36 +37,22 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def interrupted(tmp_path_factory: pytest.TempPathFactory, source: Path) -> Interrupted:
-    repository = tmp_path_factory.mktemp("repository")
-    commit = _commit_all(repository, ignore="/outputs/\n")
-    workspace = make_workspace(repository / "outputs" / "wörk space", small_params())
+    workspace = make_workspace(tmp_path_factory.mktemp("retrained") / "wörk space", small_params())
+    commit = subprocess.run(
+        ["git", "-C", REPOSITORY, "rev-parse", "HEAD"], capture_output=True, text=True
+    ).stdout.strip()
     retrain = ("retrain", source, "--workspace", workspace.root)
     kill_stpa(*retrain, when=lambda: bool(_checkpointed(workspace)))
     first_epochs = {run.name: _first_epoch(run) for run in _checkpointed(workspace)}
     done = run_stpa(*retrain)
     assert done.returncode == 0, done.stderr
-    return Interrupted(workspace, first_epochs, commit)
+    return Interrupted(workspace, first_epochs, commit or "unknown")
 
 
 @pytest.fixture(scope="session")
 def retrained(interrupted: Interrupted) -> Workspace:
     """A workspace with a champion; no test may change its results."""
     return interrupted.workspace
-
-
-def _commit_all(repository: Path, ignore: str) -> str:
-    (repository / ".gitignore").write_text(ignore)
-
-    def git(*arguments: str) -> str:
-        command = ["git", "-c", "user.name=a", "-c", "user.email=a@b", *arguments]
-        return subprocess.run(
-            command, cwd=repository, check=True, capture_output=True, text=True
-        ).stdout.strip()
-
-    git("init", "--quiet")
-    git("add", ".gitignore")
-    git("commit", "--quiet", "--message", "Begin")
-    return git("rev-parse", "HEAD")
 
 
 def _checkpointed(workspace: Workspace) -> list[Path]:

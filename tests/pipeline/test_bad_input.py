@@ -60,7 +60,8 @@ def stpa(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) ->
             main()
         except SystemExit as exit_:
             code = int(exit_.code or 0)
-        return Outcome(code, *capsys.readouterr())
+        out, err = capsys.readouterr()
+        return Outcome(code, str(out), str(err))
 
     yield run
     os.environ.clear()
@@ -91,11 +92,11 @@ def free_port() -> int:
 
 
 def content(root: Path) -> dict[str, tuple[int, int]]:
-    """Map each file to its size and time; the databases of services may be opened, thus made."""
+    """Map each file to its size and time; a lock and the services' databases do not count."""
     return {
         str(path.relative_to(root)): (path.stat().st_size, path.stat().st_mtime_ns)
         for path in root.rglob("*")
-        if path.is_file() and path.relative_to(root).parts[0] not in ("mlflow", "prefect")
+        if path.is_file() and path.relative_to(root).parts[0] not in (".lock", "mlflow", "prefect")
     }
 
 
@@ -229,11 +230,12 @@ class TestParams:
 class TestOrder:
     @pytest.mark.parametrize("command", COMMANDS_IN_ORDER[1:])
     def test_before_ingest_every_stage_asks_for_it(self, stpa, workspace, command):
-        before = sorted(workspace.root.iterdir())
+        before = content(workspace.root)
         assert stpa(command, "--workspace", workspace.root).error.endswith(
             "run `stpa ingest` first"
         )
-        assert sorted(workspace.root.iterdir()) == before
+        assert content(workspace.root) == before
+        assert not workspace.mlflow.exists()
 
     @pytest.mark.parametrize("command", COMMANDS_IN_ORDER[2:])
     def test_before_extraction_every_stage_asks_for_it(self, stpa, ingested, command):
@@ -359,7 +361,7 @@ class TestFullDisk:
     def test_videos_that_do_not_fit_are_not_copied(self, tmp_path, source):
         outcome, files = self.run_on("40k", tmp_path, small_params(), "ingest", source)
         assert "GB free: make room or take another workspace" in outcome.error
-        assert files == {"./params.yaml", "./dvc.yaml"}
+        assert files == {"./params.yaml", "./dvc.yaml", "./.lock"}
 
     def test_a_flow_whose_records_do_not_fit_does_not_start(self, tmp_path, source):
         outcome, files = self.run_on("1m", tmp_path, small_params(), "retrain", source)

@@ -4,7 +4,7 @@ import json
 import math
 import shutil
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 
@@ -153,7 +153,7 @@ class TestAgain:
         assert read_version(retrained.root) == version
         assert_done_once(tracker)
         assert read_json(retrained.summary)["outcome"] == "unchanged"
-        said = " ".join(done.stderr.split())
+        said = " ".join((done.stderr + done.stdout).split())
         assert "the dataset has not changed" in said
         assert "the optical flow of all 8 videos is there" in said
         assert said.count("is trained already from the same inputs") == len(TRAININGS)
@@ -163,7 +163,7 @@ class TestAgain:
 
 class TestWorkers:
     @pytest.fixture
-    def workspace(self, retrained: Workspace, tmp_path: Path) -> Iterator[Workspace]:
+    def workspace(self, retrained: Workspace, tmp_path: Path) -> Workspace:
         """The data of `retrained`, without its results."""
         root = tmp_path / "copy"
         shutil.copytree(retrained.root, root, ignore=shutil.ignore_patterns("runs", "mlflow"))

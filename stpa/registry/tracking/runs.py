@@ -83,6 +83,11 @@ class Runs(Connection):
         )
 
     @reporting
+    def logged_steps(self, run_id: str, metric: str) -> set[int]:
+        """Return the steps at which a metric was logged."""
+        return {entry.step for entry in self.client.get_metric_history(run_id, metric)}
+
+    @reporting
     def log_files(self, run_id: str, path: Path, artifact_path: str | None = None) -> None:
         """Store a file, or a folder's content, in the run's folder `artifact_path`."""
         if path.is_dir():

@@ -7,8 +7,10 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file
+from torch.utils.data import DistributedSampler
 
 from stpa.config import ModelConfig, Stream, StreamConfig, TrainConfig
+from stpa.data.clips import TrainClips
 from stpa.data.manifest import Video
 from stpa.models.checkpoint import WEIGHTS_FILE, load_model
 from stpa.models.network import ActionNetwork
@@ -98,6 +100,14 @@ def test_a_run_resumed_after_any_epoch_equals_an_undisturbed_one(root, tmp_path,
             assert_same_tensors(resumed[-1] / file, undisturbed[-1] / file)
         losses = [[epoch["loss"] for epoch in history(run[-1])] for run in (resumed, undisturbed)]
         assert losses[0] == losses[1]
+
+
+def test_every_epoch_draws_its_own_clips_in_its_own_order(root, tmp_path, monkeypatch):
+    drawn = []
+    for kind in (TrainClips, DistributedSampler):
+        monkeypatch.setattr(kind, "set_epoch", lambda _self, epoch: drawn.append(epoch))
+    train(make_job(root), tmp_path)
+    assert drawn == [0, 0, 1, 1, 2, 2]
 
 
 def test_a_finished_run_trains_no_further(root, tmp_path):
