@@ -31,7 +31,8 @@ RULES = ["same_data_version", "knows_all_classes", "no_worse_than_champion"]
 
 STPA = Path(sys.executable).with_name("stpa")
 MARK = "STPA_TEST_MARK"
-SECONDS_TO_FOLLOW = 30.0
+SECONDS_TO_COME = 300.0
+SECONDS_TO_FOLLOW = 60.0
 """For Ray's processes to find that the one that started them is gone."""
 
 
@@ -111,11 +112,16 @@ def kill_stpa(*arguments: str | Path, when: Callable[[], bool]) -> None:
         stderr=subprocess.DEVNULL,
         start_new_session=True,
     )
-    while not when():
-        assert process.poll() is None, "it ended before the moment came"
-        time.sleep(0.01)
-    os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
+    deadline = time.monotonic() + SECONDS_TO_COME
+    try:
+        while not when():
+            assert process.poll() is None, "it ended before the moment came"
+            assert time.monotonic() < deadline, "the moment does not come"
+            time.sleep(0.01)
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
     deadline = time.monotonic() + SECONDS_TO_FOLLOW
     while left := _marked(mark):
         assert time.monotonic() < deadline, f"left behind: {left}"
