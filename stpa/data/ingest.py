@@ -41,7 +41,8 @@ def ingest(
     class_names = {video.label for video in listed}
     raise_faults(workspace.videos, split_faults(kept, class_names))
     write_manifest(workspace.manifest, manifest)
-    write_json(_split_record(workspace), _split_rule(config))
+    if not _same_split_rule(workspace, config):
+        write_json(_split_record(workspace), _split_rule(config))
     return manifest
 
 
@@ -58,13 +59,15 @@ def _keep_sides(
 
     Where new recordings moved old ones, a champion would be tested on what it learnt from.
     """
-    record = _split_record(workspace)
-    if not (workspace.manifest.exists() and record.exists()):
-        return list(listed)
-    if read_json(record) != _split_rule(config):
+    if not (workspace.manifest.exists() and _same_split_rule(workspace, config)):
         return list(listed)
     sides = {video.group: video.split for video in read_manifest(workspace.manifest).videos}
     return [replace(video, split=sides.get(video.group, video.split)) for video in listed]
+
+
+def _same_split_rule(workspace: Workspace, config: DataConfig) -> bool:
+    record = _split_record(workspace)
+    return record.exists() and read_json(record) == _split_rule(config)
 
 
 def _split_record(workspace: Workspace) -> Path:
