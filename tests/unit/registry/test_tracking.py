@@ -13,11 +13,15 @@ from stpa.workspace import Workspace
 SERVING = {"num_segments": 3}
 
 
-def test_a_run_of_the_same_key_is_reopened_not_duplicated(tracker: Tracker):
+def test_an_interrupted_run_of_the_same_key_is_reopened_not_duplicated(tracker: Tracker):
     first = tracker.open_run("k1", "rgb", {"train": {"epochs": 3}}, {"stream": "rgb"})
-    tracker.close_run(first)
+    tracker.close_run(first, failed=True)
     assert tracker.open_run("k1", "rgb", {"train": {"epochs": 3}}, {"stream": "rgb"}) == first
     assert tracker.client.get_run(first).info.status == "RUNNING"
+    tracker.close_run(first)
+    assert tracker.open_run("k1", "rgb", {}, {"stream": "another"}) == first
+    finished = tracker.client.get_run(first)
+    assert (finished.info.status, finished.data.tags["stream"]) == ("FINISHED", "rgb")
     assert tracker.find_run("k1") == first
     assert tracker.find_run("other") is None
 
