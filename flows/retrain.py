@@ -3,7 +3,7 @@
 import time
 from pathlib import Path
 
-from prefect import flow
+from prefect import flow, task
 from prefect.artifacts import create_link_artifact, create_table_artifact
 
 from flows.evaluate import evaluate
@@ -11,10 +11,19 @@ from flows.extract import extract
 from flows.ingest import ingest
 from flows.promote import promote
 from flows.train import train
-from flows.watch import open_workspace
+from flows.watch import RETRIES, open_workspace
 from stpa.compute.tasks import cluster
-from stpa.stages.summarise import Summary, summarise
+from stpa.registry.promotion import Decision
+from stpa.stages.summarise import Summary
+from stpa.stages.summarise import summarise as run_summarise
 from stpa.workspace import exclusive
+
+
+@task(**RETRIES)
+def summarise(root: Path, decision: Decision, seconds: float) -> Summary:
+    """Run the summarise stage."""
+    workspace, config = open_workspace(root)
+    return run_summarise(workspace, config, decision, seconds)
 
 
 @flow(name="retrain")
@@ -28,7 +37,7 @@ def retrain(root: Path = Path(), source: Path | None = None) -> Summary:
         train(root)
         evaluate(root)
         decision = promote(root)
-    summary = summarise(workspace, config, decision, time.monotonic() - started)
+    summary = summarise(root, decision, time.monotonic() - started)
     table = [{"head": head, **figures} for head, figures in summary.top1.items()]
     create_table_artifact(table, key="summary", description="Top-1 on the test videos")
     create_link_artifact(

@@ -1,5 +1,6 @@
 """How flows are watched and repeated: progress in Prefect and on the terminal, and retries."""
 
+import logging
 import re
 import time
 from collections.abc import Iterator
@@ -21,6 +22,8 @@ from stpa.workspace import Workspace
 
 SECONDS_BETWEEN_UPDATES = 2.0
 
+logger = logging.getLogger(__name__)
+
 
 def open_workspace(root: Path) -> tuple[Workspace, Config]:
     """Return a workspace and its checked parameters."""
@@ -31,8 +34,8 @@ def open_workspace(root: Path) -> tuple[Workspace, Config]:
 @contextmanager
 def watched(description: str) -> Iterator[ReportProgress]:
     """Show the progress of the block on the terminal and as a Prefect artifact."""
-    key = re.sub(r"[^a-z0-9]+", "-", description.lower()).strip("-")
-    artifact = cast("UUID", create_progress_artifact(0.0, key=key, description=description))
+    artifact = _ProgressArtifact(description)
+    artifact.show(0.0)
     updated = time.monotonic()
 
     with TERMINAL.bar(description) as draw:
@@ -41,22 +44,48 @@ def watched(description: str) -> Iterator[ReportProgress]:
             nonlocal updated
             draw(done, total)
             if time.monotonic() - updated >= SECONDS_BETWEEN_UPDATES:
-                update_progress_artifact(artifact, 100.0 * done / max(total, 1))
+                artifact.show(100.0 * done / max(total, 1))
                 updated = time.monotonic()
 
         yield report
-    update_progress_artifact(artifact, 100.0)
+    artifact.show(100.0)
+
+
+class _ProgressArtifact:
+    """A bar in Prefect's pages, given up at Prefect's first fault: the work goes on."""
+
+    def __init__(self, description: str) -> None:
+        self._description = description
+        self._id: UUID | None = None
+        self._lost = False
+
+    def show(self, percent: float) -> None:
+        """Draw the bar, or draw it again."""
+        if self._lost:
+            return
+        try:
+            if self._id is None:
+                key = re.sub(r"[^a-z0-9]+", "-", self._description.lower()).strip("-")
+                created = create_progress_artifact(percent, key=key, description=self._description)
+                self._id = cast("UUID", created)
+            else:
+                update_progress_artifact(self._id, percent)
+        except Exception as error:  # whatever it is, hours of training weigh more
+            self._lost = True
+            reason = " ".join(str(error).split())
+            logger.warning("Prefect shows no more of %s: %s", self._description, reason)
 
 
 async def _is_transient(_task: Any, _run: TaskRun, state: State) -> bool:
-    """Tell faults of the moment from those that only a person can mend."""
+    """Tell faults that time may mend from those that come again at once."""
     fault = await state.aresult(raise_on_failure=False)
-    return not isinstance(fault, StpaError)
+    return isinstance(fault, StpaError) and fault.transient
 
 
 RETRIES: dict[str, Any] = {
-    "retries": 2,
-    "retry_delay_seconds": exponential_backoff(5),
+    "retries": 3,
+    "retry_delay_seconds": exponential_backoff(10),
     "retry_jitter_factor": 0.5,
     "retry_condition_fn": _is_transient,
 }
+"""After about 10, 20 and 40 s: time for a server to come back."""

@@ -7,22 +7,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
 from stpa.config import Config, Stream
 from stpa.errors import ConfigError, StpaError
+from stpa.results import RESULTS, show_decision, show_findings, show_summary
 from stpa.terminal import TERMINAL, log_to_terminal
 from stpa.workspace import Workspace, exclusive
 
 if TYPE_CHECKING:
     from stpa.evaluation.scores import Scores
-    from stpa.registry.promotion import Decision
-    from stpa.stages.summarise import Summary
-
-RESULTS = Console()
-"""Tables and answers go to standard output; bars, log and errors to standard error."""
 
 app = typer.Typer(
     help="Train, judge and ship two-stream video action classifiers.",
@@ -43,10 +38,13 @@ StreamOption = Annotated[Stream | None, typer.Option(help="Default: both.")]
 
 def main() -> None:
     """Run the command line; one line an error, unless --debug asks for the traceback."""
+    arguments = sys.argv[1:]
+    if debug := "--debug" in arguments:  # typer itself takes it before the command alone
+        arguments = ["--debug", *(argument for argument in arguments if argument != "--debug")]
     try:
-        app()
+        app(arguments)
     except Exception as error:
-        if "--debug" in sys.argv:
+        if debug:
             raise
         TERMINAL.console.print(f"[red]error:[/] {escape(_one_line(error))}", soft_wrap=True)
         sys.exit(1)
@@ -73,15 +71,11 @@ def init(
 
 @app.command()
 def doctor(workspace: WorkspaceOption = Path()) -> None:
-    """Check what the pipeline needs: programs, parameters, services, room on the disk."""
+    """Try what the pipeline needs: programs, parameters, services, room on the disk."""
     from stpa.stages.diagnose import diagnose
 
-    table = Table("", "what", "finding")
     findings = diagnose(Workspace(workspace))
-    for finding in findings:
-        mark = "[green]ok[/]" if finding.passed else "[red]no[/]"
-        table.add_row(mark, finding.subject, escape(finding.message))
-    RESULTS.print(table)
+    show_findings(findings)
     if not all(finding.passed for finding in findings):
         raise typer.Exit(1)
 
@@ -103,7 +97,7 @@ def ingest(
     RESULTS.print(
         f"{len(manifest.videos)} videos of {len(manifest.class_names)} classes: "
         f"{len(manifest.select('train'))} to train, {len(manifest.select('test'))} to test, "
-        f"{len(manifest.quarantined)} quarantined"
+        f"{len(manifest.quarantined)} quarantined; {result.num_come} came, {result.num_left} left"
     )
 
 
@@ -160,11 +154,10 @@ def evaluate(
 def fuse(head: HeadOption = None, workspace: WorkspaceOption = Path()) -> None:
     """Fuse the two streams' scores by evaluate.late_fusion."""
     from stpa.stages.fuse import fuse as run
-    from stpa.stages.train import compared_heads
 
     place, config = _open(workspace)
     table = Table("head", *[f"K={k}" for k in sorted(config.evaluate.sweep)])
-    for chosen in [head] if head else compared_heads(config):
+    for chosen in _heads(config, head):
         scores = run(place, config, chosen)
         table.add_row(chosen, *_top1_by_k(scores))
     RESULTS.print(table)
@@ -178,7 +171,7 @@ def promote(workspace: WorkspaceOption = Path()) -> None:
     place, config = _open(workspace)
     with exclusive(place), TERMINAL.bar("register and judge") as progress:
         decision = run(place, config, progress)
-    _show_decision(decision)
+    show_decision(decision)
 
 
 @app.command()
@@ -188,7 +181,7 @@ def rollback(workspace: WorkspaceOption = Path()) -> None:
 
     place, config = _open(workspace)
     with exclusive(place):
-        _show_decision(run(place, config))
+        show_decision(run(place, config))
 
 
 @app.command()
@@ -206,7 +199,7 @@ def retrain(
     _prepare_prefect(place)
     from flows.retrain import retrain as retrain_flow
 
-    _show_summary(place, retrain_flow(place.root, source))
+    show_summary(place, retrain_flow(place.root, source))
 
 
 @app.command()
@@ -251,14 +244,18 @@ def _open(root: Path) -> tuple[Workspace, Config]:
     return workspace, load_config(workspace.params)
 
 
-def _chosen(config: Config, stream: Stream | None, head: str | None) -> list[tuple[str, Stream]]:
+def _heads(config: Config, wanted: str | None) -> list[str]:
     from stpa.stages.train import compared_heads
 
     heads = compared_heads(config)
-    if head is not None and head not in heads:
-        raise ConfigError(f"no head {head!r} is compared here: choose from {', '.join(heads)}")
-    heads = [head] if head else heads
-    return [(each, chosen) for each in heads for chosen in ([stream] if stream else Stream)]
+    if wanted is not None and wanted not in heads:
+        raise ConfigError(f"no head {wanted!r} is compared here: choose from {', '.join(heads)}")
+    return heads if wanted is None else [wanted]
+
+
+def _chosen(config: Config, stream: Stream | None, head: str | None) -> list[tuple[str, Stream]]:
+    streams = Stream if stream is None else [stream]
+    return [(each, chosen) for each in _heads(config, head) for chosen in streams]
 
 
 def _top1_by_k(scores: "Scores") -> list[str]:
@@ -277,35 +274,6 @@ def _prepare_prefect(workspace: Workspace) -> None:
     os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "CRITICAL")
     if "PREFECT_API_URL" not in os.environ:
         os.environ.setdefault("PREFECT_HOME", str(workspace.prefect.resolve()))
-
-
-def _show_decision(decision: "Decision") -> None:
-    table = Table("rule", "passed", "reason")
-    for verdict in decision.reasons:
-        table.add_row(
-            verdict.rule, "yes" if verdict.passed else "[red]no[/]", escape(verdict.reason)
-        )
-    if decision.reasons:
-        RESULTS.print(table)
-    served = decision.champion_version
-    RESULTS.print(
-        f"{decision.outcome}: "
-        + ("nothing is served yet" if served is None else f"champion is version {served}")
-    )
-
-
-def _show_summary(workspace: Workspace, summary: "Summary") -> None:
-    title = f"top-1 on the test videos, K={summary.num_segments}"
-    table = Table("head", "rgb", "flow", "fused", title=title)
-    for head, figures in summary.top1.items():
-        table.add_row(head, *[f"{figures[part]:.3f}" for part in ("rgb", "flow", "fused")])
-    RESULTS.print(table)
-    _show_decision(summary.decision)
-    RESULTS.print(
-        f"report: {workspace.report}\nfigures: {workspace.summary}\n"
-        f"pages of MLflow and Prefect: {sys.argv[0]} ui --workspace {workspace.root}",
-        soft_wrap=True,
-    )
 
 
 def _one_line(error: Exception) -> str:

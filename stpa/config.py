@@ -2,19 +2,26 @@
 
 Functions take the smallest piece they need (`StreamConfig`, not `Config`). No field that
 changes a result has a default here: params.yaml states them all. Read one with
-`stpa.params.load_config`.
+`stpa.params.load_config`, which also checks names against their registries, files, and what
+sections ask of each other.
+
+What two fields of a section ask of each other is checked with the later one, so that it is told
+together with the faults of all others; `info.data` has the earlier ones that are sound.
 """
 
+import re
 from enum import StrEnum
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 Share = Annotated[float, Field(ge=0, le=1)]
 CropShare = Annotated[float, Field(gt=0, le=1)]
-PositiveInt = Annotated[int, Field(ge=1)]
+PositiveInt = Annotated[int, Field(ge=1, strict=True)]
 PositiveFloat = Annotated[float, Field(gt=0)]
 NonNegativeFloat = Annotated[float, Field(ge=0)]
+Info = Any
+"""pydantic's ValidationInfo: a protocol that beartype cannot check by."""
 
 
 class Stream(StrEnum):
@@ -27,7 +34,7 @@ class Stream(StrEnum):
 class Section(BaseModel):
     """A frozen part of the configuration."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class SyntheticConfig(Section):
@@ -62,6 +69,39 @@ class DataConfig(Section):
     """The DVC remote: a folder (relative to the workspace) or an s3:// address."""
     synthetic: SyntheticConfig | None
 
+    @field_validator("num_folds")
+    @classmethod
+    def _folds_include_the_split(cls, num_folds: int, info: Info) -> int:
+        split = info.data.get("split", 1)
+        if info.data.get("dataset") == "folder" and split > num_folds:
+            raise ValueError(f"data.split {split} is above data.num_folds {num_folds}")
+        return num_folds
+
+    @field_validator("group_pattern")
+    @classmethod
+    def _pattern_has_a_group(cls, pattern: str) -> str:
+        try:
+            num_groups = re.compile(pattern).groups
+        except re.error as error:
+            raise ValueError(
+                f"data.group_pattern {pattern!r} is not a regular expression: {error}"
+            ) from error
+        if num_groups == 0:
+            raise ValueError(
+                f"data.group_pattern {pattern!r} has no group: put what names the recording in "
+                "parentheses"
+            )
+        return pattern
+
+    @field_validator("synthetic")
+    @classmethod
+    def _generated_data_are_described(
+        cls, synthetic: SyntheticConfig | None, info: Info
+    ) -> SyntheticConfig | None:
+        if synthetic is None and info.data.get("dataset") == "synthetic":
+            raise ValueError("data.synthetic is null, but data.dataset synthetic needs it")
+        return synthetic
+
 
 class OpticalFlowConfig(Section):
     """Part of the data version: mismatched flow quietly costs accuracy."""
@@ -79,18 +119,25 @@ class ModelConfig(Section):
     backbone: str
     """A timm model name."""
     pretrained: bool | str
-    """true: timm's published weights; false: random; else the path of a safetensors file."""
+    """true: timm's published weights; false: random; else a weights file's path or URL."""
     backbone_options: dict[str, str | int | float | bool]
     """Passed to `timm.create_model`, for weights that need them (padding, BN epsilon)."""
     input_mean: Annotated[list[float], Field(min_length=3, max_length=3)]
     """Per RGB channel, in 0-255; what the backbone's weights were trained with."""
     input_std: Annotated[list[PositiveFloat], Field(min_length=3, max_length=3)]
+    top_layer: Literal["A", "B", "C", "FC"]
+    """Where the frames are aggregated: C, the CNN's last feature map (paper); B and A, the next
+    coarser ones below it; FC, the pooled features."""
     num_scales: Annotated[int, Field(ge=1, le=4)]
-    """N, feature maps in the pyramid."""
+    """N, feature maps in the pyramid, from the top layer down."""
     fusion: Literal["maximum", "sum", "product"]
     """F of eq. 3, over the scales' scores."""
-    downsampling: Literal["max", "average"]
+    downsampling: Literal["max", "average", "convolution"]
     """R of eq. 1, from each map to the size of the top one."""
+    map_norm: Literal["l2", "l1"]
+    """What an attention map's weights are normalised by. l2 (paper): even attention multiplies
+    the features by the root of the number of positions, so K of test should be near K of
+    training. l1: a plain weighted mean, whatever K."""
 
 
 class StreamConfig(Section):
@@ -104,6 +151,8 @@ class StreamConfig(Section):
     dropout: Annotated[float, Field(ge=0, lt=1)]
     gradient_clip: PositiveFloat
     """Largest L2 norm of the gradient (TSN: 40 for RGB, 20 for flow)."""
+    milestones: list[Share]
+    """Shares of the run after which the "step" schedule goes on at a tenth of the rate."""
     scale_jitter: Annotated[list[CropShare], Field(min_length=1)]
     """Crop sides as shares of the short side (TSN: 1, .875, .75, .66; flow without .66)."""
 
@@ -119,20 +168,55 @@ class TrainConfig(Section):
     """Mirror half the clips. Off where left and right are different classes."""
     batch_size: PositiveInt
     """Clips a step, over all workers."""
+    frames_at_once: PositiveInt | None
+    """Frames of each clip whose feature maps are held together; more are computed again in the
+    backward pass, for long clips in bounded memory. Needs all batch norms frozen. null: all."""
     optimizer: Literal["sgd", "adamw"]
     momentum: Share
     weight_decay: NonNegativeFloat
     schedule: Literal["cosine", "step"]
-    """cosine: to zero, after a tenth of warm-up; step: to a tenth at 1/2 and 5/6 of the run."""
+    """cosine: to zero, after a tenth of warm-up; step: to a tenth at each stream's milestones."""
+    rates: Literal["uniform", "tsn"]
+    """tsn: biases learn twice as fast, and the first convolution of the flow network five times."""
     freeze_batch_norm: Literal["none", "all_but_first", "all"]
     """Keep running statistics and affine terms as they came (TSN's partial BN)."""
+    interactive_loss: Literal["paper", "bounded"]
+    """l_interactive as in eq. 6, which has no lower bound, or of shares, in [-d, 1]."""
     interactive_weight: NonNegativeFloat
-    """beta of eq. 9, on l_interactive (eq. 6)."""
+    """beta of eq. 9; 0 turns l_interactive off."""
+    attention_loss: Literal["paper", "cosine"]
+    """l_attn as in eq. 8, whose gradient is tiny, or the mean cosine of the maps, in [0, 1]."""
     attention_weight: NonNegativeFloat
-    """gamma of eq. 9, on l_attn (eq. 8)."""
+    """gamma of eq. 9; 0 turns l_attn off."""
     seed: int
     rgb: StreamConfig
     flow: StreamConfig
+
+    @field_validator("short_side")
+    @classmethod
+    def _frame_covers_the_crop(cls, short_side: int, info: Info) -> int:
+        if short_side < (input_size := info.data.get("input_size", 0)):
+            raise ValueError(
+                f"train.short_side {short_side} is below train.input_size {input_size}"
+            )
+        return short_side
+
+    @field_validator("freeze_batch_norm")
+    @classmethod
+    def _chunks_share_no_statistics(cls, which: str, info: Info) -> str:
+        if info.data.get("frames_at_once") is not None and which != "all":
+            raise ValueError(
+                f"train.frames_at_once needs train.freeze_batch_norm all, not {which}: batch norms "
+                "would take statistics of a part of each clip, twice"
+            )
+        return which
+
+    @field_validator("momentum")
+    @classmethod
+    def _momentum_fades(cls, momentum: float) -> float:
+        if momentum == 1:
+            raise ValueError("train.momentum 1 never forgets a gradient: take one below 1")
+        return momentum
 
     def stream(self, stream: Stream) -> StreamConfig:
         """Return the part for one network."""
@@ -144,27 +228,46 @@ class EvaluateConfig(Section):
     """K of the headline figures and of the served model."""
     sweep: Annotated[list[PositiveInt], Field(min_length=1)]
     """Every K of the K-sweep (paper: 1, 5, 10, 15, 20, 25, 30)."""
+    grid: Literal["exact", "nested"]
+    """exact: each K of the sweep at its own test positions; nested: at positions of the largest K,
+    which then costs no more than that K alone."""
     shard_size: PositiveInt
     """Videos per Ray task."""
+    frames_per_task: PositiveInt
+    """A video of which a sweep looks at more frames is parted over several tasks."""
     late_fusion: str
     """A name in `stpa.evaluation.fusion.FUSION_RULES`."""
     baseline: bool
     """Also train and judge plain TSN averaging on the same backbone and data."""
 
-    @model_validator(mode="after")
-    def _headline_is_swept(self) -> "EvaluateConfig":
-        if self.num_segments not in self.sweep:
-            raise ValueError(f"num_segments {self.num_segments} is not in sweep {self.sweep}")
-        return self
+    @field_validator("sweep")
+    @classmethod
+    def _headline_is_swept(cls, sweep: list[int], info: Info) -> list[int]:
+        num_segments = info.data.get("num_segments")
+        if num_segments is not None and num_segments not in sweep:
+            raise ValueError(
+                f"evaluate.num_segments {num_segments} is not in evaluate.sweep {sweep}"
+            )
+        return sweep
 
 
 class PromotionConfig(Section):
     model_name: str
     """Registered as <model_name>-rgb, -flow and -fusion."""
-    rules: list[str]
+    rules: Annotated[list[str], Field(min_length=1)]
     """Names in `stpa.registry.rules.RULES`; all must pass."""
     min_gain: float
     """Top-1 the challenger must gain on the champion; negative tolerates a loss."""
+
+    @field_validator("model_name")
+    @classmethod
+    def _registry_takes_the_name(cls, name: str) -> str:
+        if not re.fullmatch(r"\w[\w .-]*", name):
+            raise ValueError(
+                f"promotion.model_name {name!r} is no name for MLflow: use letters, digits, "
+                "spaces and _ . - only, a letter or digit first"
+            )
+        return name
 
 
 class ComputeConfig(Section):
@@ -183,7 +286,7 @@ class ComputeConfig(Section):
 class TrackingConfig(Section):
     uri: str | None
     """MLflow's tracking server; null keeps an SQLite file in the workspace."""
-    experiment: str
+    experiment: Annotated[str, Field(min_length=1)]
 
 
 class Config(Section):
@@ -197,18 +300,3 @@ class Config(Section):
     promotion: PromotionConfig
     compute: ComputeConfig
     tracking: TrackingConfig
-
-    @model_validator(mode="after")
-    def _batch_divides_by_workers(self) -> "Config":
-        workers = self.compute.workers_per_stream
-        if self.train.batch_size % workers:
-            raise ValueError(
-                f"train.batch_size {self.train.batch_size} must divide by "
-                f"compute.workers_per_stream {workers}"
-            )
-        if self.train.short_side < self.train.input_size:
-            raise ValueError(
-                f"train.short_side {self.train.short_side} is below "
-                f"train.input_size {self.train.input_size}"
-            )
-        return self

@@ -8,6 +8,9 @@ exception is a fault in this project.
 class StpaError(ValueError):
     """Say what was wanted, what came, where, and what to do, in one line."""
 
+    transient = False
+    """Whether time alone may mend it, so that the same call is worth repeating."""
+
 
 class ConfigError(StpaError):
     """A params file cannot be read, or has keys that are unknown or out of range."""
@@ -18,7 +21,13 @@ class DataError(StpaError):
 
 
 class VersioningError(StpaError):
-    """DVC refused or lost something, or its remote cannot be reached."""
+    """DVC refused or lost something."""
+
+
+class RemoteError(VersioningError):
+    """DVC's remote cannot be reached, or did not take or give all that it was asked to."""
+
+    transient = True
 
 
 class ModelError(StpaError):
@@ -29,5 +38,17 @@ class RegistryError(StpaError):
     """The tracking server or the model registry lacks what was asked for."""
 
 
+class RegistryUnavailableError(RegistryError):
+    """The tracking server does not answer, or fails by itself."""
+
+    transient = True
+
+
 class ComputeError(StpaError):
-    """The Ray cluster cannot be reached, is too small, or lost its workers for good."""
+    """The cluster is too small or lost its workers for good, or a workspace or port is in use."""
+
+
+class ClusterUnavailableError(ComputeError):
+    """Nobody answers at the Ray cluster's address."""
+
+    transient = True

@@ -46,6 +46,19 @@ def is_temporary(path: Path) -> bool:
     return path.name.startswith(_TEMPORARY_PREFIX)
 
 
+def remove_temporaries(folder: Path) -> None:
+    """Remove what killed `atomic_path`s left anywhere below `folder`.
+
+    Nobody may be writing there now.
+    """
+    # A list first: a folder among them takes others with it.
+    for path in list(folder.rglob(f"{_TEMPORARY_PREFIX}*")):
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
+
+
 def write_text(path: Path, text: str) -> None:
     """Write `text` as UTF-8, atomically."""
     with atomic_path(path) as temporary:

@@ -35,7 +35,7 @@ def read_params(path: Path) -> dict[str, Any]:
 
 def check_params(params: dict[str, Any], origin: Path) -> Config:
     """Turn plain values into a `Config`; `origin` is named in the error."""
-    faults = list(_unknown_names(params))
+    faults = [*_unknown_names(params), *_missing_files(params), *_misfits(params)]
     try:
         config = Config.model_validate(params)
     except ValidationError as error:
@@ -140,8 +140,26 @@ def _unknown_names(params: dict[str, Any]) -> Iterator[str]:
             yield f"model.backbone {name!r} is unknown to timm{suggestion}"
 
 
+def _missing_files(params: dict[str, Any]) -> Iterator[str]:
+    for weights in _names(params, "model", "pretrained"):
+        if "://" not in weights and not Path(weights).is_file():
+            yield f"model.pretrained {weights} is not a file: give a weights file, or true or false"
+
+
+def _misfits(params: dict[str, Any]) -> Iterator[str]:
+    """Check what one section asks of another, also where either has other faults."""
+    batch_size = _value(params, "train", "batch_size")
+    workers = _value(params, "compute", "workers_per_stream")
+    if type(batch_size) is type(workers) is int and workers > 0 and batch_size % workers:
+        yield (f"train.batch_size {batch_size} must divide by compute.workers_per_stream {workers}")
+
+
 def _names(params: dict[str, Any], section: str, key: str) -> list[str]:
     """Return the name or names at a place of params that may be of any shape."""
-    values = params.get(section)
-    value = values.get(key) if isinstance(values, dict) else None
+    value = _value(params, section, key)
     return [name for name in (value if isinstance(value, list) else [value]) if type(name) is str]
+
+
+def _value(params: dict[str, Any], section: str, key: str) -> Any:
+    values = params.get(section)
+    return values.get(key) if isinstance(values, dict) else None

@@ -7,13 +7,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from stpa.errors import ComputeError
+from stpa.files import remove_temporaries
 
 
 @contextmanager
 def exclusive(workspace: "Workspace") -> Iterator[None]:
     """Keep every other process from changing the workspace; a kill lets go of it too.
 
-    Raises ComputeError at once where another one is at work.
+    What killed ones left half-written is removed first. Raises ComputeError at once where
+    another one is at work.
     """
     workspace.root.mkdir(parents=True, exist_ok=True)
     with (workspace.root / ".lock").open("w") as lock:
@@ -23,6 +25,8 @@ def exclusive(workspace: "Workspace") -> Iterator[None]:
             raise ComputeError(
                 f"another process is at work in {workspace.root.resolve()}: wait until it is done"
             ) from error
+        for folder in workspace.changed_under_lock:
+            remove_temporaries(folder)
         yield
 
 
@@ -56,6 +60,16 @@ class Workspace:
     def runs(self) -> Path:
         """Training runs, scores and comparisons, each named by the digest of its inputs."""
         return self.root / "runs"
+
+    @property
+    def registered(self) -> Path:
+        """Copies of registered models; predictions write there too, without the lock."""
+        return self.root / "registered"
+
+    @property
+    def changed_under_lock(self) -> tuple[Path, ...]:
+        """The folders that only the holder of `exclusive` writes to."""
+        return self.root / "data", self.runs
 
     @property
     def mlflow(self) -> Path:

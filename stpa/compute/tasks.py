@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 import ray
 from ray.exceptions import RayError, RayTaskError
 
-from stpa.errors import ComputeError
+from stpa.errors import ClusterUnavailableError, ComputeError
 
 CONNECT_SECONDS = 5.0
 MAX_WORKER_DEATHS = 2
@@ -131,9 +131,9 @@ def _check_reachable(address: str) -> None:
         raise _unreachable(address, error) from error
 
 
-def _unreachable(address: str, error: BaseException) -> ComputeError:
+def _unreachable(address: str, error: BaseException) -> ClusterUnavailableError:
     reason = (str(error).strip().splitlines() or [""])[0]
-    return ComputeError(
+    return ClusterUnavailableError(
         f"no Ray cluster at {address} ({reason}): start it, or correct compute.address or "
         "RAY_ADDRESS; null starts one on this machine"
     )

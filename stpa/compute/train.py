@@ -11,7 +11,7 @@ from typing import Any
 
 import ray.train
 import ray.train.torch
-from ray.train import TrainingFailedError
+from ray.train import ControllerError, TrainingFailedError, UserCallback, WorkerGroupError
 from ray.util.queue import Empty, Queue
 
 from stpa.compute.tasks import count_slots
@@ -34,8 +34,9 @@ def fit_on_cluster(
 
     `storage` is this run's own folder: called again with the same one, after a kill for
     instance, the run goes on from its last checkpoint. `on_epoch` is called in this process with
-    each epoch's metrics. Raises the worker's own StpaError, or ComputeError when the cluster is
-    too small or workers were lost more than `MAX_WORKER_FAILURES` times.
+    each epoch's metrics. Raises a worker's StpaError at once, as it would come again, and
+    ComputeError when the cluster is too small or workers failed or were lost more than
+    `MAX_WORKER_FAILURES` times.
     """
     trainings_at_once(compute)
     os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.2")
@@ -60,6 +61,7 @@ def fit_on_cluster(
                 max_failures=MAX_WORKER_FAILURES, controller_failure_limit=MAX_CONTROLLER_FAILURES
             ),
             logging_config=ray.train.LoggingConfig(log_level="ERROR"),
+            callbacks=[_FailFast()],
         ),
     )
     try:
@@ -74,6 +76,18 @@ def fit_on_cluster(
         messages.shutdown(force=True)
     assert checkpoint is not None, "every epoch reports a checkpoint"
     return Path(checkpoint.path)
+
+
+class _FailFast(UserCallback):
+    """Ends the training where the workers' own error says that a restart will not help.
+
+    Ray counts restarts alike for every error of a worker; what a callback raises it never retries.
+    """
+
+    def after_exception(self, run_context: Any, worker_exceptions: dict[int, Exception]) -> None:
+        for error in worker_exceptions.values():
+            if isinstance(error, StpaError) and not error.transient:
+                raise error
 
 
 def _fit_in_background(trainer: ray.train.torch.TorchTrainer) -> Future[ray.train.Result]:
@@ -137,8 +151,12 @@ def _relay(messages: Queue, on_epoch: OnEpoch, timeout: float | None) -> None:
 
 
 def _cause(error: TrainingFailedError) -> StpaError:
-    failures = getattr(error, "worker_failures", {})
-    for failure in failures.values():
+    failures: list[Exception] = []
+    if isinstance(error, WorkerGroupError):
+        failures += error.worker_failures.values()
+    elif isinstance(error, ControllerError):
+        failures.append(error.controller_failure)
+    for failure in failures:
         if isinstance(failure, StpaError):
             return failure
     last_line = str(error).strip().splitlines()[-1]

@@ -1,6 +1,6 @@
 """Clips of the two streams: at random places for training, at fixed ones for evaluation."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TypedDict
 
@@ -9,12 +9,12 @@ import torch
 from torch.utils.data import Dataset
 
 from stpa.data import transforms
-from stpa.data.decode import Positions, read_flow_stacks, read_frames
+from stpa.data.decode import Positions, read_chunks, read_flow_stacks, read_frames
 from stpa.data.manifest import Video
 from stpa.data.sampling import STACK_LENGTH, train_positions
 from stpa.errors import DataError
 from stpa.files import digest_value
-from stpa.shapes import UInt8
+from stpa.shapes import Int, UInt8
 
 
 class Item(TypedDict):
@@ -55,6 +55,33 @@ def load_test_clip(
     """Load a clip as networks are judged on it: its centre square of `input_size` px."""
     clip = load_clip(video, stream, root, positions, short_side)
     return np.ascontiguousarray(transforms.centre_crop(clip, input_size))
+
+
+def load_test_chunks(
+    video: Video,
+    stream: str,
+    root: Path,
+    positions: Int[np.ndarray, " time"],
+    size: int,
+    *,
+    short_side: int,
+    input_size: int,
+) -> Iterator[UInt8[np.ndarray, "_chunk channels height width"]]:
+    """Yield `load_test_clip` of ascending positions, at most `size` at a time, in one pass."""
+    if stream == "rgb":
+        for frames in read_chunks(root / video.path, positions, size):
+            clip = transforms.resize_short_side(frames.transpose(0, 3, 1, 2), short_side)
+            yield np.ascontiguousarray(transforms.centre_crop(clip, input_size))
+        return
+    for start in range(0, len(positions), size):  # stored flow is read in place
+        yield load_test_clip(
+            video,
+            stream,
+            root,
+            positions[start : start + size],
+            short_side=short_side,
+            input_size=input_size,
+        )
 
 
 class TrainClips(Dataset[Item]):

@@ -8,6 +8,7 @@ what its own index shows to be sound, PyAV all else; their pixels differ by roun
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -32,10 +33,27 @@ def read_frames(path: Path, indices: Positions) -> UInt8[np.ndarray, "time heigh
     Indices past the end give the last frame. Raises DataError.
     """
     wanted, order = np.unique(np.asarray(indices), return_inverse=True)
-    frames = _seek_frames(path, wanted)
-    if frames is None:
-        frames = _scan_frames(path, wanted)
+    [frames] = read_chunks(path, wanted, size=len(wanted))
     return frames[order]
+
+
+def read_chunks(
+    path: Path, wanted: Int[np.ndarray, " time"], size: int
+) -> Iterator[UInt8[np.ndarray, "_chunk height width 3"]]:
+    """Yield upright RGB frames, at most `size` at a time, from one pass over the video.
+
+    `wanted` ascends without repeats; indices past the end give the last frame. Raises DataError.
+    """
+    chunks = [wanted[start : start + size] for start in range(0, len(wanted), size)]
+    read = _seek_chunks(path, chunks)
+    num_read = 0
+    for frames in read:
+        yield frames
+        num_read += 1
+    if left := chunks[num_read:]:
+        images = _scan_frames(path, np.concatenate(left))
+        for chunk in left:
+            yield np.stack(list(islice(images, len(chunk))))
 
 
 def read_flow_stacks(
@@ -84,10 +102,10 @@ def turn_upright(image: np.ndarray, rotation: int) -> np.ndarray:
     return np.rot90(image, rotation // 90)
 
 
-def _seek_frames(
-    path: Path, wanted: Int[np.ndarray, " time"]
-) -> UInt8[np.ndarray, "time height width 3"] | None:
-    """Read with decord, or return None where it cannot or should not be trusted."""
+def _seek_chunks(
+    path: Path, chunks: Sequence[Int[np.ndarray, " _chunk"]]
+) -> Iterator[UInt8[np.ndarray, "_chunk height width 3"]]:
+    """Read with decord; stop early where it cannot or should not be trusted."""
     import decord
 
     decord.logging.set_level(decord.logging.QUIET)
@@ -95,27 +113,30 @@ def _seek_frames(
         reader = decord.VideoReader(str(path), num_threads=1)
         starts = reader.get_frame_timestamp(range(len(reader)))[:, 0]
         if not np.all(np.diff(starts) > 0):
-            return None
-        return reader.get_batch(np.minimum(wanted, len(reader) - 1)).asnumpy()
+            return
+        for chunk in chunks:
+            yield reader.get_batch(np.minimum(chunk, len(reader) - 1)).asnumpy()
     except (decord.DECORDError, RuntimeError, AssertionError):
-        return None
+        return
 
 
 def _scan_frames(
     path: Path, wanted: Int[np.ndarray, " time"]
-) -> UInt8[np.ndarray, "time height width 3"]:
+) -> Iterator[UInt8[np.ndarray, "height width 3"]]:
     """Decode in order up to the last wanted frame; `wanted` ascends without repeats."""
-    images = []
     frame = None
+    num_found = 0
     for index, frame in enumerate(decode_video(path)):
-        if index == wanted[len(images)]:
-            images.append(_to_rgb(frame))
-            if len(images) == len(wanted):
-                break
+        if index == wanted[num_found]:
+            yield _to_rgb(frame)
+            num_found += 1
+            if num_found == len(wanted):
+                return
     if frame is None:
         raise DataError(f"{path} has no frame that decodes: ingest the videos again")
-    images.extend([_to_rgb(frame)] * (len(wanted) - len(images)))
-    return np.stack(images)
+    last = _to_rgb(frame)
+    for _ in wanted[num_found:]:
+        yield last
 
 
 def _seek_each(

@@ -4,12 +4,17 @@ A video of `num_frames` is cut into `num_segments` equal parts, and one position
 each. At a position, a clip takes `span` frames in a row: 1 for RGB, `STACK_LENGTH` for flow.
 """
 
+from collections.abc import Callable, Sequence
+
 import numpy as np
 
 from stpa.shapes import Int
 
 STACK_LENGTH = 5
 """Optical-flow frames in a stack; each gives an x and a y channel."""
+
+Grid = dict[int, Int[np.ndarray, " segments"]]
+"""Positions by K."""
 
 
 def train_positions(
@@ -31,3 +36,25 @@ def test_positions(num_frames: int, num_segments: int, span: int) -> Int[np.ndar
     num_starts = max(num_frames - span + 1, 0)
     tick = num_starts / num_segments
     return (tick / 2 + tick * np.arange(num_segments)).astype(np.int64)
+
+
+def exact_grid(num_frames: int, sweep: Sequence[int], span: int) -> Grid:
+    """Return each K's own test positions, as in as many separate evaluations."""
+    return {k: test_positions(num_frames, k, span) for k in sweep}
+
+
+def nested_grid(num_frames: int, sweep: Sequence[int], span: int) -> Grid:
+    """Return for the largest K its test positions, and for each other an even choice of these.
+
+    A whole sweep then looks at no more frames than its largest K alone. Positions of a smaller K
+    are off its own by up to half a segment of the largest.
+    """
+    largest = test_positions(num_frames, max(sweep), span)
+    return {k: largest[test_positions(len(largest), k, span=1)] for k in sweep}
+
+
+GRIDS: dict[str, Callable[[int, Sequence[int], int], Grid]] = {
+    "exact": exact_grid,
+    "nested": nested_grid,
+}
+"""Where a K-sweep looks: from a video's frames, the values of K and the span to positions."""

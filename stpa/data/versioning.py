@@ -8,8 +8,10 @@ import errno
 import json
 import logging
 import os
+import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Mapping, Sequence
 from configparser import Error as ConfigParserError
 from configparser import RawConfigParser
@@ -22,7 +24,7 @@ import psutil
 import yaml
 from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_fixed
 
-from stpa.errors import VersioningError
+from stpa.errors import RemoteError, VersioningError
 from stpa.files import atomic_path, digest_value
 
 logger = logging.getLogger(__name__)
@@ -33,6 +35,8 @@ LOCK_FILE = "dvc.lock"
 REMOTE = "storage"
 LOCK_WAIT_SECONDS = 600.0
 """How long to wait for another DVC process in the same workspace."""
+_REMOTE_COMMANDS = ("push", "status", "list-url")
+"""What asks the remote; `status` is only called with --cloud."""
 _LOCK_MESSAGES = ("is busy", "Unable to acquire lock", "Unable to read RWLock-file")
 
 
@@ -108,6 +112,34 @@ def push(root: Path) -> None:
             f"{len(absent)} of the tracked paths in {root} did not reach the DVC remote "
             f"({', '.join(sorted(absent)[:3])}): run `dvc pull` or ingest and extract again"
         )
+
+
+def check_remote(root: Path, remote: str) -> str:
+    """Try `remote` as `initialise` would set it up in `root`, without writing to either.
+
+    Returns what was found; raises RemoteError.
+    """
+    if "://" not in remote:
+        folder = (root / remote).resolve()
+        nearest = next(path for path in (folder, *folder.parents) if path.exists())
+        if not os.access(nearest, os.W_OK | os.X_OK):
+            raise RemoteError(
+                f"data.remote {folder} cannot be written: change it, or whose {nearest} is"
+            )
+        return str(folder)
+    with tempfile.TemporaryDirectory() as temporary:
+        trial = Path(temporary)
+        initialise(trial, remote)
+        own_settings = root / ".dvc" / "config.local"
+        if own_settings.exists():
+            shutil.copy(own_settings, trial / ".dvc")
+        try:
+            _dvc(trial, "list-url", f"remote://{REMOTE}")
+        except RemoteError as error:
+            if "does not exist" not in str(error):
+                raise RemoteError(f"data.remote {remote}: {error}") from error
+            return f"{remote} answers; nothing is stored there yet"
+    return f"{remote} answers"
 
 
 def tracked_hash(path: Path) -> str | None:
@@ -205,7 +237,8 @@ def _run_dvc(root: Path, *arguments: str) -> str:
         raise _LockedError(
             f"another DVC process is at work in {root}: wait until it is done, or stop it"
         )
-    raise VersioningError(f"dvc {arguments[0]} failed in {root}: {_reason(process.stderr)}")
+    kind = RemoteError if arguments[0] in _REMOTE_COMMANDS else VersioningError
+    raise kind(f"dvc {arguments[0]} failed in {root}: {_reason(process.stderr)}")
 
 
 def _reason(stderr: str) -> str:

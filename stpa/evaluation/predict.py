@@ -1,8 +1,7 @@
 """Name the action in a video file: compute its optical flow, run the networks, fuse."""
 
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,11 +15,11 @@ from stpa.data.probe import Probe, probe
 from stpa.data.sampling import STACK_LENGTH, test_positions
 from stpa.errors import DataError
 from stpa.evaluation.fusion import FUSION_RULES
-from stpa.evaluation.k_sweep import sweep_video
 from stpa.models.checkpoint import load_model
+from stpa.models.heads import Pyramid
 from stpa.models.network import ActionNetwork
 from stpa.optical_flow.extract import extract_video
-from stpa.shapes import Float, UInt8
+from stpa.shapes import Float, Int, UInt8
 
 Predict = Callable[[Path], Float[np.ndarray, " classes"]]
 """From a video file to its scores by class: logits, whose softmax are probabilities."""
@@ -32,8 +31,10 @@ class StreamEvidence:
 
     frames: UInt8[np.ndarray, "time height width 3"]
     """The RGB pictures at the positions the network looked at, cropped as it saw them."""
+    indices: Int[np.ndarray, " time"]
+    """Their places in the video, ascending; they repeat in a video with fewer frames."""
     evidence: Float[np.ndarray, "time rows columns"]
-    """Each place's share of the class's logit; they sum to it, but for the bias."""
+    """Each place's share of the class's lead over the mean logit (`ActionNetwork.evidence`)."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +43,18 @@ class Explanation:
 
     scores: Float[np.ndarray, " classes"]
     streams: Mapping[str, StreamEvidence]
+    fps: float
+    """Of the video; zero where its container does not say."""
+
+
+@dataclass(frozen=True)
+class _Look:
+    """One network's only pass over a video."""
+
+    positions: Int[np.ndarray, " time"]
+    clip: UInt8[np.ndarray, "time channels height width"]
+    pyramid: Pyramid
+    logits: Float[np.ndarray, " classes"]
 
 
 class Classifier:
@@ -57,80 +70,90 @@ class Classifier:
     ) -> None:
         """Take networks by stream; `optical_flow` holds `OpticalFlowConfig`'s values."""
         self.networks = networks
-        self.class_names = next(iter(networks.values())).spec.class_names
         self._late_fusion = late_fusion
         self._num_segments = num_segments
         self._optical_flow = optical_flow
 
-    def scores(self, path: Path) -> Float[np.ndarray, " classes"]:
-        """Classify a video file. Raises DataError when it does not decode."""
-        with self._opened(path) as (video, roots):
-            return self._scores(video, roots)
+    def scores(self, video: Video, root: Path) -> Float[np.ndarray, " classes"]:
+        """Classify a video below `root`. Raises DataError when it does not decode."""
+        return self._fuse(self._look(video, root))
 
-    def explain(self, path: Path) -> Explanation:
-        """Classify a video file, and say which places of which frames decided."""
-        with self._opened(path) as (video, roots):
-            scores = self._scores(video, roots)
-            best = int(scores.argmax())
-            streams = {
-                stream: self._evidence(network, video, roots, best)
-                for stream, network in self.networks.items()
-            }
-        return Explanation(scores, streams)
+    def explain(self, video: Video, root: Path) -> Explanation:
+        """Classify a video below `root`, and say which places of which frames decided."""
+        looks = self._look(video, root)
+        scores = self._fuse(looks)
+        streams = {
+            stream: _explain(self.networks[stream], look, video, root, int(scores.argmax()))
+            for stream, look in looks.items()
+        }
+        return Explanation(scores, streams, video.fps)
 
-    @contextmanager
-    def _opened(self, path: Path) -> Iterator[tuple[Video, dict[str, Path]]]:
-        """Check the file and store its optical flow; yield it, and each stream's folder."""
-        found = probe(path)
-        if not isinstance(found, Probe):
-            raise DataError(f"{path} cannot be classified: {found}")
-        video = Video(
-            video_id=path.stem,
-            path=path.name,
-            label="unknown",
-            group="",
-            split="test",
-            status="ok",
-            reason="",
-            **found.model_dump(),
-        )
+    def _look(self, video: Video, root: Path) -> dict[str, _Look]:
         with tempfile.TemporaryDirectory() as folder:
+            roots = {"rgb": root, "flow": Path(folder)}
             if "flow" in self.networks:
                 extract_video(
-                    path,
-                    Path(folder) / f"{video.video_id}.avi",
+                    root / video.path,
+                    roots["flow"] / f"{video.video_id}.avi",
                     num_frames=video.num_frames,
                     source_sha256=video.sha256,
                     **self._optical_flow,
                 )
-            yield video, {"rgb": path.parent, "flow": Path(folder)}
+            return {
+                stream: _look(network, video, roots[stream], self._num_segments)
+                for stream, network in self.networks.items()
+            }
 
-    def _scores(self, video: Video, roots: Mapping[str, Path]) -> Float[np.ndarray, " classes"]:
-        logits = {
-            stream: sweep_video(network, video, roots[stream], [self._num_segments])[
-                self._num_segments
-            ]
-            for stream, network in self.networks.items()
-        }
+    def _fuse(self, looks: Mapping[str, _Look]) -> Float[np.ndarray, " classes"]:
         if self._late_fusion is None:
-            [scores] = logits.values()
-            return scores
-        return FUSION_RULES[self._late_fusion](logits["rgb"], logits["flow"])
+            [look] = looks.values()
+            return look.logits
+        return FUSION_RULES[self._late_fusion](looks["rgb"].logits, looks["flow"].logits)
 
-    @torch.inference_mode()
-    def _evidence(
-        self, network: ActionNetwork, video: Video, roots: Mapping[str, Path], class_index: int
-    ) -> StreamEvidence:
-        spec = network.spec
-        num_frames, span = stored_frames(video, spec.stream)
-        positions = test_positions(num_frames, self._num_segments, span)
+
+@torch.inference_mode()
+def _look(network: ActionNetwork, video: Video, root: Path, num_segments: int) -> _Look:
+    """Read the clip of TSN's test positions and run the network; `root` holds its stream."""
+    spec = network.spec
+    num_frames, span = stored_frames(video, spec.stream)
+    positions = test_positions(num_frames, num_segments, span)
+    clip = load_test_clip(
+        video, spec.stream, root, positions, short_side=spec.short_side, input_size=spec.input_size
+    )
+    pyramid = network.pyramid(torch.from_numpy(clip).to(network.mean.device))
+    logits = network.classify(network.frame_states(pyramid))
+    return _Look(positions, clip, pyramid, logits.cpu().numpy())
+
+
+@torch.inference_mode()
+def _explain(
+    network: ActionNetwork, look: _Look, video: Video, root: Path, class_index: int
+) -> StreamEvidence:
+    """Lay the evidence for a class over RGB pictures; `root` holds the video."""
+    spec = network.spec
+    indices, pictures = look.positions, look.clip
+    if spec.stream == "flow":  # the middle frame of each stack shows what moved
+        indices = np.minimum(indices + STACK_LENGTH // 2, video.num_frames - 1)
         sizes = {"short_side": spec.short_side, "input_size": spec.input_size}
-        clip = load_test_clip(video, spec.stream, roots[spec.stream], positions, **sizes)
-        pyramid = network.pyramid(torch.from_numpy(clip).to(network.mean.device))
-        evidence = network.head.evidence(pyramid, class_index).cpu().numpy()
-        middle = positions if spec.stream == "rgb" else positions + STACK_LENGTH // 2
-        pictures = load_test_clip(video, "rgb", roots["rgb"], middle, **sizes)
-        return StreamEvidence(pictures.transpose(0, 2, 3, 1), evidence)
+        pictures = load_test_clip(video, "rgb", root, indices, **sizes)
+    evidence = network.evidence(look.pyramid, class_index).cpu().numpy()
+    return StreamEvidence(pictures.transpose(0, 2, 3, 1), indices, evidence)
+
+
+def describe_video(path: Path, found: Probe | str) -> Video:
+    """Describe a file that is in no manifest. Raises DataError where `found` is its fault."""
+    if isinstance(found, str):
+        raise DataError(f"{path} cannot be classified: {found}")
+    return Video(
+        video_id=path.stem,
+        path=path.name,
+        label="unknown",
+        group="",
+        split="test",
+        status="ok",
+        reason="",
+        **found.model_dump(),
+    )
 
 
 def score_videos(
@@ -149,19 +172,13 @@ def score_videos(
         num_segments=num_segments,
         optical_flow=optical_flow,
     )
-    return {video.video_id: classifier.scores(root / video.path) for video in videos}
+    return {video.video_id: classifier.scores(video, root) for video in videos}
 
 
 def load_stream(folder: Path, num_segments: int, optical_flow: Mapping[str, Any]) -> Predict:
     """Load one network as a function from video files to logits."""
     network = load_model(folder)
-    classifier = Classifier(
-        {network.spec.stream: network},
-        late_fusion=None,
-        num_segments=num_segments,
-        optical_flow=optical_flow,
-    )
-    return classifier.scores
+    return _predict_by({network.spec.stream: network}, None, num_segments, optical_flow)
 
 
 def load_fused(
@@ -172,10 +189,17 @@ def load_fused(
     optical_flow: Mapping[str, Any],
 ) -> Predict:
     """Load both networks as a function from video files to fused scores."""
+    networks = {"rgb": load_model(rgb_folder), "flow": load_model(flow_folder)}
+    return _predict_by(networks, late_fusion, num_segments, optical_flow)
+
+
+def _predict_by(
+    networks: Mapping[str, ActionNetwork],
+    late_fusion: str | None,
+    num_segments: int,
+    optical_flow: Mapping[str, Any],
+) -> Predict:
     classifier = Classifier(
-        {"rgb": load_model(rgb_folder), "flow": load_model(flow_folder)},
-        late_fusion=late_fusion,
-        num_segments=num_segments,
-        optical_flow=optical_flow,
+        networks, late_fusion=late_fusion, num_segments=num_segments, optical_flow=optical_flow
     )
-    return classifier.scores
+    return lambda path: classifier.scores(describe_video(path, probe(path)), path.parent)

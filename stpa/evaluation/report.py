@@ -51,6 +51,15 @@ class Report:
     seed: int
     """Of the bootstrap."""
 
+    @property
+    def candidate(self) -> Scores:
+        """The fused scores that stood for promotion."""
+        return next(
+            scores
+            for scores in self.scores
+            if (scores.stream, scores.head) == (FUSED, self.candidate_head)
+        )
+
 
 @dataclass(frozen=True)
 class Accuracy:
@@ -83,25 +92,16 @@ def write_report(path: Path, report: Report) -> None:
         lstrip_blocks=True,
     )
     environment.filters["percent"] = lambda share: f"{100 * share:.1f}"
-    candidate = _candidate(report)
     page = environment.get_template("report.html.jinja").render(
         report=report,
-        candidate=candidate,
+        candidate=report.candidate,
         accuracies=[_accuracy(scores, report.num_segments) for scores in report.scores],
-        comparisons=_compare_heads(report),
+        comparisons=compare_heads(report),
         confidence=CONFIDENCE,
         sweep_figure=embed(draw_sweep(report.scores)),
-        confusion_figure=embed(draw_confusion(candidate, report.num_segments)),
+        confusion_figure=embed(draw_confusion(report.candidate, report.num_segments)),
     )
     write_text(path, page)
-
-
-def _candidate(report: Report) -> Scores:
-    return next(
-        scores
-        for scores in report.scores
-        if (scores.stream, scores.head) == (FUSED, report.candidate_head)
-    )
 
 
 def _accuracy(scores: Scores, num_segments: int) -> Accuracy:
@@ -116,7 +116,7 @@ def _accuracy(scores: Scores, num_segments: int) -> Accuracy:
     )
 
 
-def _compare_heads(report: Report) -> list[HeadComparison]:
+def compare_heads(report: Report) -> list[HeadComparison]:
     """Compare the candidate's head with every other, stream by stream."""
     right = {
         (scores.stream, scores.head): correct(scores.at(report.num_segments), scores.labels)

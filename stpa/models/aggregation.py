@@ -5,15 +5,18 @@ STPA's attention maps are a softmax over all positions of all frames, then L2-no
 
     M_m = sum_p e^{z_mp} x_p / sqrt(sum_p e^{2 z_mp})
 
-so a set of positions is summed up by two running sums and the maximum that keeps them in
-range. States of disjoint sets merge exactly, in any order and any grouping.
+so a set of positions is summed up by a few running sums, and the maximum that keeps them in
+range. States of disjoint sets merge exactly, in any order and any grouping. The losses on
+attention (eq. 6-8) stream in the same way, by sums of their own.
+
+The peaks are constants to autograd: everything read off a state is the same whatever they are.
 """
 
 from typing import NamedTuple
 
 import torch
 
-from stpa.shapes import Float
+from stpa.shapes import Bool, Float
 
 
 class AttentionState(NamedTuple):
@@ -23,38 +26,117 @@ class AttentionState(NamedTuple):
     """
 
     peak: Float[torch.Tensor, "*batch maps"]
-    """The largest score of each map, max_p z_mp."""
+    """The largest score of each map, max_p z_mp; of no position at all, the lowest number."""
+    total: Float[torch.Tensor, "*batch maps"]
+    """sum_p e^{z_mp - peak_m}."""
     energy: Float[torch.Tensor, "*batch maps"]
     """sum_p e^{2 (z_mp - peak_m)}."""
     weighted: Float[torch.Tensor, "*batch maps channels"]
     """sum_p e^{z_mp - peak_m} x_p."""
 
 
+class LossState(NamedTuple):
+    """What the positions seen so far contribute to the losses on attention.
+
+    Its sums over z are relative to the peaks of the `AttentionState` of the same positions.
+    """
+
+    gram: Float[torch.Tensor, "*batch maps maps"]
+    """sum_p e^{z_mp - peak_m} e^{z_np - peak_n}."""
+    power: Float[torch.Tensor, "*batch"]
+    """sum_p |x_p|^2."""
+    num_positions: Float[torch.Tensor, "*batch"]
+    scale_peak: Float[torch.Tensor, "*batch scales maps"]
+    """The largest score of each scale j alone, max_p y^j_mp."""
+    scale_total: Float[torch.Tensor, "*batch scales maps"]
+    """sum_p e^{y^j_mp - scale_peak_jm}."""
+    scale_energy: Float[torch.Tensor, "*batch scales maps"]
+    """sum_p e^{2 (y^j_mp - scale_peak_jm)}."""
+    cross: Float[torch.Tensor, "*batch scales maps"]
+    """sum_p e^{z_mp - peak_m} e^{y^j_mp - scale_peak_jm}."""
+
+
+Present = Bool[torch.Tensor, "*batch positions"]
+
+
 def attend(
     scores: Float[torch.Tensor, "*batch maps positions"],
     features: Float[torch.Tensor, "*batch positions channels"],
+    present: Present | None = None,
 ) -> AttentionState:
-    """Sum up a set of positions, in float32 at least."""
-    scores = at_least_float32(scores)
-    peak = scores.amax(dim=-1)
-    weights = (scores - peak.unsqueeze(-1)).exp()
-    return AttentionState(peak, weights.square().sum(dim=-1), weights @ features.to(weights.dtype))
+    """Sum up a set of positions, all of them or those `present`, in float32 at least."""
+    peak, weights = _weights(scores, present)
+    with _full_precision(scores):
+        weighted = weights @ features.to(weights.dtype)
+    return AttentionState(peak, weights.sum(dim=-1), weights.square().sum(dim=-1), weighted)
+
+
+def sum_losses(
+    scores: Float[torch.Tensor, "*batch maps positions"],
+    scale_scores: Float[torch.Tensor, "*batch scales maps positions"],
+    features: Float[torch.Tensor, "*batch positions channels"],
+    present: Present | None = None,
+) -> LossState:
+    """Sum up the same positions for the losses; `scale_scores` are y^j (eq. 2), unfused."""
+    _, weights = _weights(scores, present)
+    scale_peak, scale_weights = _weights(
+        scale_scores, None if present is None else present.unsqueeze(-2)
+    )
+    powers = features.to(weights.dtype).square().sum(dim=-1)
+    kept = torch.ones_like(powers) if present is None else present.to(powers.dtype)
+    with _full_precision(scores):
+        gram = weights @ weights.mT
+    return LossState(
+        gram,
+        (powers * kept).sum(dim=-1),
+        kept.sum(dim=-1),
+        scale_peak,
+        scale_weights.sum(dim=-1),
+        scale_weights.square().sum(dim=-1),
+        (weights.unsqueeze(-3) * scale_weights).sum(dim=-1),
+    )
 
 
 def merge(states: AttentionState, dim: int) -> AttentionState:
     """Combine states of disjoint sets of positions, stacked along the batch axis `dim` (>= 0)."""
-    peak = states.peak.amax(dim=dim, keepdim=True)
-    scale = (states.peak - peak).exp()
+    peak, scale = _rescaling(states.peak, dim)
     return AttentionState(
-        peak.squeeze(dim),
+        peak,
+        (states.total * scale).sum(dim=dim),
         (states.energy * scale.square()).sum(dim=dim),
         (states.weighted * scale.unsqueeze(-1)).sum(dim=dim),
     )
 
 
-def finalise(state: AttentionState) -> Float[torch.Tensor, "*batch maps channels"]:
-    """Return the attention maps M of eq. 4."""
-    return state.weighted / state.energy.sqrt().unsqueeze(-1)
+def merge_losses(losses: LossState, peaks: torch.Tensor, dim: int) -> LossState:
+    """Combine the losses' sums of disjoint sets of positions, stacked along the batch axis `dim`.
+
+    `peaks` are those of the `AttentionState` stacked in the same way.
+    """
+    _, scale = _rescaling(peaks, dim)
+    scale_peak, scale_of_scales = _rescaling(losses.scale_peak, dim)
+    return LossState(
+        (losses.gram * scale.unsqueeze(-1) * scale.unsqueeze(-2)).sum(dim=dim),
+        losses.power.sum(dim=dim),
+        losses.num_positions.sum(dim=dim),
+        scale_peak,
+        (losses.scale_total * scale_of_scales).sum(dim=dim),
+        (losses.scale_energy * scale_of_scales.square()).sum(dim=dim),
+        (losses.cross * scale_of_scales * scale.unsqueeze(-2)).sum(dim=dim),
+    )
+
+
+def unit_norm_maps(state: AttentionState) -> Float[torch.Tensor, "*batch maps channels"]:
+    """Return the attention maps M of eq. 4: each map's weights have unit L2 norm.
+
+    A uniform map multiplies by the square root of the number of its positions.
+    """
+    return state.weighted / _positive(state.energy).sqrt().unsqueeze(-1)
+
+
+def unit_sum_maps(state: AttentionState) -> Float[torch.Tensor, "*batch maps channels"]:
+    """Return maps whose weights sum to one, for any number of frames: eq. 3's softmax as it is."""
+    return state.weighted / _positive(state.total).unsqueeze(-1)
 
 
 def attention_weights(
@@ -65,10 +147,40 @@ def attention_weights(
     `state` covers all positions of the clip, of which these may be a part; over all of them
     each map's weights have unit L2 norm.
     """
-    shifted = scores.to(state.peak.dtype) - state.peak.unsqueeze(-1)
-    return shifted.exp() / state.energy.sqrt().unsqueeze(-1)
+    shifted = at_least_float32(scores) - state.peak.unsqueeze(-1)
+    return shifted.exp() / _positive(state.energy).sqrt().unsqueeze(-1)
 
 
 def at_least_float32(values: torch.Tensor) -> torch.Tensor:
     """Widen half precision; leave float32 and float64 as they are."""
     return values.to(torch.promote_types(values.dtype, torch.float32))
+
+
+def _weights(scores: torch.Tensor, present: Present | None) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return the peaks, and e^{score - peak}: 0 for positions that are not present."""
+    scores = at_least_float32(scores)
+    if present is not None:
+        lowest = torch.finfo(scores.dtype).min
+        scores = scores.masked_fill(~present.unsqueeze(-2), lowest)
+    peak = scores.detach().amax(dim=-1)
+    weights = (scores - peak.unsqueeze(-1)).exp()
+    if present is not None:
+        # Where no position is present, the lowest score is the peak and would weigh 1.
+        weights = weights * present.unsqueeze(-2)
+    return peak, weights
+
+
+def _rescaling(peaks: torch.Tensor, dim: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return the joint peaks, and the factors from each state's own peaks to them."""
+    joint = peaks.amax(dim=dim, keepdim=True)
+    return joint.squeeze(dim), (peaks - joint).exp()
+
+
+def _positive(sums: torch.Tensor) -> torch.Tensor:
+    """Keep the sums of no positions from dividing 0 by 0; others are 1 or more by the peak."""
+    return sums.clamp_min(torch.finfo(sums.dtype).tiny)
+
+
+def _full_precision(values: torch.Tensor) -> torch.autocast:
+    """Keep autocast from halving the precision of a product of matrices."""
+    return torch.autocast(values.device.type, enabled=False)

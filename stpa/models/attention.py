@@ -13,6 +13,9 @@ from torch.nn import functional as F
 from stpa.models.aggregation import at_least_float32
 from stpa.shapes import Float
 
+Size = tuple[int, int]
+"""Height and width."""
+
 FUSIONS: dict[str, Callable[[torch.Tensor, torch.Tensor], torch.Tensor]] = {
     "maximum": torch.maximum,
     "sum": torch.add,
@@ -20,12 +23,50 @@ FUSIONS: dict[str, Callable[[torch.Tensor, torch.Tensor], torch.Tensor]] = {
 }
 """F of eq. 3, from two scales' scores to one."""
 
-DOWNSAMPLINGS: dict[str, Callable[..., torch.Tensor]] = {
-    "max": F.adaptive_max_pool2d,
-    "average": F.adaptive_avg_pool2d,
-}
-"""R of eq. 1, from a map to a given height and width."""
 
+class MaxPool(nn.Module):
+    """R of eq. 1 as the paper prefers it: the largest value that a position of the top covers."""
+
+    def __init__(self, channels: int, stride: int) -> None:
+        super().__init__()
+
+    def forward(self, maps: torch.Tensor, size: Size) -> torch.Tensor:
+        return F.adaptive_max_pool2d(maps, size)
+
+
+class AveragePool(nn.Module):
+    """R of eq. 1 as a mean over what a position of the top covers."""
+
+    def __init__(self, channels: int, stride: int) -> None:
+        super().__init__()
+
+    def forward(self, maps: torch.Tensor, size: Size) -> torch.Tensor:
+        return F.adaptive_avg_pool2d(maps, size)
+
+
+class StridedConvolution(nn.Module):
+    """R of eq. 1 as a learnt filter a channel, as wide as its stride; starts as the mean.
+
+    The paper tries "convolution" and says no more. One that mixes channels too would repeat what
+    eq. 2 does next, at up to 10 million weights a scale.
+    """
+
+    def __init__(self, channels: int, stride: int) -> None:
+        super().__init__()
+        self.filter = nn.Conv2d(channels, channels, stride, stride, groups=channels, bias=False)
+        nn.init.constant_(self.filter.weight, 1 / stride**2)
+
+    def forward(self, maps: torch.Tensor, size: Size) -> torch.Tensor:
+        return F.adaptive_avg_pool2d(self.filter(at_least_float32(maps)), size)
+
+
+DOWNSAMPLINGS: dict[str, Callable[[int, int], nn.Module]] = {
+    "max": MaxPool,
+    "average": AveragePool,
+    "convolution": StridedConvolution,
+}
+"""R of eq. 1, built from a scale's channels and its stride to the top layer; it takes a map
+[frames, channels, height, width] and the size to reduce it to."""
 
 INITIAL_STD = 0.01
 """Of the attention's weights."""
@@ -38,13 +79,24 @@ class PyramidScores(nn.Module):
     """
 
     def __init__(
-        self, channels: Sequence[int], num_maps: int, *, fusion: str, downsampling: str
+        self,
+        channels: Sequence[int],
+        strides: Sequence[int],
+        num_maps: int,
+        *,
+        fusion: str,
+        downsampling: str,
     ) -> None:
-        """Take `channels` from the bottom of the pyramid to its top; `num_maps` is d."""
+        """Take `channels`, and `strides` to the top, from the bottom of the pyramid to its top;
+        `num_maps` is d.
+        """
         super().__init__()
         self.projections = nn.ModuleList(nn.Linear(width, num_maps) for width in channels)
+        self.downsample = nn.ModuleList(
+            DOWNSAMPLINGS[downsampling](width, stride)
+            for width, stride in zip(channels[:-1], strides[:-1], strict=True)
+        )
         self.fuse = FUSIONS[fusion]
-        self.downsample = DOWNSAMPLINGS[downsampling]
         self._initialise()
 
     def _initialise(self) -> None:
@@ -58,20 +110,27 @@ class PyramidScores(nn.Module):
 
     def forward(
         self, pyramid: Sequence[Float[torch.Tensor, "frames _channels _height _width"]]
-    ) -> list[Float[torch.Tensor, "frames maps positions"]]:
-        """Return y^j of each scale j (eq. 2), bottom to top, at the top map's positions."""
-        size = pyramid[-1].shape[-2:]
-        scores = []
-        for projection, maps in zip(self.projections, pyramid, strict=True):
-            positions = self.downsample(maps, size).flatten(2).transpose(1, 2)
-            scores.append(projection(positions).transpose(1, 2))
-        return scores
+    ) -> Float[torch.Tensor, "frames scales maps positions"]:
+        """Return y^j of each scale j (eq. 2), bottom to top, at the top map's positions.
+
+        In float32 at least, under autocast too: a product over scales magnifies their errors.
+        """
+        *lower, top = pyramid
+        size = top.shape[-2:]
+        with torch.autocast(top.device.type, enabled=False):
+            reduced = [
+                downsample(maps, tuple(size))
+                for downsample, maps in zip(self.downsample, lower, strict=True)
+            ]
+            levels = zip(self.projections, [*reduced, top], strict=True)
+            return torch.stack([_project(projection, maps) for projection, maps in levels], dim=1)
 
     def fused(
-        self, scale_scores: Sequence[Float[torch.Tensor, "frames maps positions"]]
+        self, scale_scores: Float[torch.Tensor, "frames scales maps positions"]
     ) -> Float[torch.Tensor, "frames maps positions"]:
-        """Return z, the scores of all scales fused (eq. 3, inside the softmax).
+        """Return z, the scores of all scales fused (eq. 3, inside the softmax)."""
+        return reduce(self.fuse, scale_scores.unbind(dim=1))
 
-        Fuses in float32 at least: products of half-precision scores overflow.
-        """
-        return reduce(self.fuse, [at_least_float32(scores) for scores in scale_scores])
+
+def _project(projection: nn.Module, maps: torch.Tensor) -> torch.Tensor:
+    return projection(at_least_float32(maps).flatten(2).mT).mT

@@ -1,34 +1,61 @@
 """Backbones: any timm CNN as a feature pyramid, for RGB frames or stacks of optical flow."""
 
-from pathlib import Path
+from collections.abc import Iterator
 from typing import Any
 
 import timm
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
-from torch import nn
+from torch import fx, nn
 
+import stpa.models.bn_inception  # noqa: F401 - registers it with timm
 from stpa.errors import ModelError
-from stpa.files import digest_file
+from stpa.models.cut import cut, trace
+from stpa.models.weights import read_weights
 from stpa.shapes import Float
 
 RGB_CHANNELS = 3
 
+TAPS = {
+    # The residual sums before the activation (Du et al., section 4.1): 192@71, 320@35, 1088@17,
+    # 2080@8 for 299 px.
+    "inception_resnet_v2": ("conv2d_4a", "repeat.9.add", "repeat_1.19.add", "block8.add"),
+}
+"""The layers of a pyramid, bottom to top, where they are not those of timm's `feature_info`."""
+
+TOP_LAYERS = {"A": 2, "B": 1, "C": 0}
+"""How many layers of `TAPS` are above each top layer of Du et al., table 1a. Their fourth, FC,
+is the pooled features."""
+
 TimmCnn = Any
-"""An nn.Module with timm's `pretrained_cfg`, `feature_info` and intermediate-feature methods,
-which no class of timm's declares."""
+"""An nn.Module with timm's `pretrained_cfg` and `feature_info`, which no class of timm's
+declares."""
 
 
 class Backbone(nn.Module):
-    """The feature maps of a timm CNN's last `num_scales` resolutions, bottom to top."""
+    """A CNN without its classifier, cut at the top layer of the pyramid.
+
+    `forward` gives the pyramid of each frame; `tail` goes on from maps of the top layer's size
+    to features [frames, num_features]: the CNN's remaining layers and its pooling.
+    """
+
+    pyramid: nn.Module
+    tail: nn.Module
+    channels: tuple[int, ...]
+    """Of the pyramid, bottom to top."""
+    strides: tuple[int, ...]
+    """Of each level to the top one, rounded down."""
+    top_size: tuple[int, int]
+    """Height and width of the top map at `input_size`."""
+    num_features: int
 
     def __init__(
         self,
         name: str,
         *,
         in_channels: int,
+        input_size: int,
         num_scales: int,
+        top_layer: str = "C",
         pretrained: bool | str = False,
         options: dict[str, str | int | float | bool] | None = None,
     ) -> None:
@@ -37,43 +64,62 @@ class Backbone(nn.Module):
         Other than three input channels get TSN's cross-modality initialisation.
         """
         super().__init__()
-        self.cnn: TimmCnn = _create(name, pretrained is True, options or {})
+        cnn = _create(name, pretrained is True, options or {})
         if isinstance(pretrained, str):
-            _load_weights(self.cnn, Path(pretrained))
-        self.taps = self.cnn.prune_intermediate_layers(num_scales, prune_head=True)
-        self.channels: list[int] = [self.cnn.feature_info[tap]["num_chs"] for tap in self.taps]
+            _load_weights(cnn, pretrained)
         if in_channels != RGB_CHANNELS:
-            _adapt_to_modality(self.cnn, in_channels)
+            _adapt_to_modality(cnn, in_channels)
+        if top_layer == "FC":
+            self.pyramid, self.tail = _PooledFeatures(cnn), nn.Flatten()
+        else:
+            taps = _taps(name, cnn, num_scales, top_layer)
+            self.pyramid, self.tail = cut(cnn, trace(cnn), taps)
+        self._measure(next(cnn.parameters()).new_zeros(1, in_channels, input_size, input_size))
 
     def forward(
         self, frames: Float[torch.Tensor, "frames channels height width"]
     ) -> list[Float[torch.Tensor, "frames _channels _height _width"]]:
         """Return the pyramid, bottom to top."""
-        return self.cnn.forward_intermediates(frames, indices=self.taps, intermediates_only=True)
+        return self.pyramid(frames)
+
+    def batch_norms(self) -> Iterator[nn.Module]:
+        """Yield the batch norms in the order of the computation, the stem's first."""
+        for part in (self.pyramid, self.tail):
+            modules = _in_order(part) if isinstance(part, fx.GraphModule) else part.modules()
+            yield from (layer for layer in modules if isinstance(layer, nn.BatchNorm2d))
 
     @torch.no_grad()
-    def top_size(self, input_size: int) -> tuple[int, int]:
-        """Return the height and width of the top map for a square input of `input_size` px."""
-        parameter = next(self.parameters())
-        stem = _first_convolution(self.cnn)
-        blank = parameter.new_zeros(1, stem.in_channels, input_size, input_size)
-        was_training = self.training
-        height, width = self.eval()(blank)[-1].shape[-2:]
-        self.train(was_training)
-        return height, width
+    def _measure(self, blank: torch.Tensor) -> None:
+        self.eval()
+        try:
+            maps = self(blank)
+            _frames, _channels, height, width = maps[-1].shape
+        except (RuntimeError, AssertionError, ValueError) as error:
+            raise ModelError(
+                f"the model.backbone gives no feature maps for train.input_size {blank.shape[-1]} "
+                f"({_first_line(error)}): take another size, or a CNN"
+            ) from error
+        self.channels = tuple(level.shape[1] for level in maps)
+        self.strides = tuple(level.shape[-2] // height for level in maps)
+        self.top_size = (height, width)
+        self.num_features = self.tail(maps[-1]).shape[1]
+        self.train()
+
+
+class _PooledFeatures(nn.Module):
+    """A whole CNN as a pyramid of one map: its pooled features at a single position."""
+
+    def __init__(self, cnn: nn.Module) -> None:
+        super().__init__()
+        self.cnn = cnn
+
+    def forward(self, frames: torch.Tensor) -> list[torch.Tensor]:
+        return [self.cnn(frames)[..., None, None]]
 
 
 def known_backbone(name: str) -> bool:
     """Tell whether timm has a model of this name."""
     return timm.is_model(name.split(".")[0])
-
-
-def weights_digest(path: Path) -> str:
-    """Return the SHA-256 of a weights file; raise ModelError where it cannot be read."""
-    try:
-        return digest_file(path)
-    except OSError as error:
-        raise ModelError(f"model.pretrained {path} cannot be read: {_first_line(error)}") from error
 
 
 def _create(name: str, pretrained: bool, options: dict) -> TimmCnn:
@@ -82,7 +128,8 @@ def _create(name: str, pretrained: bool, options: dict) -> TimmCnn:
             f"unknown model.backbone {name!r}: give a name that timm.list_models() lists"
         )
     try:
-        cnn = timm.create_model(name, pretrained=pretrained, **options)
+        # Without classes, timm's CNNs end at the pooled features.
+        cnn = timm.create_model(name, pretrained=pretrained, num_classes=0, **options)
     except (TypeError, ValueError) as error:
         raise ModelError(f"model.backbone_options do not suit {name}: {error}") from error
     except (OSError, RuntimeError) as error:
@@ -90,35 +137,47 @@ def _create(name: str, pretrained: bool, options: dict) -> TimmCnn:
             f"the published weights of {name} cannot be fetched ({_first_line(error)}): "
             "check the network, or set model.pretrained to a .safetensors file or to false"
         ) from error
-    if not hasattr(cnn, "prune_intermediate_layers"):
-        raise ModelError(f"timm's {name} does not give its intermediate feature maps: take another")
+    if not hasattr(cnn, "feature_info"):
+        raise ModelError(f"timm's {name} does not name its feature maps: take another")
     return cnn
 
 
-def _load_weights(cnn: TimmCnn, path: Path) -> None:
-    """Load a whole network's weights strictly, save for a classifier of other classes."""
-    if path.suffix != ".safetensors":
-        raise ModelError(f"model.pretrained {path} is not a .safetensors file: convert it first")
-    try:
-        weights = load_file(path)
-    except (OSError, SafetensorError) as error:
-        raise ModelError(f"model.pretrained {path} cannot be read: {_first_line(error)}") from error
-    expected = cnn.state_dict()
+def _taps(name: str, cnn: TimmCnn, num_scales: int, top_layer: str) -> tuple[str, ...]:
+    known = TAPS.get(name.split(".")[0]) or tuple(info["module"] for info in cnn.feature_info)
+    below_top = known[: len(known) - TOP_LAYERS[top_layer]]
+    if num_scales > len(below_top):
+        raise ModelError(
+            f"{name} has {len(below_top)} feature maps up to model.top_layer {top_layer}, "
+            f"not model.num_scales {num_scales}"
+        )
+    return below_top[-num_scales:]
+
+
+def _load_weights(cnn: TimmCnn, location: str) -> None:
+    """Load a whole network's weights strictly, save for its classifier."""
     classifier = tuple(f"{name}." for name in _names(cnn.pretrained_cfg["classifier"]))
-    differing = sorted(
+    weights = read_weights(location)
+    try:
+        missing, unexpected = cnn.load_state_dict(weights, strict=False)
+    except RuntimeError as error:
+        *_, reason = str(error).strip().splitlines()
+        raise ModelError(
+            f"model.pretrained {location} is not a {cnn.pretrained_cfg['architecture']}: "
+            f"{reason.strip()}"
+        ) from error
+    differing = [
         key
-        for key in expected.keys() | weights.keys()
-        if not key.startswith(classifier)
-        and not key.endswith("num_batches_tracked")
-        and (key not in expected or key not in weights or expected[key].shape != weights[key].shape)
-    )
+        for key in (*missing, *unexpected)
+        if not key.startswith(classifier) and not key.endswith("num_batches_tracked")
+    ]
     if differing:
         raise ModelError(
-            f"model.pretrained {path} is not a {cnn.pretrained_cfg['architecture']}: "
-            f"{len(differing)} tensors are absent or of another shape, {differing[0]} first"
+            f"model.pretrained {location} is not a {cnn.pretrained_cfg['architecture']}: "
+            f"{len(differing)} tensors are absent or unknown, {differing[0]} first"
         )
-    kept = {key: value for key, value in weights.items() if not key.startswith(classifier)}
-    cnn.load_state_dict(kept, strict=False)
+    if getattr(cnn, "channel_order", "rgb") == "bgr":
+        stem = _stem(cnn)
+        stem.weight = nn.Parameter(stem.weight.detach().flip(1))
 
 
 def _adapt_to_modality(cnn: TimmCnn, in_channels: int) -> None:
@@ -126,16 +185,22 @@ def _adapt_to_modality(cnn: TimmCnn, in_channels: int) -> None:
 
     TSN's cross-modality initialisation (Wang et al., ECCV 2016, section 3.3).
     """
-    stem = _first_convolution(cnn)
+    stem = _stem(cnn)
     mean_kernel = stem.weight.detach().mean(dim=1, keepdim=True)
     stem.in_channels = in_channels
     stem.weight = nn.Parameter(mean_kernel.repeat(1, in_channels, 1, 1))
 
 
-def _first_convolution(cnn: TimmCnn) -> nn.Conv2d:
+def _stem(cnn: TimmCnn) -> nn.Conv2d:
     stem = cnn.get_submodule(_names(cnn.pretrained_cfg["first_conv"])[0])
     assert isinstance(stem, nn.Conv2d), type(stem)
     return stem
+
+
+def _in_order(module: fx.GraphModule) -> Iterator[nn.Module]:
+    for node in module.graph.nodes:
+        if node.op == "call_module":
+            yield from module.get_submodule(str(node.target)).modules()
 
 
 def _names(value: str | tuple[str, ...]) -> tuple[str, ...]:

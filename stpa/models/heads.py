@@ -1,7 +1,8 @@
 """Heads: from the feature pyramids of a clip's frames to class scores.
 
-A head is a small class and an entry in `HEADS`. Each sums up frames in a state that merges,
-so that one pass over a video's frames serves every K.
+A head is a small class and an entry in `HEADS`. Most sum frames up in a state, a tuple of
+tensors, that merges with those of other frames: one pass over a video's frames serves every K,
+and a clip of any length is trained and judged in bounded memory.
 """
 
 from abc import ABC, abstractmethod
@@ -14,17 +15,27 @@ from torch import nn
 
 from stpa.models.aggregation import (
     AttentionState,
+    LossState,
     at_least_float32,
     attend,
     attention_weights,
-    finalise,
     merge,
+    merge_losses,
+    sum_losses,
+    unit_norm_maps,
+    unit_sum_maps,
 )
 from stpa.models.attention import PyramidScores
-from stpa.shapes import Float
+from stpa.shapes import Bool, Float
 
 Pyramid = Sequence[torch.Tensor]
 """Maps [frames, channels_j, height_j, width_j], bottom to top."""
+
+State = tuple[torch.Tensor, ...]
+"""What a head keeps of a clip's frames; the first axis is the clip."""
+
+Tail = Callable[[torch.Tensor], torch.Tensor]
+"""The layers behind the pyramid: maps [*, channels, height, width] to features [*, features]."""
 
 
 class HeadOutput(NamedTuple):
@@ -32,18 +43,14 @@ class HeadOutput(NamedTuple):
 
     logits: Float[torch.Tensor, "clips classes"]
     attention: "Attention | None"
-    """For the losses on attention; None where the head has none."""
+    """For the losses on attention; None in evaluation, and where the head has none."""
 
 
 class Attention(NamedTuple):
-    """The attention of a batch of clips over all their frames' positions."""
+    """The attention of a batch of clips, summed up over their positions."""
 
-    maps: Float[torch.Tensor, "clips maps channels"]
-    """M of eq. 4."""
-    weights: Float[torch.Tensor, "clips maps positions"]
-    """A of eq. 3: rows of unit L2 norm."""
-    scale_weights: Float[torch.Tensor, "scales clips maps positions"]
-    """softmax(y^j) of each scale alone, as in eq. 7."""
+    state: AttentionState
+    losses: LossState
 
 
 @dataclass(frozen=True)
@@ -52,122 +59,216 @@ class HeadOptions:
 
     channels: tuple[int, ...]
     """Of the pyramid, bottom to top."""
-    num_maps: int
-    """d, the positions of the top map at the training size."""
+    strides: tuple[int, ...]
+    """Of the pyramid's levels to its top one, whose is 1."""
+    map_size: tuple[int, int]
+    """Height and width of the top map at the training size; d is their product."""
+    num_features: int
+    """Of the tail's output."""
     num_classes: int
     dropout: float
     fusion: str
     downsampling: str
+    map_norm: str
 
 
 class Head(nn.Module, ABC):
-    """Clips to logits, whole or by way of states that merge."""
+    """Pyramids to logits.
 
-    classifier: nn.Linear
+    A head looks at each frame alone first, and then at the frames that make a clip: so each
+    frame of a video is looked at once, however many clips it belongs to.
+    """
 
-    @abstractmethod
-    def forward(self, pyramid: Pyramid, num_clips: int) -> HeadOutput:
-        """Classify clips; the pyramid's frames are those of clip 0, then clip 1, and so on."""
-
-    @abstractmethod
-    def frame_states(self, pyramid: Pyramid) -> tuple[torch.Tensor, ...]:
-        """Sum up each frame alone: tensors whose first axis is the frame."""
-
-    @abstractmethod
-    def classify(self, states: tuple[torch.Tensor, ...]) -> Float[torch.Tensor, " classes"]:
-        """Merge the states of one video's frames and classify it."""
+    def __init__(self, options: HeadOptions) -> None:
+        super().__init__()
+        self.dropout = nn.Dropout(options.dropout)
+        self.classifier = nn.Linear(options.num_features, options.num_classes)
 
     @abstractmethod
+    def forward(
+        self,
+        pyramid: Pyramid,
+        tail: Tail,
+        num_clips: int,
+        *,
+        values: torch.Tensor | None = None,
+        present: Bool[torch.Tensor, "clips time"] | None = None,
+    ) -> HeadOutput:
+        """Classify clips; the pyramid's frames are those of clip 0, then clip 1, and so on.
+
+        Frames that are not `present` count as if they were not there. `values`, in place of the
+        pyramid's top map, is what gets aggregated.
+        """
+
+    @abstractmethod
+    def frame_states(self, pyramid: Pyramid, tail: Tail) -> State:
+        """Return what is kept of each frame: tensors whose first axis is the frame."""
+
+    @abstractmethod
+    def classify(self, states: State, tail: Tail) -> Float[torch.Tensor, " classes"]:
+        """Classify one clip by its frames' states, in order of time; returns logits."""
+
     def evidence(
-        self, pyramid: Pyramid, class_index: int
+        self, pyramid: Pyramid, tail: Tail, class_index: int
     ) -> Float[torch.Tensor, "frames height width"]:
         """Share the lead of one video's logit over the mean logit out over positions.
 
-        The lead is what softmax sees, and the shares sum to it but for the classifier's bias.
+        The lead is what softmax sees. A place's share is its features times the lead's gradient
+        with respect to them, the attention held; where the tail is linear, the shares sum to the
+        lead but for the classifier's bias.
         """
+        with torch.inference_mode(mode=False), torch.enable_grad():
+            maps = [level.detach().clone() for level in pyramid]
+            values = maps[-1].clone().requires_grad_()
+            logits = self(maps, tail, 1, values=values).logits[0]
+            lead = logits[class_index] - logits.mean()
+            (gradient,) = torch.autograd.grad(lead, values)
+        return (gradient * values.detach()).sum(dim=1)
 
-    def _lead(self, class_index: int) -> Float[torch.Tensor, " channels"]:
-        """Return the weights that a class's logit has beyond the mean logit."""
-        weight = self.classifier.weight
-        return weight[class_index] - weight.mean(dim=0)
+
+class MergingHead(Head):
+    """A head whose states of disjoint sets of frames merge, in any order: it sums frames up."""
+
+    @abstractmethod
+    def sum_up(
+        self,
+        pyramid: Pyramid,
+        tail: Tail,
+        num_clips: int,
+        *,
+        values: torch.Tensor | None = None,
+        present: Bool[torch.Tensor, "clips time"] | None = None,
+    ) -> State:
+        """Sum up clips, given as to `forward`."""
+
+    @abstractmethod
+    def merge(self, states: State, dim: int) -> State:
+        """Combine the states of disjoint sets of frames, stacked along `dim` (0 or 1)."""
+
+    @abstractmethod
+    def read(self, state: State, tail: Tail) -> HeadOutput:
+        """Classify clips by their states."""
+
+    def forward(self, pyramid: Pyramid, tail: Tail, num_clips: int, **options) -> HeadOutput:
+        return self.read(self.sum_up(pyramid, tail, num_clips, **options), tail)
+
+    def frame_states(self, pyramid: Pyramid, tail: Tail) -> State:
+        return self.sum_up(pyramid, tail, num_clips=len(pyramid[-1]))
+
+    def classify(self, states: State, tail: Tail) -> Float[torch.Tensor, " classes"]:
+        clip = tuple(part.unsqueeze(0) for part in self.merge(states, dim=0))
+        return self.read(clip, tail).logits[0]
 
 
-class TsnHead(Head):
+class TsnHead(MergingHead):
     """Average the frames' scores (temporal segment networks, Wang et al., ECCV 2016)."""
 
+    def sum_up(
+        self,
+        pyramid: Pyramid,
+        tail: Tail,
+        num_clips: int,
+        *,
+        values: torch.Tensor | None = None,
+        present: Bool[torch.Tensor, "clips time"] | None = None,
+    ) -> State:
+        features = tail(pyramid[-1] if values is None else values)
+        logits = at_least_float32(self.classifier(self.dropout(features)))
+        logits = logits.unflatten(0, (num_clips, -1))
+        if present is None:
+            present = logits.new_ones(logits.shape[:2], dtype=torch.bool)
+        return (logits * present.unsqueeze(-1)).sum(dim=1), present.sum(dim=1)
+
+    def merge(self, states: State, dim: int) -> State:
+        return tuple(part.sum(dim=dim) for part in states)
+
+    def read(self, state: State, tail: Tail) -> HeadOutput:
+        logits, num_frames = state
+        return HeadOutput(logits / num_frames.unsqueeze(-1), attention=None)
+
+
+class StpaHead(MergingHead):
+    """Attend over all positions of all frames; the d maps go on through the tail as one frame."""
+
     def __init__(self, options: HeadOptions) -> None:
-        super().__init__()
-        self.dropout = nn.Dropout(options.dropout)
-        self.classifier = nn.Linear(options.channels[-1], options.num_classes)
-
-    def forward(self, pyramid: Pyramid, num_clips: int) -> HeadOutput:
-        frame_features = pyramid[-1].mean(dim=(2, 3)).unflatten(0, (num_clips, -1))
-        logits = self.classifier(self.dropout(frame_features)).mean(dim=1)
-        return HeadOutput(logits, attention=None)
-
-    def frame_states(self, pyramid: Pyramid) -> tuple[torch.Tensor, ...]:
-        return (self.classifier(pyramid[-1].mean(dim=(2, 3))),)
-
-    def classify(self, states: tuple[torch.Tensor, ...]) -> Float[torch.Tensor, " classes"]:
-        return states[0].mean(dim=0)
-
-    def evidence(
-        self, pyramid: Pyramid, class_index: int
-    ) -> Float[torch.Tensor, "frames height width"]:
-        top = pyramid[-1]
-        scores = torch.einsum("tchw,c->thw", top, self._lead(class_index))
-        return scores / scores.numel()
-
-
-class StpaHead(Head):
-    """Attend over all positions of all frames, then pool the d maps and classify."""
-
-    def __init__(self, options: HeadOptions) -> None:
-        super().__init__()
+        super().__init__(options)
+        height, width = options.map_size
+        self.map_size = options.map_size
+        self.maps_of = MAP_NORMS[options.map_norm]
         self.scores = PyramidScores(
             options.channels,
-            options.num_maps,
+            options.strides,
+            height * width,
             fusion=options.fusion,
             downsampling=options.downsampling,
         )
-        self.dropout = nn.Dropout(options.dropout)
-        self.classifier = nn.Linear(options.channels[-1], options.num_classes)
 
-    def forward(self, pyramid: Pyramid, num_clips: int) -> HeadOutput:
-        scale_scores = torch.stack([_clips(scores, num_clips) for scores in self.scores(pyramid)])
-        scores = self.scores.fused(scale_scores.unbind())
-        state = attend(scores, _clips(pyramid[-1].flatten(2), num_clips).transpose(1, 2))
-        maps = finalise(state)
-        attention = Attention(
-            maps, attention_weights(scores, state), at_least_float32(scale_scores).softmax(dim=-1)
-        )
-        return HeadOutput(self._classify_maps(maps), attention)
+    def sum_up(
+        self,
+        pyramid: Pyramid,
+        tail: Tail,
+        num_clips: int,
+        *,
+        values: torch.Tensor | None = None,
+        present: Bool[torch.Tensor, "clips time"] | None = None,
+    ) -> State:
+        scale_scores = self.scores(pyramid)
+        scores = _of_clips(self.scores.fused(scale_scores), num_clips)
+        top = pyramid[-1] if values is None else values
+        features = _of_clips(top.flatten(2), num_clips).mT
+        if present is not None:
+            present = present.repeat_interleave(features.shape[1] // present.shape[1], dim=1)
+        state = attend(scores, features, present)
+        if not self.training:
+            return tuple(state)
+        losses = sum_losses(scores, _of_clips(scale_scores, num_clips), features, present)
+        return (*state, *losses)
 
-    def frame_states(self, pyramid: Pyramid) -> tuple[torch.Tensor, ...]:
+    def merge(self, states: State, dim: int) -> State:
+        attention, losses = _attention(states), _losses(states)
+        merged = merge(attention, dim)
+        if losses is None:
+            return tuple(merged)
+        return (*merged, *merge_losses(losses, attention.peak, dim))
+
+    def read(self, state: State, tail: Tail) -> HeadOutput:
+        attention, losses = _attention(state), _losses(state)
+        maps = self.maps_of(attention).mT.unflatten(-1, self.map_size)
+        logits = self.classifier(self.dropout(tail(maps)))
+        return HeadOutput(logits, None if losses is None else Attention(attention, losses))
+
+    def attention_maps(
+        self, pyramid: Pyramid, state: State
+    ) -> Float[torch.Tensor, "frames maps height width"]:
+        """Return the rows of A (eq. 3) over some frames of the one clip whose state this is."""
         scores = self.scores.fused(self.scores(pyramid))
-        return attend(scores, pyramid[-1].flatten(2).transpose(1, 2))
-
-    def classify(self, states: tuple[torch.Tensor, ...]) -> Float[torch.Tensor, " classes"]:
-        return self._classify_maps(finalise(merge(AttentionState(*states), dim=0)))
-
-    def evidence(
-        self, pyramid: Pyramid, class_index: int
-    ) -> Float[torch.Tensor, "frames height width"]:
-        scores = self.scores.fused(self.scores(pyramid))
-        clip = merge(AttentionState(*self.frame_states(pyramid)), dim=0)
-        weights = attention_weights(scores, AttentionState(*(part[None] for part in clip)))
-        top = pyramid[-1]
-        mean_weight = weights.mean(dim=1).unflatten(1, top.shape[-2:])
-        class_scores = torch.einsum("tchw,c->thw", top, self._lead(class_index))
-        return mean_weight * class_scores
-
-    def _classify_maps(self, maps: torch.Tensor) -> torch.Tensor:
-        return self.classifier(self.dropout(maps.mean(dim=-2)))
+        weights = attention_weights(scores, _attention(state))
+        return weights.unflatten(-1, pyramid[-1].shape[-2:])
 
 
-def _clips(frames: torch.Tensor, num_clips: int) -> torch.Tensor:
-    """[clips * time, maps, positions] -> [clips, maps, time * positions]."""
-    return frames.unflatten(0, (num_clips, -1)).transpose(1, 2).flatten(2)
+def stack_states(states: Sequence[State]) -> State:
+    """Stack states along a new first axis, to be merged along it."""
+    return tuple(torch.stack(parts) for parts in zip(*states, strict=True))
 
+
+def _attention(state: State) -> AttentionState:
+    return AttentionState(*state[: len(AttentionState._fields)])
+
+
+def _losses(state: State) -> LossState | None:
+    parts = state[len(AttentionState._fields) :]
+    return LossState(*parts) if parts else None
+
+
+def _of_clips(frames: torch.Tensor, num_clips: int) -> torch.Tensor:
+    """[clips * time, *, positions] -> [clips, *, time * positions]."""
+    return frames.unflatten(0, (num_clips, -1)).movedim(1, -2).flatten(-2)
+
+
+MAP_NORMS: dict[str, Callable[[AttentionState], torch.Tensor]] = {
+    "l2": unit_norm_maps,
+    "l1": unit_sum_maps,
+}
+"""What an attention map's weights are normalised by: l2 is the paper's."""
 
 HEADS: dict[str, Callable[[HeadOptions], Head]] = {"stpa": StpaHead, "tsn": TsnHead}

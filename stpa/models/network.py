@@ -4,11 +4,22 @@ from dataclasses import asdict, dataclass
 
 import torch
 from torch import nn
+from torch.utils.checkpoint import checkpoint
 
 from stpa.data.sampling import STACK_LENGTH
+from stpa.errors import ModelError
+from stpa.models.aggregation import at_least_float32
 from stpa.models.backbones import Backbone
-from stpa.models.heads import HEADS, HeadOptions, HeadOutput, Pyramid
-from stpa.shapes import UInt8
+from stpa.models.heads import (
+    HEADS,
+    HeadOptions,
+    HeadOutput,
+    MergingHead,
+    Pyramid,
+    State,
+    stack_states,
+)
+from stpa.shapes import Bool, Float, UInt8
 
 FLOW_ZERO = 128.0
 """The stored level of no motion: round(255 / 2) (TSN)."""
@@ -24,9 +35,11 @@ class NetworkSpec:
     """A name in `HEADS`."""
     backbone: str
     backbone_options: dict[str, str | int | float | bool]
+    top_layer: str
     num_scales: int
     fusion: str
     downsampling: str
+    map_norm: str
     dropout: float
     class_names: tuple[str, ...]
     """By label index."""
@@ -72,32 +85,91 @@ class ActionNetwork(nn.Module):
         self.backbone = Backbone(
             spec.backbone,
             in_channels=spec.in_channels,
+            input_size=spec.input_size,
             num_scales=spec.num_scales,
+            top_layer=spec.top_layer,
             pretrained=pretrained,
             options=spec.backbone_options,
         )
-        height, width = self.backbone.top_size(spec.input_size)
         options = HeadOptions(
-            channels=tuple(self.backbone.channels),
-            num_maps=height * width,
+            channels=self.backbone.channels,
+            strides=self.backbone.strides,
+            map_size=self.backbone.top_size,
+            num_features=self.backbone.num_features,
             num_classes=len(spec.class_names),
             dropout=spec.dropout,
             fusion=spec.fusion,
             downsampling=spec.downsampling,
+            map_norm=spec.map_norm,
         )
         self.head = HEADS[spec.head](options)
         mean, std = _normalisation(spec)
         self.register_buffer("mean", mean, persistent=False)
         self.register_buffer("std", std, persistent=False)
 
-    def forward(self, clips: UInt8[torch.Tensor, "clips time channels height width"]) -> HeadOutput:
-        """Classify clips of equal length."""
-        pyramid = self.pyramid(clips.flatten(0, 1))
-        return self.head(pyramid, num_clips=len(clips))
+    def forward(
+        self,
+        clips: UInt8[torch.Tensor, "clips time channels height width"],
+        present: Bool[torch.Tensor, "clips time"] | None = None,
+        frames_at_once: int | None = None,
+    ) -> HeadOutput:
+        """Classify clips of equal length, or padded ones whose real frames are `present`.
+
+        With `frames_at_once`, each clip goes through the backbone in chunks of so many frames
+        that are computed once more in the backward pass: memory does not grow with the clips'
+        length. Outputs and gradients stay the same where no batch norm takes statistics.
+        """
+        time = clips.shape[1]
+        chunks = range(0, time, frames_at_once or time)
+        if len(chunks) == 1:
+            pyramid = self.pyramid(clips.flatten(0, 1))
+            return self.head(pyramid, self.backbone.tail, len(clips), present=present)
+        states = [
+            checkpoint(
+                self._sum_up,
+                clips[:, start : start + chunks.step],
+                None if present is None else present[:, start : start + chunks.step],
+                use_reentrant=False,
+            )
+            for start in chunks
+        ]
+        return self.merging_head.read(self.merge(stack_states(states)), self.backbone.tail)
 
     def pyramid(self, frames: UInt8[torch.Tensor, "frames channels height width"]) -> Pyramid:
         """Return each frame's feature maps, bottom to top."""
         return self.backbone((frames - self.mean) / self.std)
+
+    def frame_states(self, pyramid: Pyramid) -> State:
+        """Return what the head keeps of each frame: tensors whose first axis is the frame."""
+        return self.head.frame_states(pyramid, self.backbone.tail)
+
+    def merge(self, states: State) -> State:
+        """Combine states of disjoint sets of frames, stacked along the first axis."""
+        return self.merging_head.merge(states, dim=0)
+
+    def classify(self, states: State) -> Float[torch.Tensor, " classes"]:
+        """Classify one clip by the states of its frames, or of sets of them; returns logits."""
+        return at_least_float32(self.head.classify(states, self.backbone.tail))
+
+    @property
+    def merging_head(self) -> MergingHead:
+        """The head, where its states merge; raises ModelError elsewhere."""
+        if not isinstance(self.head, MergingHead):
+            raise ModelError(
+                f"head {self.spec.head} needs all frames of a clip at once: "
+                "set train.frames_at_once to null"
+            )
+        return self.head
+
+    def evidence(
+        self, pyramid: Pyramid, class_index: int
+    ) -> Float[torch.Tensor, "frames height width"]:
+        """Return `Head.evidence` of one video."""
+        return self.head.evidence(pyramid, self.backbone.tail, class_index)
+
+    def _sum_up(self, clips: torch.Tensor, present: torch.Tensor | None) -> State:
+        pyramid = self.pyramid(clips.flatten(0, 1))
+        return self.merging_head.sum_up(pyramid, self.backbone.tail, len(clips), present=present)
 
 
 def _normalisation(spec: NetworkSpec) -> tuple[torch.Tensor, torch.Tensor]:

@@ -5,11 +5,8 @@ from stpa.evaluation.scores import Scores
 from stpa.files import digest_value
 from stpa.registry.candidate import Candidate, Judgement, Network
 from stpa.stages.fuse import fuse
-from stpa.stages.train import find_trained
+from stpa.stages.train import SERVED_HEAD, find_trained
 from stpa.workspace import Workspace
-
-SERVED_HEAD = "stpa"
-"""The paper's; plain averaging is trained only to compare with."""
 
 
 def gather_candidate(workspace: Workspace, config: Config) -> Candidate:

@@ -1,37 +1,52 @@
-"""Check what the pipeline needs before a long run finds out."""
+"""Try what the pipeline needs before a long run finds out; nothing is written to any of it."""
 
 import os
 import shutil
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from urllib.error import URLError
+from urllib.request import urlopen
 
+import numpy as np
+
+from stpa.compute.tasks import cluster
+from stpa.compute.train import trainings_at_once
 from stpa.config import Config
+from stpa.data.decode import read_flow_stacks, read_frames
 from stpa.data.manifest import read_manifest
-from stpa.errors import DataError, StpaError
+from stpa.data.versioning import check_remote
+from stpa.errors import ComputeError, DataError, StpaError
+from stpa.optical_flow.codec import write_flow_video
 from stpa.params import load_config
-from stpa.registry.aliases import fusion_model
-from stpa.registry.tracking import open_tracker
+from stpa.registry.aliases import CHAMPION, fusion_model
+from stpa.registry.tracking import default_uri
+from stpa.registry.tracking.connection import SQLITE
+from stpa.registry.tracking.models import Models
 from stpa.workspace import Workspace
 
 PACKAGES = ("torch", "timm", "av", "decord", "dvc", "ray", "mlflow", "prefect")
 MIN_FREE_GB = 5.0
 RECORDS_MB = 50.0
 """What the new databases of Prefect and MLflow take, and some."""
+ANSWER_SECONDS = 5.0
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that was checked."""
+    """One thing that was tried."""
 
     subject: str
     passed: bool
     message: str
+    """What was found; where it failed, what to do too."""
 
 
 def diagnose(workspace: Workspace) -> list[Finding]:
-    """Check the machine, the parameters and the services; never raises for what it finds."""
+    """Try the machine, the parameters and the services; never raises for what it finds."""
     findings = list(_machine(workspace))
     try:
         config = load_config(workspace.params)
@@ -39,15 +54,15 @@ def diagnose(workspace: Workspace) -> list[Finding]:
         return [*findings, Finding("parameters", False, str(error))]
     findings.append(Finding("parameters", True, str(workspace.params)))
     checks: dict[str, Callable[[Workspace, Config], str]] = {
+        "GPU": _gpu,
+        "decoders": _decoders,
         "dataset": _dataset,
-        "tracking": _tracking,
+        "DVC remote": _remote,
+        "Ray": _ray,
+        "MLflow": _mlflow,
+        "Prefect": _prefect,
     }
-    for subject, check in checks.items():
-        try:
-            findings.append(Finding(subject, True, check(workspace, config)))
-        except StpaError as error:
-            findings.append(Finding(subject, False, str(error)))
-    return findings
+    return [*findings, *[_try(*check, workspace, config) for check in checks.items()]]
 
 
 def require_room(workspace: Workspace) -> None:
@@ -60,6 +75,20 @@ def require_room(workspace: Workspace) -> None:
         )
 
 
+def _try(
+    subject: str,
+    check: Callable[[Workspace, Config], str],
+    workspace: Workspace,
+    config: Config,
+) -> Finding:
+    try:
+        return Finding(subject, True, check(workspace, config))
+    except StpaError as error:
+        return Finding(subject, False, str(error))
+    except Exception as error:  # such as a library that does not load: a finding, too
+        return Finding(subject, False, f"{type(error).__name__}: {error}")
+
+
 def _machine(workspace: Workspace) -> Iterator[Finding]:
     python = ".".join(map(str, sys.version_info[:3]))
     yield Finding("python", sys.version_info >= (3, 11), f"{python}; 3.11 or later is needed")
@@ -70,17 +99,34 @@ def _machine(workspace: Workspace) -> Iterator[Finding]:
             yield Finding(package, True, version(package))
         except PackageNotFoundError:
             yield Finding(package, False, "not installed: run `make setup`")
-    place = workspace.root if workspace.root.exists() else workspace.root.resolve().anchor
+    place = workspace.root if workspace.root.exists() else Path(workspace.root.resolve().anchor)
     free_gb = shutil.disk_usage(place).free / 1e9
-    yield Finding("disk", free_gb >= MIN_FREE_GB, f"{free_gb:.0f} GB free")
-    yield Finding("processors", True, f"{len(os.sched_getaffinity(0))} cores; {_gpus()}")
+    advice = "" if free_gb >= MIN_FREE_GB else f": make room for {MIN_FREE_GB:.0f} GB at least"
+    yield Finding("disk", not advice, f"{free_gb:.1f} GB free at {place.resolve()}{advice}")
 
 
-def _gpus() -> str:
+def _gpu(_workspace: Workspace, config: Config) -> str:
     import torch
 
     names = [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
-    return ", ".join(names) or "no GPU"
+    if config.compute.gpus_per_worker and not names and not _ray_address(config):
+        raise ComputeError(
+            f"compute.gpus_per_worker is {config.compute.gpus_per_worker:g}, but no GPU is here: "
+            "set it to 0, or compute.address to a cluster that has some"
+        )
+    return ", ".join(names) or "none here, and none is asked for"
+
+
+def _decoders(_workspace: Workspace, _config: Config) -> str:
+    frames = np.full((5, 2, 32, 32), 128, np.uint8)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "gray.avi"
+        write_flow_video(path, frames, width=32, height=32, provenance={})
+        stack = read_flow_stacks(path, [0], len(frames))
+        picture = read_frames(path, [2])
+    if stack.shape != (1, 10, 32, 32) or abs(int(picture.mean()) - 128) > 2:
+        raise DataError("a video of gray frames does not come back gray: run `make setup` again")
+    return "a small video was written and read back"
 
 
 def _dataset(workspace: Workspace, _config: Config) -> str:
@@ -90,8 +136,39 @@ def _dataset(workspace: Workspace, _config: Config) -> str:
     return f"{len(manifest.videos)} videos, {len(manifest.quarantined)} quarantined"
 
 
-def _tracking(workspace: Workspace, config: Config) -> str:
-    tracker = open_tracker(workspace, config.tracking)
-    aliases = tracker.registered(fusion_model(config.promotion.model_name)).aliases
-    served = aliases.get("champion")
-    return f"{tracker.place}: " + (f"champion {served}" if served else "no champion yet")
+def _remote(workspace: Workspace, config: Config) -> str:
+    return check_remote(workspace.root, config.data.remote)
+
+
+def _ray(_workspace: Workspace, config: Config) -> str:
+    address = _ray_address(config)
+    if address is None:
+        return "each command starts a cluster of its own on this machine"
+    with cluster(address):
+        return f"{address} has room for {trainings_at_once(config.compute)} training(s) at once"
+
+
+def _ray_address(config: Config) -> str | None:
+    return config.compute.address or os.environ.get("RAY_ADDRESS")
+
+
+def _mlflow(workspace: Workspace, config: Config) -> str:
+    uri = config.tracking.uri or default_uri(workspace)
+    if uri.startswith(SQLITE) and not Path(uri.removeprefix(SQLITE)).exists():
+        return f"no store at {uri} yet: the first training makes it"
+    models = Models(uri)
+    served = models.registered(fusion_model(config.promotion.model_name)).aliases.get(CHAMPION)
+    return f"{models.place}: " + (f"champion is version {served}" if served else "no champion yet")
+
+
+def _prefect(_workspace: Workspace, _config: Config) -> str:
+    address = os.environ.get("PREFECT_API_URL")
+    if address is None:
+        return "each flow starts a server of its own on this machine"
+    try:
+        with urlopen(f"{address.rstrip('/')}/health", timeout=ANSWER_SECONDS):
+            return f"{address} answers"
+    except (URLError, OSError, ValueError) as error:
+        raise ComputeError(
+            f"no Prefect server at {address} ({error}): start it, or correct PREFECT_API_URL"
+        ) from error

@@ -2,33 +2,32 @@
 
 import logging
 import tempfile
-from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TypeVar
 
 import numpy as np
 
-from stpa.compute.tasks import cluster, map_unordered
 from stpa.config import Config, Stream
-from stpa.data.manifest import Video, read_manifest
+from stpa.data.manifest import read_manifest
 from stpa.data.versioning import read_version
 from stpa.errors import DataError
 from stpa.evaluation.fusion import FUSION_RULES
-from stpa.evaluation.k_sweep import LogitsByVideo, sweep_videos
 from stpa.evaluation.metrics import mean_class_accuracy, top1
 from stpa.evaluation.predict import score_videos
 from stpa.evaluation.scores import Scores, read_scores, write_scores
+from stpa.evaluation.unfinished import UnfinishedScores
 from stpa.files import digest_value
 from stpa.progress import ReportProgress, silent
 from stpa.registry.candidate import Judgement, Serving
-from stpa.registry.tracking import open_tracker
-from stpa.stages.train import TrainedModel, find_trained, stream_root
+from stpa.registry.tracking import Tracker, open_tracker
+from stpa.stages.sweep import map_shards, sweep_on_cluster
+from stpa.stages.train import TrainedModel, find_trained
 from stpa.workspace import Workspace
 
 logger = logging.getLogger(__name__)
 
-Result = TypeVar("Result")
+TOP1 = "test_top1"
+"""The name under which runs hold their accuracy at each K."""
 
 
 def evaluate(
@@ -48,7 +47,17 @@ def evaluate(
     sweep = sorted(set(config.evaluate.sweep))
     manifest = read_manifest(workspace.manifest)
     videos = manifest.select("test")
-    logits = _sweep(workspace, config, stream, model.folder, videos, sweep, progress)
+    unfinished = UnfinishedScores(path.with_suffix(".jsonl"))
+    logits = sweep_on_cluster(
+        workspace,
+        config,
+        stream,
+        model.folder,
+        videos,
+        sweep,
+        unfinished=unfinished,
+        progress=progress,
+    )
     scores = Scores(
         stream=stream.value,
         head=head,
@@ -59,22 +68,24 @@ def evaluate(
         labels=np.array([manifest.class_names.index(video.label) for video in videos]),
         logits={k: np.stack([logits[video.video_id][k] for video in videos]) for k in sweep},
     )
-    tracker = open_tracker(workspace, config.tracking)
-    for k in sweep:
-        tracker.log_metrics(model.run_id, _figures(scores, k), step=k)
-    with tempfile.TemporaryDirectory() as folder:
-        write_scores(Path(folder) / path.name, scores)
-        tracker.log_files(model.run_id, Path(folder) / path.name, "scores")
+    track_scores(open_tracker(workspace, config.tracking), model.run_id, scores, path.name)
     write_scores(path, scores)  # last: it says that all is done
+    unfinished.remove()
     return scores
 
 
-def _figures(scores: Scores, k: int) -> dict[str, float]:
-    logits = scores.at(k)
-    return {
-        "test_top1": top1(logits, scores.labels),
-        "test_mean_class_accuracy": mean_class_accuracy(logits, scores.labels),
-    }
+def track_scores(tracker: Tracker, run_id: str, scores: Scores, file_name: str) -> None:
+    """Keep scores with a run: the file, then the accuracies, whose steps are the values of K."""
+    with tempfile.TemporaryDirectory() as folder:
+        write_scores(Path(folder) / file_name, scores)
+        tracker.log_files(run_id, Path(folder) / file_name, "scores")
+    for k in sorted(scores.logits.keys() - tracker.logged_steps(run_id, TOP1)):
+        logits = scores.at(k)
+        accuracies = {
+            TOP1: top1(logits, scores.labels),
+            "test_mean_class_accuracy": mean_class_accuracy(logits, scores.labels),
+        }
+        tracker.log_metrics(run_id, accuracies, step=k)
 
 
 def find_scores(workspace: Workspace, config: Config, stream: Stream, head: str) -> Scores:
@@ -90,6 +101,7 @@ def _scores_file(workspace: Workspace, config: Config, model: TrainedModel) -> P
         "model": model.key,
         "data": read_version(workspace.root).id,
         "sweep": sorted(set(config.evaluate.sweep)),
+        "grid": config.evaluate.grid,
     }
     name = f"{model.stream}-{model.head}-{digest_value(determinants)}.parquet"
     return workspace.runs / "evaluate" / name
@@ -110,7 +122,7 @@ def judge_served(
         k = serving.num_segments
         stacked = {}
         for stream, folder in folders.items():
-            logits = _sweep(workspace, config, stream, folder, videos, [k], silent)
+            logits = sweep_on_cluster(workspace, config, stream, folder, videos, [k])
             stacked[stream] = np.stack([logits[video.video_id][k] for video in videos])
         scores = FUSION_RULES[serving.late_fusion](stacked[Stream.RGB], stacked[Stream.FLOW])
     else:
@@ -122,7 +134,9 @@ def judge_served(
             num_segments=serving.num_segments,
             optical_flow=serving.optical_flow.model_dump(),
         )
-        found = _map_shards(config, score_shard, videos, silent)
+        found = {}
+        for scored in map_shards(config, score_shard, videos):
+            found |= scored
         scores = np.stack([found[video.video_id] for video in videos])
     return Judgement(
         data_version=read_version(workspace.root).id,
@@ -131,44 +145,3 @@ def judge_served(
         labels=tuple(video.label for video in videos),
         predictions=tuple(serving.class_names[best] for best in scores.argmax(axis=1)),
     )
-
-
-def _sweep(
-    workspace: Workspace,
-    config: Config,
-    stream: Stream,
-    model_folder: Path,
-    videos: Sequence[Video],
-    sweep: Sequence[int],
-    progress: ReportProgress,
-) -> LogitsByVideo:
-    sweep_shard = partial(
-        sweep_videos,
-        model_folder=model_folder.resolve(),
-        root=stream_root(workspace, stream).resolve(),
-        sweep=sweep,
-        device="cuda" if config.compute.gpus_per_worker else "cpu",
-    )
-    return _map_shards(config, sweep_shard, videos, progress)
-
-
-def _map_shards(
-    config: Config,
-    function: Callable[[Sequence[Video]], dict[str, Result]],
-    videos: Sequence[Video],
-    progress: ReportProgress,
-) -> dict[str, Result]:
-    """Apply a function of several videos to shards of them, in parallel on the cluster."""
-    size = config.evaluate.shard_size
-    shards = [tuple(videos[start : start + size]) for start in range(0, len(videos), size)]
-    results: dict[str, Result] = {}
-    with cluster(config.compute.address):
-        for _shard, found in map_unordered(
-            function,
-            shards,
-            num_cpus=config.compute.cpus_per_worker,
-            num_gpus=config.compute.gpus_per_worker,
-        ):
-            results |= found
-            progress(len(results), len(videos))
-    return results

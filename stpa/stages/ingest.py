@@ -7,7 +7,7 @@ from pathlib import Path
 from stpa.config import Config
 from stpa.data import versioning
 from stpa.data.ingest import ingest as ingest_videos
-from stpa.data.manifest import Manifest
+from stpa.data.manifest import Manifest, read_manifest
 from stpa.progress import ReportProgress, silent
 from stpa.workspace import Workspace
 
@@ -21,6 +21,10 @@ class IngestResult:
     manifest: Manifest
     changed: bool
     """Whether this is another version than before."""
+    num_come: int
+    """Videos, by path and content, that were not in the version before."""
+    num_left: int
+    """Videos of the version before that this one lacks; DVC keeps that version."""
 
 
 def ingest(
@@ -35,11 +39,23 @@ def ingest(
     """
     tracked = [workspace.videos, workspace.manifest]
     before = [versioning.tracked_hash(path) for path in tracked]
+    old = _contents(read_manifest(workspace.manifest)) if workspace.manifest.exists() else set()
     manifest = ingest_videos(workspace, config.data, source, progress)
     versioning.initialise(workspace.root, config.data.remote)
     versioning.track(workspace.root, tracked)
     versioning.push(workspace.root)
     changed = before != [versioning.tracked_hash(path) for path in tracked]
+    new = _contents(manifest)
+    result = IngestResult(manifest, changed, len(new - old), len(old - new))
     if not changed:
         logger.info("the dataset has not changed")
-    return IngestResult(manifest, changed)
+    elif result.num_left:
+        logger.warning(
+            "%d of %d videos left the dataset and %d came: the version before is kept in %s",
+            *(result.num_left, len(old), result.num_come, config.data.remote),
+        )
+    return result
+
+
+def _contents(manifest: Manifest) -> set[tuple[str, str]]:
+    return {(video.path, video.sha256) for video in manifest.videos}

@@ -17,7 +17,7 @@ PIPELINE = Path(__file__).parents[2] / "dvc.yaml"
 def initialise(workspace: Workspace, params: Path) -> None:
     """Write the workspace's params.yaml and dvc.yaml; data and results that are there stay.
 
-    A relative `model.pretrained` or `data.source` is taken from the params file's folder.
+    The written file stands alone: it extends no other, and its paths are absolute.
     """
     if workspace.params.exists() and params.resolve() == workspace.params.resolve():
         raise ConfigError(f"{params} is the workspace's own params file: there is nothing to do")

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 from stpa.config import Config
@@ -16,8 +17,19 @@ from stpa.registry.tracking import default_uri
 from stpa.workspace import Workspace
 
 HOST = "127.0.0.1"
+_LOOKS_EVERY_SECONDS = 0.5
 
 logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class _Server:
+    port: int
+    command: list[str]
+
+    @property
+    def address(self) -> str:
+        return f"http://{HOST}:{self.port}"
 
 
 def serve_pages(
@@ -27,7 +39,7 @@ def serve_pages(
 
     Raises ComputeError for a port that is in use, before anything starts.
     """
-    commands: dict[str, list[str]] = {}
+    servers: dict[str, _Server] = {}
     for name, port, address, command in (
         (
             "mlflow",
@@ -46,36 +58,46 @@ def serve_pages(
             logger.info("%s: at the configured %s", name, address)
             continue
         _require_free(name, port)
-        commands[name] = [*command, "--host", HOST, "--port", str(port)]
-        logger.info("%s: http://%s:%d (Ctrl-C ends it)", name, HOST, port)
-    if commands:
-        _serve(commands, workspace.runs / "pages")
+        servers[name] = _Server(port, [*command, "--host", HOST, "--port", str(port)])
+    if servers:
+        logger.info("starting %s; Ctrl-C ends what is started here", " and ".join(servers))
+        _serve(servers, workspace.runs / "pages")
 
 
-def _serve(commands: Mapping[str, list[str]], logs: Path) -> None:
+def _serve(servers: Mapping[str, _Server], logs: Path) -> None:
     """Run the servers until interrupted; each writes its own log into `logs`."""
     logs.mkdir(parents=True, exist_ok=True)
     environment = os.environ | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+    if "prefect" in servers:  # its page asks port 4200 otherwise, whatever its own port is
+        environment["PREFECT_SERVER_UI_API_URL"] = f"{servers['prefect'].address}/api"
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: leave no server behind
-    servers: dict[str, subprocess.Popen[bytes]] = {}
+    processes: dict[str, subprocess.Popen[bytes]] = {}
+    silent = dict(servers)
     try:
-        for name, command in commands.items():
+        for name, server in servers.items():
             with (logs / f"{name}.log").open("wb") as log:
-                servers[name] = subprocess.Popen(
-                    [sys.executable, "-m", *command], env=environment, stdout=log, stderr=log
+                processes[name] = subprocess.Popen(
+                    [sys.executable, "-m", *server.command], env=environment, stdout=log, stderr=log
                 )
         while True:
-            for name, server in servers.items():
-                if server.poll() is not None:
+            for name, process in processes.items():
+                if process.poll() is not None:
                     raise ComputeError(f"{name} ended by itself: see {logs / name}.log")
-            time.sleep(0.5)
+            for name in [name for name, server in silent.items() if _answers(server.port)]:
+                logger.info("%s: %s", name, silent.pop(name).address)
+            time.sleep(_LOOKS_EVERY_SECONDS)
     except KeyboardInterrupt:
         return
     finally:
-        for server in servers.values():
-            server.terminate()
-        for server in servers.values():
-            server.wait()
+        for process in processes.values():
+            process.terminate()
+        for process in processes.values():
+            process.wait()
+
+
+def _answers(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex((HOST, port)) == 0
 
 
 def _require_free(name: str, port: int) -> None:

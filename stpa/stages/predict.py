@@ -9,8 +9,8 @@ from scipy.special import softmax
 from stpa.config import Config
 from stpa.data.probe import probe_videos
 from stpa.errors import DataError
-from stpa.evaluation.picture import draw_evidence
-from stpa.evaluation.predict import Classifier
+from stpa.evaluation.picture import check_format, draw_evidence
+from stpa.evaluation.predict import Classifier, describe_video
 from stpa.models.checkpoint import load_model
 from stpa.registry.aliases import find_champion
 from stpa.registry.candidate import Serving
@@ -42,14 +42,15 @@ def predict(
     The file is first decoded in a process of its own: one that hangs the decoder is refused
     after `data.probe_deadline_seconds`.
     """
+    picture = picture or workspace.report.parent / "predictions" / f"{video.stem}.png"
+    check_format(picture)
     if not video.is_file():
         raise DataError(f"there is no video file {video}")
     [(_path, found)] = probe_videos([video], config.data.probe_deadline_seconds, num_processes=1)
-    if isinstance(found, str):
-        raise DataError(f"{video} cannot be classified: {found}")
+    described = describe_video(video, found)
     tracker = open_tracker(workspace, config.tracking)
     champion = find_champion(tracker, config.promotion.model_name)
-    model = tracker.download_model(champion, workspace.runs / "registered")
+    model = tracker.download_model(champion, workspace.registered)
     serving = Serving.model_validate(model.serving)
     classifier = Classifier(
         {stream: load_model(folder) for stream, folder in model.networks.items()},
@@ -57,15 +58,11 @@ def predict(
         num_segments=serving.num_segments,
         optical_flow=serving.optical_flow.model_dump(),
     )
-    explanation = classifier.explain(video)
+    explanation = classifier.explain(described, video.parent)
     probabilities = softmax(explanation.scores)
     best = int(probabilities.argmax())
-    picture = picture or workspace.report.parent / "predictions" / f"{video.stem}.png"
-    draw_evidence(
-        picture,
-        f"{video.name}: {serving.class_names[best]} ({probabilities[best]:.2f})",
-        dict(explanation.streams),
-    )
+    title = f"{video.name}: {serving.class_names[best]} ({probabilities[best]:.2f})"
+    draw_evidence(picture, title, explanation)
     return Prediction(
         class_names=serving.class_names,
         probabilities=tuple(probabilities.tolist()),

@@ -133,7 +133,7 @@ def _judge_champion(
             return Judgement.model_validate_json(recorded)
         except ValidationError:
             _logger.warning("judging %s again: its record is broken", champion.name)
-    model = tracker.download_model(champion, workspace.runs / "registered")
+    model = tracker.download_model(champion, workspace.registered)
     serving = Serving.model_validate(model.serving)
     if serving.late_fusion is None or set(model.networks) != set(Stream):
         raise RegistryError(

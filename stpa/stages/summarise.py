@@ -6,17 +6,18 @@ import yaml
 
 from stpa.config import Config, Stream
 from stpa.data.versioning import read_version
+from stpa.evaluation.fusion import FUSED
 from stpa.evaluation.metrics import top1
-from stpa.evaluation.report import Reason, Report, write_report
+from stpa.evaluation.report import Reason, Report, compare_heads, write_report
 from stpa.evaluation.scores import Scores
 from stpa.files import write_json
 from stpa.registry.lineage import collect_lineage
 from stpa.registry.promotion import Decision, Outcome
 from stpa.registry.tracking import open_tracker
-from stpa.stages.candidate import SERVED_HEAD, gather_candidate
-from stpa.stages.evaluate import find_scores
+from stpa.stages.candidate import gather_candidate
+from stpa.stages.evaluate import TOP1, find_scores, track_scores
 from stpa.stages.fuse import fuse
-from stpa.stages.train import compared_heads
+from stpa.stages.train import SERVED_HEAD, compared_heads
 from stpa.workspace import Workspace
 
 
@@ -92,12 +93,42 @@ def summarise(workspace: Workspace, config: Config, decision: Decision, seconds:
         seed=config.train.seed,
     )
     write_report(workspace.report, report)
+    _track(workspace, config, report, decision)
+    return summary
+
+
+def _track(workspace: Workspace, config: Config, report: Report, decision: Decision) -> None:
+    """Keep what was found with the fusion's run; an unchanged one may lack it after a kill."""
     tracker = open_tracker(workspace, config.tracking)
     run_id = tracker.find_run(gather_candidate(workspace, config).key)
-    if run_id is not None and decision.outcome is not Outcome.UNCHANGED:
-        tracker.log_files(run_id, workspace.summary)
-        tracker.log_files(run_id, workspace.report)
-    return summary
+    if run_id is None:
+        return
+    fused = report.candidate
+    tracked = fused.logits.keys() <= tracker.logged_steps(run_id, TOP1)
+    if tracked and decision.outcome is Outcome.UNCHANGED:
+        return
+    tracker.log_files(run_id, workspace.summary)
+    tracker.log_files(run_id, workspace.report)
+    if not tracked:
+        tracker.log_metrics(run_id, _against_baselines(report))
+        track_scores(tracker, run_id, fused, f"{fused.stream}-{fused.head}.parquet")
+
+
+def _against_baselines(report: Report) -> dict[str, float]:
+    """Return each baseline's fused top-1, and the paired test of the candidate against it."""
+    tests = {row.head: row.paired for row in compare_heads(report) if row.stream == FUSED}
+    figures = {}
+    for scores in report.scores:
+        if scores.stream == FUSED and scores.head in tests:
+            head, paired = scores.head, tests[scores.head]
+            figures |= {
+                f"{head}_fused_top1": top1(scores.at(report.num_segments), scores.labels),
+                f"gain_over_{head}": paired.gain,
+                f"gain_over_{head}_low": paired.gain_interval.low,
+                f"gain_over_{head}_high": paired.gain_interval.high,
+                f"p_value_against_{head}": paired.p_value,
+            }
+    return figures
 
 
 def _sentence(decision: Decision) -> str:

@@ -12,14 +12,19 @@ from stpa.data.manifest import read_manifest
 from stpa.data.versioning import DataVersion, read_version
 from stpa.errors import ModelError
 from stpa.files import atomic_path, digest_value, read_json, write_json
-from stpa.models.backbones import weights_digest
 from stpa.models.checkpoint import SPEC_FILE, WEIGHTS_FILE
+from stpa.models.weights import weights_digest
 from stpa.progress import ReportProgress, silent
 from stpa.registry.lineage import collect_lineage
 from stpa.registry.tracking import Tracker, open_tracker
 from stpa.training.checkpoint import PROGRESS_FILE
 from stpa.training.fit import TrainingJob
 from stpa.workspace import Workspace
+
+SERVED_HEAD = "stpa"
+"""The paper's attention: put up for promotion."""
+BASELINE_HEAD = "tsn"
+"""Plain averaging: trained only to compare with."""
 
 logger = logging.getLogger(__name__)
 
@@ -54,9 +59,9 @@ def train(
     data = read_version(workspace.root)
     run = _run_folder(workspace, config, stream, head, data)
     tracker = open_tracker(workspace, config.tracking)
-    if trained := _find_trained(run, tracker):
+    if run.done.exists() and tracker.find_run(run.key) == run.tracked_as:
         logger.info("%s %s is trained already from the same inputs (%s)", stream, head, run.key)
-        return trained
+        return _trained(run, reused=True)
 
     run_id = tracker.open_run(
         run.key,
@@ -76,19 +81,18 @@ def train(
     tracker.close_run(run_id)
     shutil.rmtree(run.checkpoints, ignore_errors=True)
     write_json(run.done, {"run_id": run_id})
-    return TrainedModel(stream, head, run.key, run.model, run_id, reused=False)
+    return _trained(run, reused=False)
 
 
 def find_trained(workspace: Workspace, config: Config, stream: Stream, head: str) -> TrainedModel:
     """Return the network trained from today's inputs; raise ModelError where there is none."""
     run = _run_folder(workspace, config, stream, head, read_version(workspace.root))
-    trained = _find_trained(run, open_tracker(workspace, config.tracking))
-    if trained is None:
+    if not run.done.exists():
         raise ModelError(
             f"no {stream} network with head {head} is trained from today's data and parameters: "
             "run `stpa train` first"
         )
-    return trained
+    return _trained(run, reused=True)
 
 
 def stream_root(workspace: Workspace, stream: Stream) -> Path:
@@ -124,6 +128,11 @@ class _Run:
         """There once MLflow has everything too."""
         return self.folder / "done.json"
 
+    @property
+    def tracked_as(self) -> str:
+        """The id of its run in MLflow, once it is done."""
+        return read_json(self.done)["run_id"]
+
 
 def _run_folder(
     workspace: Workspace, config: Config, stream: Stream, head: str, data: DataVersion
@@ -132,11 +141,8 @@ def _run_folder(
     return _Run(stream, head, key, workspace.runs / "train" / f"{stream}-{head}-{key}")
 
 
-def _find_trained(run: _Run, tracker: Tracker) -> TrainedModel | None:
-    run_id = tracker.find_run(run.key)
-    if run_id is None or not run.done.exists():
-        return None
-    return TrainedModel(run.stream, run.head, run.key, run.model, run_id, reused=True)
+def _trained(run: _Run, *, reused: bool) -> TrainedModel:
+    return TrainedModel(run.stream, run.head, run.key, run.model, run.tracked_as, reused)
 
 
 def training_key(config: Config, stream: Stream, head: str, data: DataVersion) -> str:
@@ -144,7 +150,7 @@ def training_key(config: Config, stream: Stream, head: str, data: DataVersion) -
     train = config.train.model_dump(mode="json", exclude={"rgb", "flow"})
     weights = config.model.pretrained
     if isinstance(weights, str):
-        weights = weights_digest(Path(weights))
+        weights = weights_digest(weights)
     return digest_value(
         {
             "stream": stream.value,
@@ -205,5 +211,5 @@ def _log_lost_epochs(tracker: Tracker, run_id: str, run: _Run) -> None:
 
 
 def compared_heads(config: Config) -> list[str]:
-    """Return the heads to train and judge: the paper's, and the baseline if it is asked for."""
-    return ["stpa", "tsn"] if config.evaluate.baseline else ["stpa"]
+    """Return the heads to train and judge: the one to serve, and the baseline if asked for."""
+    return [SERVED_HEAD, BASELINE_HEAD] if config.evaluate.baseline else [SERVED_HEAD]

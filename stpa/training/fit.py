@@ -12,9 +12,10 @@ from torch.utils.data import DataLoader, DistributedSampler
 from stpa.config import ModelConfig, Stream, TrainConfig
 from stpa.data.clips import TrainClips
 from stpa.data.manifest import Video
+from stpa.files import digest_value
 from stpa.models.network import ActionNetwork, NetworkSpec
 from stpa.training.checkpoint import read_checkpoint, write_checkpoint
-from stpa.training.loop import LossWeights, train_epoch
+from stpa.training.loop import LossOptions, train_epoch
 from stpa.training.optim import (
     build_optimizer,
     build_schedule,
@@ -44,9 +45,11 @@ class TrainingJob:
             head=self.head,
             backbone=self.model.backbone,
             backbone_options=self.model.backbone_options,
+            top_layer=self.model.top_layer,
             num_scales=self.model.num_scales,
             fusion=self.model.fusion,
             downsampling=self.model.downsampling,
+            map_norm=self.model.map_norm,
             dropout=self.train.stream(self.stream).dropout,
             class_names=self.class_names,
             input_size=self.train.input_size,
@@ -91,9 +94,12 @@ def fit(
         new_layer_rate=config.new_layer_rate,
         momentum=job.train.momentum,
         weight_decay=job.train.weight_decay,
+        rates=job.train.rates,
     )
     loader, sampler, clips = _clips(job, place)
-    schedule = build_schedule(optimizer, job.train.schedule, config.epochs * len(loader))
+    schedule = build_schedule(
+        optimizer, job.train.schedule, config.epochs * len(loader), config.milestones
+    )
     history: list[dict[str, float]] = []
     if resume_from is not None:
         history = read_checkpoint(resume_from, network, optimizer, schedule)
@@ -110,8 +116,14 @@ def fit(
             loader,
             optimizer,
             schedule,
-            loss_weights=LossWeights(job.train.interactive_weight, job.train.attention_weight),
+            losses=LossOptions(
+                job.train.interactive_loss,
+                job.train.interactive_weight,
+                job.train.attention_loss,
+                job.train.attention_weight,
+            ),
             gradient_clip=config.gradient_clip,
+            frames_at_once=job.train.frames_at_once,
             device=torch.device(place.device),
         )
         metrics = _mean_over_processes(metrics, place) | {"epoch": epoch + 1}
@@ -149,7 +161,7 @@ def _clips(job: TrainingJob, place: Place) -> tuple[DataLoader, DistributedSampl
 
 
 def _epoch_seed(seed: int, epoch: int, rank: int) -> int:
-    return hash((seed, epoch, rank)) % 2**63
+    return int(digest_value([seed, epoch, rank]), 16)
 
 
 def _mean_over_processes(metrics: dict[str, float], place: Place) -> dict[str, float]:

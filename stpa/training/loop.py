@@ -12,20 +12,24 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from stpa.errors import ModelError
 from stpa.models.heads import HeadOutput
-from stpa.training.losses import attention_loss, interactive_loss
+from stpa.training.losses import ATTENTION_LOSSES, INTERACTIVE_LOSSES
 
 Batch = Mapping[str, torch.Tensor]
 """frames uint8 [clips, time, channels, height, width], label and index int64 [clips]."""
 
 
 @dataclass(frozen=True)
-class LossWeights:
-    """The weights of eq. 9."""
+class LossOptions:
+    """The losses on attention, and their weights in eq. 9."""
 
-    interactive: float
-    """beta, on l_interactive."""
-    attention: float
-    """gamma, on l_attn."""
+    interactive: str
+    """A name in `INTERACTIVE_LOSSES`."""
+    interactive_weight: float
+    """beta."""
+    attention: str
+    """A name in `ATTENTION_LOSSES`."""
+    attention_weight: float
+    """gamma."""
 
 
 def train_epoch(
@@ -34,8 +38,9 @@ def train_epoch(
     optimizer: torch.optim.Optimizer,
     schedule: LRScheduler,
     *,
-    loss_weights: LossWeights,
+    losses: LossOptions,
     gradient_clip: float,
+    frames_at_once: int | None = None,
     device: torch.device,
 ) -> dict[str, float]:
     """Train over `batches` once; return this process's means over clips, and its speed.
@@ -49,13 +54,10 @@ def train_epoch(
     for batch in batches:
         waited += time.perf_counter() - waiting_since
         labels = batch["label"].to(device, non_blocking=True)
-        output: HeadOutput = network(batch["frames"].to(device, non_blocking=True))
-        terms = loss_terms(output, labels)
-        loss = (
-            terms["classification"]
-            + loss_weights.interactive * terms["interactive"]
-            + loss_weights.attention * terms["attention"]
-        )
+        frames = batch["frames"].to(device, non_blocking=True)
+        output: HeadOutput = network(frames, frames_at_once=frames_at_once)
+        terms = loss_terms(output, labels, losses)
+        loss = total_loss(terms, losses)
         if not math.isfinite(loss.item()):
             raise ModelError(
                 f"the loss is {loss.item()} after {num_clips} clips of this epoch: "
@@ -80,14 +82,31 @@ def train_epoch(
     }
 
 
-def loss_terms(output: HeadOutput, labels: torch.Tensor) -> dict[str, torch.Tensor]:
-    """Return the unweighted terms of eq. 9, without the weight decay, as means over clips."""
+def loss_terms(
+    output: HeadOutput, labels: torch.Tensor, options: LossOptions
+) -> dict[str, torch.Tensor]:
+    """Return the unweighted terms of eq. 9, without the weight decay, as means over clips.
+
+    A clip has one prediction after its K frames are aggregated, so the 1/K and the sum over
+    frames of eq. 9 are left with a single term.
+    """
     zero = output.logits.new_zeros(())
     terms = {"interactive": zero, "attention": zero}
     if output.attention is not None:
-        maps, weights, scale_weights = output.attention
         terms = {
-            "interactive": interactive_loss(maps, weights),
-            "attention": attention_loss(weights, scale_weights),
+            "interactive": INTERACTIVE_LOSSES[options.interactive](output.attention),
+            "attention": ATTENTION_LOSSES[options.attention](output.attention),
         }
     return {"classification": F.cross_entropy(output.logits, labels)} | terms
+
+
+def total_loss(terms: Mapping[str, torch.Tensor], options: LossOptions) -> torch.Tensor:
+    """Weigh the terms of eq. 9; one of weight 0 has no part in the gradient."""
+    loss = terms["classification"]
+    for name, weight in (
+        ("interactive", options.interactive_weight),
+        ("attention", options.attention_weight),
+    ):
+        if weight:
+            loss = loss + weight * terms[name]
+    return loss

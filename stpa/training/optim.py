@@ -1,16 +1,23 @@
 """Parameter groups, optimisers, learning-rate schedules and frozen batch norms."""
 
 import math
+from collections import defaultdict
+from collections.abc import Sequence
 from functools import partial
+from typing import Literal
 
 import torch
 from torch import nn
 from torch.optim.lr_scheduler import LambdaLR
 
+from stpa.models.backbones import RGB_CHANNELS, Backbone
 from stpa.models.network import ActionNetwork
 
 WARM_UP_SHARE = 0.1
-FINAL_DROPS = (1 / 2, 5 / 6)
+
+BIAS_RATE, STEM_RATE = 2.0, 5.0
+"""TSN's multiples for biases and for a first convolution that takes flow, as its published
+solvers have them; the bias of such a convolution gets both."""
 
 
 def build_optimizer(
@@ -21,31 +28,57 @@ def build_optimizer(
     new_layer_rate: float,
     momentum: float,
     weight_decay: float,
+    rates: Literal["uniform", "tsn"],
 ) -> torch.optim.Optimizer:
     """Build "sgd" or "adamw"; the head learns at `learning_rate * new_layer_rate`.
 
-    Biases and the affine terms of normalisations do not decay.
+    Biases and the affine terms of normalisations do not decay. With `rates` "tsn", biases learn
+    twice as fast, and a first convolution for other than RGB five times; normalisations do not.
     """
-    groups = [
-        {
-            "params": [
-                p for p in module.parameters() if p.requires_grad and (p.ndim > 1) is decays
-            ],
-            "lr": learning_rate * rate,
-            "weight_decay": weight_decay if decays else 0.0,
-        }
-        for module, rate in ((network.backbone, 1.0), (network.head, new_layer_rate))
-        for decays in (True, False)
+    stem = _adapted_stem(network.backbone)
+    groups: defaultdict[tuple[float, float], list[nn.Parameter]] = defaultdict(list)
+    for part, part_rate in ((network.backbone, 1.0), (network.head, new_layer_rate)):
+        for module in part.modules():
+            for parameter in module.parameters(recurse=False):
+                if parameter.requires_grad:
+                    multiple = _tsn_rate(parameter, module, stem) if rates == "tsn" else 1.0
+                    rate = learning_rate * part_rate * multiple
+                    decay = weight_decay if parameter.ndim > 1 else 0.0
+                    groups[rate, decay].append(parameter)
+    settings = [
+        {"params": parameters, "lr": rate, "weight_decay": decay}
+        for (rate, decay), parameters in groups.items()
     ]
     if name == "sgd":
-        return torch.optim.SGD(groups, momentum=momentum)
-    return torch.optim.AdamW(groups, betas=(momentum, 0.999))
+        return torch.optim.SGD(settings, momentum=momentum)
+    return torch.optim.AdamW(settings, betas=(momentum, 0.999))
 
 
-def build_schedule(optimizer: torch.optim.Optimizer, name: str, num_steps: int) -> LambdaLR:
-    """Build "cosine" or "step" over `num_steps` optimiser steps (`TrainConfig.schedule`)."""
-    factor = {"cosine": _cosine, "step": _step}[name]
-    return LambdaLR(optimizer, partial(factor, num_steps=num_steps))
+def _adapted_stem(backbone: nn.Module) -> nn.Conv2d | None:
+    """Return the first convolution where it got TSN's cross-modality initialisation."""
+    first = next(module for module in backbone.modules() if isinstance(module, nn.Conv2d))
+    return None if first.in_channels == RGB_CHANNELS else first
+
+
+def _tsn_rate(parameter: nn.Parameter, module: nn.Module, stem: nn.Module | None) -> float:
+    # A normalisation's bias, which TSN does not speed up, stands beside a weight of one axis.
+    weight = getattr(module, "weight", parameter)
+    is_bias = parameter.ndim == 1 and weight.ndim > 1
+    return (BIAS_RATE if is_bias else 1.0) * (STEM_RATE if module is stem else 1.0)
+
+
+def build_schedule(
+    optimizer: torch.optim.Optimizer,
+    name: str,
+    num_steps: int,
+    milestones: Sequence[float],
+) -> LambdaLR:
+    """Build "cosine" or "step" over `num_steps` optimiser steps (`TrainConfig.schedule`).
+
+    `milestones` are the shares of the run after which "step" goes on at a tenth of the rate.
+    """
+    factors = {"cosine": _cosine, "step": partial(_step, milestones=milestones)}
+    return LambdaLR(optimizer, partial(factors[name], num_steps=num_steps))
 
 
 def _cosine(step: int, num_steps: int) -> float:
@@ -55,27 +88,26 @@ def _cosine(step: int, num_steps: int) -> float:
     return 0.5 * (1 + math.cos(math.pi * (step - warm_up) / max(1, num_steps - warm_up)))
 
 
-def _step(step: int, num_steps: int) -> float:
-    return 0.1 ** sum(step >= share * num_steps for share in FINAL_DROPS)
+def _step(step: int, num_steps: int, milestones: Sequence[float]) -> float:
+    # Rounded, since 0.28 * 25 is above 7.
+    return 0.1 ** sum(step >= round(share * num_steps) for share in milestones)
 
 
-def freeze_batch_norm(network: nn.Module, which: str) -> None:
+def freeze_batch_norm(backbone: Backbone, which: str) -> None:
     """Stop "all" batch norms, or "all_but_first", from learning and from updating statistics.
 
     Call before the optimiser is built, and `hold_frozen_batch_norm` after every `train()`.
     """
-    for norm in _frozen_norms(network, which):
+    for norm in _frozen_norms(backbone, which):
         norm.requires_grad_(False)
 
 
-def hold_frozen_batch_norm(network: nn.Module, which: str) -> None:
-    """Put the frozen batch norms back into evaluation mode after `network.train()`."""
-    for norm in _frozen_norms(network, which):
+def hold_frozen_batch_norm(backbone: Backbone, which: str) -> None:
+    """Put the frozen batch norms back into evaluation mode after `train()`."""
+    for norm in _frozen_norms(backbone, which):
         norm.eval()
 
 
-def _frozen_norms(network: nn.Module, which: str) -> list[nn.Module]:
-    norms: list[nn.Module] = [
-        module for module in network.modules() if isinstance(module, nn.BatchNorm2d)
-    ]
+def _frozen_norms(backbone: Backbone, which: str) -> list[nn.Module]:
+    norms = list(backbone.batch_norms())
     return {"none": [], "all_but_first": norms[1:], "all": norms}[which]

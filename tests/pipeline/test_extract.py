@@ -1,6 +1,7 @@
 """The ingest and extract stages on real videos, DVC and Ray."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -22,6 +23,7 @@ from stpa.workspace import Workspace
 from tests.workspaces import (
     CLASSES,
     REPOSITORY,
+    STPA,
     make_workspace,
     small_params,
     write_dataset,
@@ -88,13 +90,15 @@ def test_a_second_run_computes_nothing_and_says_all_is_done(extracted, config, s
 
 
 def test_only_a_new_video_is_extracted_a_lost_ones_flow_goes_and_all_comes_back(
-    extracted, config, source
+    extracted, config, source, caplog
 ):
     version, before = read_version(extracted.root), stored_flow(extracted)
     new, lost = source / CLASSES[0] / "v_g01_c02.avi", source / CLASSES[0] / "v_g02_c01.avi"
     write_video(new, seed=9)
     lost.rename(source / "aside")
-    assert ingest(extracted, config, source).changed
+    result = ingest(extracted, config, source)
+    assert (result.changed, result.num_come, result.num_left) == (True, 1, 1)
+    assert "1 of 8 videos left the dataset and 1 came: the version before is kept" in caplog.text
     reports = []
     assert extract(extracted, config, lambda *report: reports.append(report)).id != version.id
     assert reports == [(7, 8), (8, 8)]
@@ -142,3 +146,16 @@ def test_an_extraction_killed_half_way_goes_on_with_the_missing_videos(tmp_path,
     after = stored_flow(workspace)
     assert set(after) == videos
     assert {name: after[name] for name in done} == done
+
+
+def test_dvc_repro_comes_to_the_same_version(extracted, tmp_path):
+    copy = shutil.copytree(extracted.root, tmp_path / "copy")
+    (copy / "dvc.lock").unlink()
+    subprocess.run(
+        [sys.executable, "-m", "dvc", "repro"],
+        cwd=copy,
+        env=os.environ | {"PATH": f"{STPA.parent}{os.pathsep}{os.environ['PATH']}"},
+        capture_output=True,
+        check=True,
+    )
+    assert read_version(copy) == read_version(extracted.root)

@@ -120,11 +120,12 @@ class TestResults:
                 assert {loss.step for loss in losses} == set(range(1, NUM_EPOCHS + 1))
 
     def test_the_registered_model_answers_as_predict_does(
-        self, retrained, config, tracker, source, tmp_path
+        self, retrained, config, tracker, monkeypatch, tmp_path
     ):
         with unheard_warnings():
             import mlflow.pyfunc
-        mlflow.set_tracking_uri(tracker.uri)
+        # In the environment: set_tracking_uri() would outlive this test, and overrule it there.
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", tracker.uri)
         served = mlflow.pyfunc.load_model("models:/small-fusion@champion")
         for video in read_manifest(retrained.manifest).select("test")[:2]:
             path = retrained.videos / video.path

@@ -12,7 +12,7 @@ import pytest
 
 from stpa.data import versioning
 from stpa.data.versioning import DataVersion, read_version, tracked_hash
-from stpa.errors import VersioningError
+from stpa.errors import RemoteError, VersioningError
 
 REPOSITORY = Path(__file__).parents[2]
 HOSTILE_NAMES = ["plain", "two words", "näme 名", "new\nline", "q\"uo'te*?[x]", "back\\slash", "-x"]
@@ -151,7 +151,7 @@ def test_push_refuses_to_call_lost_objects_pushed_and_tracking_restores_them(roo
 
 def test_an_unreachable_remote_is_one_line(root):
     versioning.initialise(root, "/proc/no-such-folder")
-    with pytest.raises(VersioningError, match=r"^dvc .* failed in .*") as caught:
+    with pytest.raises(RemoteError, match=r"^dvc .* failed in .*") as caught:
         versioning.push(root)
     assert "\n" not in str(caught.value)
     assert "does not say why" not in str(caught.value)

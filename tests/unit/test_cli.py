@@ -9,6 +9,8 @@ from typer.main import get_command
 
 from stpa import cli
 from stpa.cli import app
+from stpa.errors import ConfigError
+from tests.workspaces import make_workspace, small_params
 
 COMMANDS = getattr(get_command(app), "commands")  # noqa: B009
 
@@ -42,7 +44,7 @@ def test_every_command_and_option_says_what_it_does(name):
 def test_an_unforeseen_error_is_one_line_that_leads_to_the_traceback(
     error, line, monkeypatch, capsys
 ):
-    def fail() -> None:
+    def fail(_arguments: list[str]) -> None:
         raise error
 
     monkeypatch.setattr(cli, "app", fail)
@@ -54,3 +56,24 @@ def test_an_unforeseen_error_is_one_line_that_leads_to_the_traceback(
     monkeypatch.setattr(sys, "argv", ["stpa", "--debug"])
     with pytest.raises(type(error)):
         cli.main()
+
+
+@pytest.mark.parametrize("place", [0, 1, 2])
+def test_debug_is_taken_before_and_after_the_command(place, monkeypatch, tmp_path):
+    arguments = ["rollback", f"--workspace={tmp_path}"]
+    arguments.insert(place, "--debug")
+    monkeypatch.setattr(sys, "argv", ["stpa", *arguments])
+    with pytest.raises(ConfigError):
+        cli.main()
+
+
+@pytest.mark.parametrize("command", ["train", "evaluate", "fuse"])
+def test_an_unknown_head_is_told_with_the_known_ones(command, monkeypatch, tmp_path, capsys):
+    workspace = make_workspace(tmp_path, small_params())
+    monkeypatch.setattr(
+        sys, "argv", ["stpa", command, "--head", "x", "--workspace", str(workspace.root)]
+    )
+    with pytest.raises(SystemExit):
+        cli.main()
+    told = capsys.readouterr().err
+    assert told == "error: no head 'x' is compared here: choose from stpa, tsn\n"

@@ -6,6 +6,7 @@ import sys
 import pytest
 
 from stpa.errors import ComputeError
+from stpa.files import write_text
 from stpa.workspace import Workspace, exclusive
 
 HOLD = """
@@ -29,3 +30,18 @@ def test_a_second_process_is_refused_until_the_first_is_gone(tmp_path):
         holder.kill()
     with exclusive(workspace):
         pass
+
+
+def test_what_a_killed_process_left_half_written_is_gone_for_the_next(tmp_path):
+    workspace = Workspace(tmp_path)
+    whole = workspace.runs / "train" / "rgb" / "done.json"
+    write_text(whole, "{}")
+    for folder in (workspace.runs / "train" / "rgb", workspace.videos, workspace.optical_flow):
+        (folder / ".partial-0123abcd" / "model" / ".partial-89ab").mkdir(parents=True)
+        (folder / ".partial-4567cdef.avi").touch()
+    predicting = workspace.registered / ".partial-01234567"
+    predicting.mkdir(parents=True)
+    with exclusive(workspace):
+        assert list(workspace.runs.rglob("*.*")) == [whole]
+        assert not [*workspace.videos.iterdir(), *workspace.optical_flow.iterdir()]
+        assert predicting.exists()

@@ -10,10 +10,11 @@ import textwrap
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from http import HTTPStatus
 from pathlib import Path
 from typing import TYPE_CHECKING, Concatenate, ParamSpec, TypeVar
 
-from stpa.errors import RegistryError
+from stpa.errors import RegistryError, RegistryUnavailableError
 from stpa.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -52,9 +53,19 @@ def reporting(
             return method(self, *args, **kwargs)
         except (MlflowException, OSError, sqlite3.Error) as error:
             one_line = textwrap.shorten(str(error), _MESSAGE_LENGTH, placeholder="...")
-            raise RegistryError(f"MLflow at {self.place}: {one_line}") from error
+            kind = RegistryUnavailableError if _is_of_the_server(error) else RegistryError
+            raise kind(f"MLflow at {self.place}: {one_line}") from error
 
     return reported
+
+
+def _is_of_the_server(error: Exception) -> bool:
+    """Tell a server's own faults, and silence, from its answers to a wrong request."""
+    from mlflow.exceptions import MlflowException
+
+    if isinstance(error, MlflowException):
+        return error.get_http_status_code() >= HTTPStatus.INTERNAL_SERVER_ERROR
+    return isinstance(error, ConnectionError | TimeoutError)
 
 
 @contextmanager
@@ -129,7 +140,7 @@ class Connection:
                 raise_on_status=False,
             )
         except (MlflowException, OSError, ValueError) as error:
-            raise RegistryError(
+            raise RegistryUnavailableError(
                 f"no MLflow server answers at {self.place} within {ANSWER_SECONDS} s: "
                 "start it or change tracking.uri"
             ) from error

@@ -5,7 +5,13 @@ import numpy as np
 import pytest
 
 from stpa.data import decode
-from stpa.data.decode import decode_video, read_flow_stacks, read_frames, turn_upright
+from stpa.data.decode import (
+    decode_video,
+    read_chunks,
+    read_flow_stacks,
+    read_frames,
+    turn_upright,
+)
 from stpa.errors import DataError
 
 SHARED = Path(__file__).parents[3].parent / "shared" / "data"
@@ -78,7 +84,7 @@ def test_frames_come_by_their_place_whatever_the_encoding(
 def either_reader(request, monkeypatch) -> None:
     """Run a test with each of the decoders."""
     if request.param == "pyav":
-        monkeypatch.setattr(decode, "_seek_frames", lambda path, wanted: None)
+        monkeypatch.setattr(decode, "_seek_chunks", lambda path, chunks: iter(()))
 
 
 @pytest.mark.usefixtures("either_reader")
@@ -105,8 +111,27 @@ def test_frames_are_right_where_timestamps_all_repeat(tmp_path, write_video):
 def test_a_video_that_decord_refuses_is_read_all_the_same(tmp_path, write_video, monkeypatch):
     path = write_video(tmp_path / "a.avi", num_frames=10)
     expected = scan(path)[[1, 8]]
-    monkeypatch.setattr(decode, "_seek_frames", lambda path, wanted: None)
+    monkeypatch.setattr(decode, "_seek_chunks", lambda path, chunks: iter(()))
     assert np.array_equal(read_frames(path, [1, 8]), expected)
+
+
+@pytest.mark.usefixtures("either_reader")
+@pytest.mark.parametrize("size", [1, 3, 50])
+def test_chunks_are_the_frames_in_order(tmp_path, write_video, size):
+    path = write_video(tmp_path / "a.avi", num_frames=30)
+    wanted = np.array([0, 4, 5, 17, 28, 40])
+    chunks = list(read_chunks(path, wanted, size))
+    assert max(len(chunk) for chunk in chunks) <= size
+    assert np.array_equal(np.concatenate(chunks), read_frames(path, wanted))
+
+
+def test_a_decoder_that_fails_half_way_is_relieved_by_the_other(tmp_path, write_video, monkeypatch):
+    path = write_video(tmp_path / "a.avi", num_frames=10)
+    whole = decode._seek_chunks
+    monkeypatch.setattr(decode, "_seek_chunks", lambda path, chunks: whole(path, chunks[:1]))
+    chunks = list(read_chunks(path, np.arange(10), size=4))
+    assert [len(chunk) for chunk in chunks] == [4, 4, 2]
+    assert np.abs(np.concatenate(chunks).astype(int) - scan(path)).max() <= 3
 
 
 @pytest.mark.usefixtures("either_reader")

@@ -1,9 +1,10 @@
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stpa.data import sampling
+from tests.twin import tsn_twin
 
 COUNTS = st.integers(1, 400)
 SEGMENTS = st.integers(1, 40)
@@ -25,6 +26,13 @@ SPANS = st.sampled_from([1, sampling.STACK_LENGTH])
 def test_evaluation_takes_the_middle_of_each_segment(num_frames, num_segments, span, expected):
     positions = sampling.test_positions(num_frames, num_segments, span)
     assert positions.tolist() == expected
+
+
+@given(COUNTS, SEGMENTS, SPANS)
+def test_evaluation_takes_tsn_s_positions(num_starts, num_segments, span):
+    num_frames = num_starts + span - 1
+    positions = sampling.test_positions(num_frames, num_segments, span)
+    assert positions.tolist() == tsn_twin.test_positions(num_frames, num_segments, span)
 
 
 @given(COUNTS, SEGMENTS, SPANS)
@@ -50,6 +58,16 @@ def test_training_draws_one_position_in_each_segment(num_frames, num_segments, s
         assert positions[-1] <= max(num_frames - span, 0)
 
 
+@settings(max_examples=50, deadline=None)
+@given(SEGMENTS, st.integers(1, 9), st.integers(0, 39), SPANS)
+def test_training_draws_from_tsn_s_segments(num_segments, average, rest, span):
+    num_frames = num_segments * average + rest % num_segments + span - 1
+    rng = np.random.default_rng(num_frames)
+    drawn = [sampling.train_positions(num_frames, num_segments, span, rng) for _ in range(300)]
+    seen = [set(column) for column in np.stack(drawn).T.tolist()]
+    assert seen == [set(part) for part in tsn_twin.train_ranges(num_frames, num_segments, span)]
+
+
 def test_training_reaches_every_place_of_a_segment():
     rng = np.random.default_rng(0)
     drawn = np.stack([sampling.train_positions(9, 3, 1, rng) for _ in range(200)])
@@ -64,3 +82,24 @@ def test_training_on_a_video_with_few_starts_reaches_all_of_them():
 
 def test_training_on_a_video_shorter_than_a_span_starts_at_zero():
     assert sampling.train_positions(4, 3, 5, np.random.default_rng(0)).tolist() == [0, 0, 0]
+
+
+@given(COUNTS, st.lists(SEGMENTS, min_size=1, max_size=7, unique=True), SPANS)
+def test_nested_grid_looks_where_its_largest_k_does_and_nowhere_else(num_starts, sweep, span):
+    num_frames = num_starts + span - 1
+    grid = sampling.nested_grid(num_frames, sweep, span)
+    largest = sampling.test_positions(num_frames, max(sweep), span)
+    assert grid[max(sweep)].tolist() == largest.tolist()
+    for k in sweep:
+        assert len(grid[k]) == k
+        assert np.all(np.diff(grid[k]) >= 0)
+        assert set(grid[k]) <= set(largest)
+
+
+@given(COUNTS, st.lists(SEGMENTS, min_size=1, max_size=7, unique=True), SPANS)
+def test_nested_positions_are_near_the_exact_ones(num_starts, sweep, span):
+    num_frames = num_starts + span - 1
+    nested = sampling.nested_grid(num_frames, sweep, span)
+    exact = sampling.exact_grid(num_frames, sweep, span)
+    for k in sweep:
+        assert np.abs(nested[k] - exact[k]).max() <= num_starts / max(sweep) / 2 + 1

@@ -1,9 +1,10 @@
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stpa.data import transforms
+from tests.twin import tsn_twin
 
 
 @pytest.fixture
@@ -23,6 +24,17 @@ def test_a_scale_is_cropped_at_thirteen_places():
 def test_crops_reach_all_corners_and_the_centre():
     places = {(box.top, box.left) for box in boxes([0.5])}
     assert {(0, 0), (0, 212), (128, 0), (128, 212), (64, 106)} <= places
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.integers(0, 8), st.integers(1, 8))
+def test_crop_places_are_tsn_s_where_the_free_height_and_width_divide_by_four(rows, columns):
+    side, height, width = 24, 24 + 4 * rows, 24 + 4 * (rows + columns)
+    rng = np.random.default_rng(0)
+    drawn = [transforms.draw_box(height, width, [side / height], rng) for _ in range(300)]
+    places = {(box.top, box.left) for box in drawn}
+    assert {(box.height, box.width) for box in drawn} == {(side, side)}
+    assert places == tsn_twin.crop_places(height, width, side, side)
 
 
 def test_crop_sides_are_neighbouring_scales_of_the_short_side():

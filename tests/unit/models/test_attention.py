@@ -1,164 +1,289 @@
-"""The layer against equations 1-8 written out in float64, position by position."""
+"""The layer and its losses against a float64 twin of equations 1-9 that knows no streaming."""
 
-import itertools
-import math
-from typing import cast
+from collections.abc import Callable
+from functools import partial
+from itertools import pairwise
 
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch.nn import functional as F
+from torch import Tensor, nn
 
-from stpa.models.aggregation import AttentionState, attend, finalise, merge
-from stpa.models.heads import HeadOptions, StpaHead, TsnHead
-from stpa.training.losses import attention_loss, interactive_loss
+from stpa.models.attention import StridedConvolution
+from stpa.models.heads import Attention, HeadOptions, StpaHead, TsnHead
+from stpa.training import losses
+from tests.twin import stpa_twin as twin
 
-CHANNELS = (3, 4, 5)
-SIZES = ((8, 6), (4, 3), (2, 3))
-NUM_MAPS = 6
+assert_exact = partial(torch.testing.assert_close, atol=1e-10, rtol=1e-10)
+
+TWINS: dict[str, tuple[Callable[[StpaHead, Attention], Tensor], Callable[[twin.Clip], Tensor]]] = {
+    "M": (lambda head, seen: head.maps_of(seen.state)[0], twin.attended),
+    "l_interactive": (lambda _, seen: losses.interactive_loss(seen), twin.interactive_loss),
+    "l_attn": (lambda _, seen: losses.attention_loss(seen), twin.attention_loss),
+    "bounded": (
+        lambda _, seen: losses.bounded_interactive_loss(seen),
+        twin.bounded_interactive_loss,
+    ),
+    "cosine": (lambda _, seen: losses.cosine_attention_loss(seen), twin.cosine_attention_loss),
+}
 
 
-def projections(head: StpaHead) -> list[torch.nn.Linear]:
-    return [cast("torch.nn.Linear", module) for module in head.scores.projections]
+def options(**changed) -> HeadOptions:
+    values = {
+        "channels": (3, 4, 5),
+        "strides": (4, 2, 1),
+        "map_size": (2, 3),
+        "num_features": 5,
+        "num_classes": 7,
+        "dropout": 0.0,
+        "fusion": "product",
+        "downsampling": "max",
+        "map_norm": "l2",
+    }
+    return HeadOptions(**(values | changed))
 
 
-def make_head(fusion: str = "product", downsampling: str = "max") -> StpaHead:
-    torch.manual_seed(0)
-    options = HeadOptions(CHANNELS, NUM_MAPS, 7, 0.0, fusion, downsampling)
-    head = StpaHead(options).double()
-    for projection in projections(head):
-        torch.nn.init.normal_(projection.weight)
-        torch.nn.init.normal_(projection.bias)
+def tail(maps: Tensor) -> Tensor:
+    """Pool, as the layers behind the top map of most CNNs do."""
+    return maps.mean(dim=(2, 3))
+
+
+def head_of(clip: twin.Clip, map_norm: str = "l2") -> StpaHead:
+    """Build the head that has the clip's own tensors for weights."""
+    channels = tuple(maps.shape[1] for maps in clip.maps)
+    head = StpaHead(
+        options(
+            channels=channels,
+            strides=(1,) * len(channels),
+            map_size=(1, len(clip.biases[0])),
+            num_features=channels[-1],
+            fusion=clip.fusion,
+            downsampling=clip.downsampling,
+            map_norm=map_norm,
+        )
+    ).double()
+    for layer, weight, bias in zip(head.scores.projections, clip.weights, clip.biases, strict=True):
+        del layer.weight, layer.bias
+        layer.weight, layer.bias = weight, bias
     return head
 
 
-def make_pyramid(num_frames: int) -> list[torch.Tensor]:
-    torch.manual_seed(1)
-    return [
-        torch.randn(num_frames, c, h, w, dtype=torch.float64)
-        for c, (h, w) in zip(CHANNELS, SIZES, strict=True)
+def seen_at_once(head: StpaHead, clip: twin.Clip) -> Attention:
+    present = None if clip.real is None else clip.real[None]
+    state = head.sum_up(clip.maps, tail, 1, present=present)
+    return read(head, state)
+
+
+def seen_in_chunks(head: StpaHead, clip: twin.Clip, chunks: list[list[int]]) -> Attention:
+    """Sum up chunks of frames apart, and merge their states in one or two steps."""
+    states = [
+        head.sum_up(
+            [maps[chunk] for maps in clip.maps],
+            tail,
+            1,
+            present=None if clip.real is None else clip.real[chunk][None],
+        )
+        for chunk in chunks
     ]
+    half = len(states) // 2
+    if half:
+        states = [merged(head, states[:half]), merged(head, states[half:])]
+    return read(head, merged(head, states))
 
 
-def naive_attention(head: StpaHead, pyramid: list[torch.Tensor], fusion: str, pooling: str):
-    """Eq. 1-4 and 7 for one clip, with a loop for every index."""
-    pool = {"max": F.adaptive_max_pool2d, "average": F.adaptive_avg_pool2d}[pooling]
-    height, width = pyramid[-1].shape[-2:]
-    num_frames = len(pyramid[-1])
-    places = list(itertools.product(range(num_frames), range(height), range(width)))
-    scale_scores = []
-    for projection, maps in zip(projections(head), pyramid, strict=True):
-        small = pool(maps, (height, width))
-        scale_scores.append(
-            [
-                [
-                    (projection.weight[m] @ small[t, :, y, x] + projection.bias[m]).item()
-                    for t, y, x in places
-                ]
-                for m in range(NUM_MAPS)
-            ]
+def merged(head: StpaHead, states: list[tuple[Tensor, ...]]) -> tuple[Tensor, ...]:
+    return head.merge(tuple(torch.stack(parts) for parts in zip(*states, strict=True)), dim=0)
+
+
+def read(head: StpaHead, state: tuple[Tensor, ...]) -> Attention:
+    seen = head.read(state, tail).attention
+    assert seen is not None
+    return seen
+
+
+@st.composite
+def chunked_clips(draw: st.DrawFn) -> tuple[twin.Clip, list[list[int]]]:
+    """Draw a clip, and a division of its frames into chunks in any order."""
+    clip = draw(twin.clips())
+    num_frames = len(clip.maps[-1])
+    order = draw(st.permutations(range(num_frames)))
+    cuts = draw(st.lists(st.integers(0, num_frames), unique=True))
+    bounds = sorted({0, num_frames, *cuts})
+    return clip, [order[a:b] for a, b in pairwise(bounds)]
+
+
+def assert_equal_with_gradients(mine: Tensor, naive: Tensor, clip: twin.Clip) -> None:
+    assert_exact(mine, naive)
+    direction = torch.linspace(-1, 1, mine.numel(), dtype=mine.dtype).reshape(mine.shape)
+    gradients = [
+        torch.autograd.grad(
+            (value * direction).sum() if mine.ndim else value,
+            clip.leaves,
+            retain_graph=True,
+            allow_unused=True,
+            materialize_grads=True,
         )
-    fuse = {"maximum": max, "sum": sum, "product": math.prod}[fusion]
-    rows, maps = [], []
-    for m in range(NUM_MAPS):
-        fused = [fuse(scores[m][p] for scores in scale_scores) for p in range(len(places))]
-        softmax = [math.exp(z) / sum(math.exp(other) for other in fused) for z in fused]
-        norm = math.sqrt(sum(a * a for a in softmax))
-        rows.append([a / norm for a in softmax])
-        maps.append(
-            sum(a * pyramid[-1][t, :, y, x] for a, (t, y, x) in zip(rows[m], places, strict=True))
-        )
-    each_scale = torch.tensor(scale_scores, dtype=torch.float64).softmax(dim=-1)
-    return torch.tensor(rows, dtype=torch.float64), torch.stack(maps), each_scale
+        for value in (mine, naive)
+    ]
+    largest = max(float(each.abs().max()) for each in gradients[1])
+    for got, expected in zip(*gradients, strict=True):
+        torch.testing.assert_close(got, expected, rtol=1e-10, atol=1e-10 * max(1.0, largest))
 
 
-@pytest.mark.parametrize("fusion", ["maximum", "sum", "product"])
-@pytest.mark.parametrize("downsampling", ["max", "average"])
-def test_head_equals_the_equations_written_out(fusion: str, downsampling: str) -> None:
-    head = make_head(fusion, downsampling)
-    pyramid = make_pyramid(num_frames=3)
-    weights, maps, each_scale = naive_attention(head, pyramid, fusion, downsampling)
-
-    output = head(pyramid, num_clips=1)
-
-    assert output.attention is not None
-    torch.testing.assert_close(output.attention.weights[0], weights, atol=1e-10, rtol=0)
-    torch.testing.assert_close(output.attention.maps[0], maps, atol=1e-10, rtol=0)
-    torch.testing.assert_close(output.attention.scale_weights[:, 0], each_scale, atol=1e-10, rtol=0)
-    expected = head.classifier(maps.mean(dim=0))
-    torch.testing.assert_close(output.logits[0], expected, atol=1e-10, rtol=0)
+@pytest.mark.parametrize("name", TWINS)
+@settings(max_examples=60, deadline=None)
+@given(clip=twin.clips())
+def test_layer_and_losses_equal_the_paper_with_all_gradients(name: str, clip: twin.Clip) -> None:
+    mine, naive = TWINS[name]
+    head = head_of(clip)
+    assert_equal_with_gradients(mine(head, seen_at_once(head, clip)), naive(clip), clip)
 
 
-def test_losses_equal_the_equations_written_out() -> None:
-    head = make_head()
-    weights, maps, each_scale = naive_attention(head, make_pyramid(3), "product", "max")
-    gram = weights @ weights.T
-    identity = torch.eye(NUM_MAPS, dtype=torch.float64)
-    interactive = -(maps @ maps.T * identity).sum() + ((gram * (1 - identity)) ** 2).sum()
-    attention = (1 - (weights - each_scale) ** 2).sum().sqrt()
-
-    torch.testing.assert_close(interactive_loss(maps[None], weights[None]), interactive)
-    torch.testing.assert_close(attention_loss(weights[None], each_scale[:, None]), attention)
-
-
-def test_clips_of_a_batch_do_not_mix() -> None:
-    head = make_head()
-    pyramid = make_pyramid(num_frames=6)
-    together = head(pyramid, num_clips=2).logits
-    first = head([maps[:3] for maps in pyramid], num_clips=1).logits
-    second = head([maps[3:] for maps in pyramid], num_clips=1).logits
-    torch.testing.assert_close(together, torch.cat([first, second]))
-
-
-@pytest.mark.parametrize("head_class", [StpaHead, TsnHead])
-def test_merged_frame_states_classify_as_the_whole_clip(head_class: type) -> None:
-    torch.manual_seed(0)
-    head = head_class(HeadOptions(CHANNELS, NUM_MAPS, 7, 0.0, "product", "max")).double()
-    pyramid = make_pyramid(num_frames=5)
-    whole = head(pyramid, num_clips=1).logits[0]
-    torch.testing.assert_close(head.classify(head.frame_states(pyramid)), whole)
-
-
-@pytest.mark.parametrize("head_class", [StpaHead, TsnHead])
-def test_evidence_sums_to_the_lead_over_the_mean_logit_without_the_bias(head_class: type) -> None:
-    torch.manual_seed(0)
-    head = head_class(HeadOptions(CHANNELS, NUM_MAPS, 7, 0.0, "product", "max")).double()
-    pyramid = make_pyramid(num_frames=4)
-    logits = head(pyramid, num_clips=1).logits[0]
-    evidence = head.evidence(pyramid, class_index=2)
-    assert evidence.shape == (4, *SIZES[-1])
-    unbiased = logits - head.classifier.bias
-    torch.testing.assert_close(evidence.sum(), unbiased[2] - unbiased.mean())
-
-
-@settings(max_examples=50, deadline=None)
-@given(
-    cuts=st.lists(st.integers(1, 11), unique=True, max_size=4),
-    scale=st.floats(0.1, 300),
-    seed=st.integers(0, 2**16),
-)
-def test_merging_any_chunks_equals_attending_at_once(
-    cuts: list[int], scale: float, seed: int
+@pytest.mark.parametrize("name", TWINS)
+@settings(max_examples=60, deadline=None)
+@given(drawn=chunked_clips())
+def test_any_chunks_merged_in_any_order_equal_the_paper(
+    name: str, drawn: tuple[twin.Clip, list[list[int]]]
 ) -> None:
-    generator = torch.Generator().manual_seed(seed)
-    scores = scale * torch.randn(2, 12, dtype=torch.float64, generator=generator)
-    features = torch.randn(12, 3, dtype=torch.float64, generator=generator)
-    bounds = [0, *sorted(cuts), 12]
-    order = torch.randperm(len(bounds) - 1, generator=generator).tolist()
-    chunks = [
-        attend(scores[:, bounds[i] : bounds[i + 1]], features[bounds[i] : bounds[i + 1]])
-        for i in order
+    clip, chunks = drawn
+    mine, naive = TWINS[name]
+    head = head_of(clip)
+    assert_equal_with_gradients(mine(head, seen_in_chunks(head, clip, chunks)), naive(clip), clip)
+
+
+@settings(max_examples=60, deadline=None)
+@given(drawn=chunked_clips())
+def test_unit_sum_maps_equal_their_twin(drawn: tuple[twin.Clip, list[list[int]]]) -> None:
+    clip, chunks = drawn
+    head = head_of(clip, map_norm="l1")
+    seen = seen_in_chunks(head, clip, chunks)
+    assert_equal_with_gradients(head.maps_of(seen.state)[0], twin.calibrated_attended(clip), clip)
+
+
+@settings(max_examples=60, deadline=None)
+@given(clip=twin.clips(masked=False))
+def test_attention_maps_of_a_second_pass_are_the_rows_of_a(clip: twin.Clip) -> None:
+    head = head_of(clip)
+    state = head.sum_up(clip.maps, tail, 1)
+    frames = list(range(0, len(clip.maps[-1]), 2))
+    weights = head.attention_maps([maps[frames] for maps in clip.maps], state)
+    expected = twin.attention(clip).unflatten(1, (-1, *clip.maps[-1].shape[-2:])).movedim(1, 0)
+    assert_exact(weights, expected[frames])
+
+
+def random_pyramid(num_frames: int, scale: float = 1.0) -> list[Tensor]:
+    generator = torch.Generator().manual_seed(num_frames)
+    return [
+        scale * torch.randn(num_frames, c, h, w, dtype=torch.float64, generator=generator)
+        for c, (h, w) in zip((3, 4, 5), ((8, 12), (4, 6), (2, 3)), strict=True)
     ]
-    merged = merge(AttentionState(*(torch.stack(parts) for parts in zip(*chunks, strict=True))), 0)
-    torch.testing.assert_close(
-        finalise(merged), finalise(attend(scores, features)), atol=1e-10, rtol=1e-10
+
+
+def make_head(head_class: type = StpaHead, **changed):
+    torch.manual_seed(0)
+    head = head_class(options(**changed)).double()
+    if isinstance(head, StpaHead):
+        for parameter in head.scores.parameters():
+            nn.init.normal_(parameter)
+    return head
+
+
+@pytest.mark.parametrize("head_class", [StpaHead, TsnHead])
+class TestEveryHead:
+    def test_200_frames_in_chunks_equal_all_at_once(self, head_class: type) -> None:
+        head, pyramid = make_head(head_class).eval(), random_pyramid(200)
+        whole = head.sum_up(pyramid, tail, 1)
+        parts = [
+            head.sum_up([maps[start : start + 7] for maps in pyramid], tail, 1)
+            for start in range(0, 200, 7)
+        ]
+        stacked = tuple(torch.stack(each) for each in zip(*parts, strict=True))
+        assert_exact(head.read(head.merge(stacked, 0), tail).logits, head.read(whole, tail).logits)
+
+    def test_clips_of_a_batch_do_not_mix(self, head_class: type) -> None:
+        head, pyramid = make_head(head_class), random_pyramid(6)
+        together = head.read(head.sum_up(pyramid, tail, 2), tail).logits
+        apart = [
+            head.read(head.sum_up([maps[clip] for maps in pyramid], tail, 1), tail).logits
+            for clip in (slice(3), slice(3, 6))
+        ]
+        torch.testing.assert_close(together, torch.cat(apart))
+
+    def test_padding_is_as_if_it_were_not_there(self, head_class: type) -> None:
+        head, pyramid = make_head(head_class), random_pyramid(6)
+        present = torch.tensor([[True, True, False], [False, True, False]])
+        padded = head.read(head.sum_up(pyramid, tail, 2, present=present), tail).logits
+        for clip, frames in enumerate(([0, 1], [4])):
+            alone = head.sum_up([maps[frames] for maps in pyramid], tail, 1)
+            torch.testing.assert_close(padded[clip], head.read(alone, tail).logits[0])
+
+    def test_evidence_sums_to_the_lead_without_the_bias(self, head_class: type) -> None:
+        head, pyramid = make_head(head_class).eval(), random_pyramid(4)
+        logits = head.read(head.sum_up(pyramid, tail, 1), tail).logits[0] - head.classifier.bias
+        with torch.inference_mode():
+            evidence = head.evidence(pyramid, tail, class_index=2)
+        assert evidence.shape == (4, 2, 3)
+        torch.testing.assert_close(evidence.sum(), logits[2] - logits.mean())
+
+
+def test_a_chunk_of_nothing_but_padding_changes_nothing() -> None:
+    head, pyramid = make_head(), random_pyramid(4)
+    half = [maps[:2] for maps in pyramid]
+    padding = head.sum_up(half, tail, 1, present=torch.zeros(1, 2, dtype=torch.bool))
+    real = head.sum_up([maps[2:] for maps in pyramid], tail, 1)
+    both = read(head, merged(head, [padding, real]))
+    alone = read(head, real)
+    for got, expected in zip(
+        (*both.state, *both.losses), (*alone.state, *alone.losses), strict=True
+    ):
+        torch.testing.assert_close(got, expected)
+
+
+def test_strided_convolution_starts_as_the_mean_of_its_windows() -> None:
+    maps = torch.randn(2, 3, 17, 17)
+    windows = maps[..., :16, :16].unfold(2, 2, 2).unfold(3, 2, 2).mean(dim=(-2, -1))
+    torch.testing.assert_close(StridedConvolution(3, 2)(maps, (8, 8)), windows)
+    assert StridedConvolution(3, 2)(maps, (5, 7)).shape == (2, 3, 5, 7)
+
+
+@pytest.mark.parametrize(("dtype", "bound"), [(torch.bfloat16, 0.02), (torch.float16, 0.003)])
+@pytest.mark.parametrize("fusion", ["maximum", "sum", "product"])
+def test_half_precision_features_stay_within_bounds(
+    dtype: torch.dtype, bound: float, fusion: str
+) -> None:
+    head, pyramid = make_head(fusion=fusion).float(), random_pyramid(5)
+    exact = head.sum_up([maps.float() for maps in pyramid], tail, 1)
+    half = head.sum_up([maps.to(dtype) for maps in pyramid], tail, 1)
+    maps, rounded = (head.maps_of(read(head, state).state).detach() for state in (exact, half))
+    assert rounded.dtype == torch.float32
+    assert float((maps - rounded).norm() / maps.norm()) < bound
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_autocast_does_not_halve_the_state(dtype: torch.dtype) -> None:
+    head, pyramid = make_head().float(), [maps.to(dtype) for maps in random_pyramid(5)]
+    outside = head.sum_up(pyramid, tail, 1)
+    with torch.autocast("cpu", dtype=dtype):
+        inside = head.sum_up(pyramid, tail, 1)
+    for got, expected in zip(inside, outside, strict=True):
+        torch.testing.assert_close(got, expected)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float32])
+def test_scores_of_thousands_stay_finite_with_their_gradients(dtype: torch.dtype) -> None:
+    head = make_head().float()
+    pyramid = [maps.to(dtype).requires_grad_() for maps in random_pyramid(3, scale=30)]
+    seen = read(head, head.sum_up(pyramid, tail, 1))
+    total = (
+        head.maps_of(seen.state).sum()
+        + losses.interactive_loss(seen)
+        + losses.attention_loss(seen)
+        + losses.bounded_interactive_loss(seen)
+        + losses.cosine_attention_loss(seen)
     )
-
-
-def test_huge_scores_of_half_precision_stay_finite() -> None:
-    head = make_head().bfloat16()
-    pyramid = [1e3 * maps.bfloat16() for maps in make_pyramid(3)]
-    output = head.scores.fused(head.scores(pyramid))
-    state = attend(output, pyramid[-1].flatten(2).transpose(1, 2))
-    assert finalise(state).isfinite().all()
+    total.backward()
+    assert total.isfinite()
+    for maps in pyramid:
+        assert maps.grad is not None
+        assert maps.grad.isfinite().all()

@@ -1,26 +1,28 @@
-"""Backbones, the network round them, and model folders."""
+"""The network round backbone and head, and model folders."""
 
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
-import timm
 import torch
-from safetensors.torch import save_file
 
 from stpa.errors import ModelError
-from stpa.models.backbones import Backbone
+from stpa.models.attention import DOWNSAMPLINGS
 from stpa.models.checkpoint import SPEC_FILE, WEIGHTS_FILE, load_model, save_model
+from stpa.models.heads import HEADS
 from stpa.models.network import ActionNetwork, NetworkSpec
+from stpa.training.loop import LossOptions, loss_terms
 
 SPEC = NetworkSpec(
     stream="rgb",
     head="stpa",
     backbone="mobilenetv3_small_050",
     backbone_options={},
+    top_layer="C",
     num_scales=3,
     fusion="product",
     downsampling="max",
+    map_norm="l2",
     dropout=0.5,
     class_names=("left", "öffnen", "up"),
     input_size=64,
@@ -52,68 +54,66 @@ def test_order_of_frames_does_not_matter() -> None:
         torch.testing.assert_close(shuffled, network(clips).logits)
 
 
-@pytest.mark.parametrize("num_scales", [1, 2, 3, 4])
-def test_pyramid_has_the_asked_scales_each_coarser(num_scales: int) -> None:
-    backbone = Backbone("resnet18", in_channels=3, num_scales=num_scales).eval()
-    pyramid = backbone(torch.zeros(1, 3, 64, 64))
-    assert [maps.shape[1] for maps in pyramid] == backbone.channels
-    assert [maps.shape[-1] for maps in pyramid] == [16, 8, 4, 2][-num_scales:]
-    assert backbone.top_size(64) == (2, 2)
-
-
-@pytest.mark.parametrize("name", ["resnet18", "mobilenetv2_100", "vgg11"])
-def test_flow_stem_is_the_mean_rgb_kernel_repeated(name: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("head", HEADS)
+@pytest.mark.parametrize("time", [1, 7])
+def test_merged_frame_states_classify_as_the_whole_clip(head: str, time: int) -> None:
     torch.manual_seed(0)
-    cnn = timm.create_model(name)
-    weights = tmp_path / "weights.safetensors"
-    save_file(cnn.state_dict(), weights)
-    flow = Backbone(name, in_channels=10, num_scales=2, pretrained=str(weights))
-    stem = next(key for key, value in cnn.state_dict().items() if value.ndim == 4)
-    kernel = flow.cnn.state_dict()[stem]
-    mean = cnn.state_dict()[stem].mean(dim=1)
-    assert kernel.shape[1] == 10
-    for channel in range(10):
-        torch.testing.assert_close(kernel[:, channel], mean)
+    network = ActionNetwork(replace(SPEC, head=head)).eval()
+    clip = random_clips(network, num_clips=1, time=time)
+    with torch.no_grad():
+        states = network.frame_states(network.pyramid(clip[0]))
+        torch.testing.assert_close(network.classify(states), network(clip).logits[0])
 
 
-def test_pretrained_file_fills_every_layer_that_is_kept(tmp_path: Path) -> None:
-    cnn = timm.create_model("resnet18", num_classes=5)
-    weights = tmp_path / "weights.safetensors"
-    save_file(cnn.state_dict(), weights)
-    backbone = Backbone("resnet18", in_channels=3, num_scales=2, pretrained=str(weights))
-    expected = cnn.state_dict()
-    for key, value in backbone.cnn.state_dict().items():
-        torch.testing.assert_close(value, expected[key])
+@pytest.mark.parametrize("top_layer", ["A", "B", "C", "FC"])
+@pytest.mark.parametrize("downsampling", DOWNSAMPLINGS)
+def test_clips_of_any_size_are_classified(top_layer: str, downsampling: str) -> None:
+    spec = replace(SPEC, top_layer=top_layer, downsampling=downsampling, num_scales=1)
+    if top_layer != "FC":
+        spec = replace(spec, num_scales=2)
+    network = ActionNetwork(spec).eval()
+    for height, width in ((64, 64), (96, 128), (75, 50)):
+        clips = torch.randint(0, 256, (1, 2, 3, height, width), dtype=torch.uint8)
+        assert network(clips).logits.isfinite().all()
 
 
-@pytest.mark.parametrize(
-    ("name", "content", "complaint"),
-    [
-        ("weights.pth", b"", "not a .safetensors file"),
-        ("absent.safetensors", None, "cannot be read"),
-        ("torn.safetensors", b"\x08\x00", "cannot be read"),
-    ],
-)
-def test_unusable_pretrained_file_is_refused(
-    tmp_path: Path, name: str, content: bytes | None, complaint: str
-) -> None:
-    path = tmp_path / name
-    if content is not None:
-        path.write_bytes(content)
-    with pytest.raises(ModelError, match=complaint):
-        Backbone("resnet18", in_channels=3, num_scales=2, pretrained=str(path))
+@pytest.mark.parametrize("head", HEADS)
+def test_chunks_recomputed_in_backward_give_the_same_gradients(head: str) -> None:
+    torch.manual_seed(0)
+    network = ActionNetwork(replace(SPEC, head=head, dropout=0.0)).double()
+    network.mean, network.std = network.mean.double(), network.std.double()
+    network.backbone.eval()  # as where all batch norms are frozen
+    clips = random_clips(network, time=5)
+    present = torch.tensor([[True] * 5, [True, True, False, False, True]])
+
+    def gradients(frames_at_once: int | None) -> dict[str, torch.Tensor]:
+        network.zero_grad()
+        output = network(clips, present, frames_at_once)
+        terms = loss_terms(output, torch.tensor([0, 1]), LossOptions("paper", 1.0, "paper", 1.0))
+        sum(terms.values(), torch.zeros(())).backward()
+        return {
+            name: value.grad.clone()
+            for name, value in network.named_parameters()
+            if value.grad is not None
+        }
+
+    whole = gradients(None)
+    for frames_at_once in (1, 2, 4):
+        chunked = gradients(frames_at_once)
+        assert chunked.keys() == whole.keys()
+        for name, gradient in chunked.items():
+            torch.testing.assert_close(gradient, whole[name], atol=1e-10, rtol=1e-8, msg=name)
 
 
-def test_weights_of_another_architecture_are_refused(tmp_path: Path) -> None:
-    path = tmp_path / "other.safetensors"
-    save_file(timm.create_model("mobilenetv3_small_050").state_dict(), path)
-    with pytest.raises(ModelError, match="is not a resnet18"):
-        Backbone("resnet18", in_channels=3, num_scales=2, pretrained=str(path))
-
-
-def test_unknown_backbone_is_refused() -> None:
-    with pytest.raises(ModelError, match="resnet81"):
-        Backbone("resnet81", in_channels=3, num_scales=2)
+@pytest.mark.parametrize("head", HEADS)
+@pytest.mark.parametrize("stream", ["rgb", "flow"])
+def test_evidence_has_a_value_for_each_place_of_each_frame(head: str, stream: str) -> None:
+    network = ActionNetwork(replace(SPEC, head=head, stream=stream)).eval()
+    with torch.inference_mode():
+        pyramid = network.pyramid(random_clips(network, time=4)[0])
+        evidence = network.evidence(pyramid, class_index=1)
+    assert evidence.shape == (4, *network.backbone.top_size)
+    assert evidence.abs().sum() > 0
 
 
 @pytest.mark.parametrize("stream", ["rgb", "flow"])

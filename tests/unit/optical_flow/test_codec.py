@@ -7,6 +7,7 @@ from hypothesis.extra.numpy import arrays
 
 from stpa.data.decode import read_flow_stacks
 from stpa.optical_flow.codec import dequantise, quantise, read_provenance, write_flow_video
+from tests.twin import tsn_twin
 
 BOUND_PX = 20.0
 LEVEL_PX = 2 * BOUND_PX / 255
@@ -34,6 +35,14 @@ def read_all(path, num_frames):
 )
 def test_quantise_maps_the_bound_onto_0_to_255_and_clips(displacement, level):
     assert quantise(np.array([displacement], np.float32), BOUND_PX) == level
+
+
+@given(arrays(np.float64, (3, 4), elements=st.floats(-30, 30)))
+def test_quantise_is_tsn_s_formula(flow):
+    expected = [[tsn_twin.quantised_flow(value) for value in row] for row in flow.tolist()]
+    near_tie = np.abs(255 * (flow + 20) / 40 % 1 - 0.5) < 1e-9
+    differs = quantise(flow, BOUND_PX) != expected
+    assert not np.any(differs & ~near_tie)
 
 
 @given(arrays(np.float32, (3, 4), elements=st.floats(-20, 20, width=32)))

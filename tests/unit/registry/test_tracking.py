@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from stpa.errors import RegistryError
+from stpa.errors import RegistryError, RegistryUnavailableError
 from stpa.registry.tracking import Tracker, connection, default_uri
 from stpa.workspace import Workspace
 
@@ -148,7 +148,7 @@ def test_a_deleted_experiment_is_named(store_uri: str):
 
 def test_a_server_that_is_not_there_fails_in_seconds_without_its_password():
     started = time.monotonic()
-    with pytest.raises(RegistryError, match=r"answers at http://127\.0\.0\.1:1 "):
+    with pytest.raises(RegistryUnavailableError, match=r"answers at http://127\.0\.0\.1:1 "):
         Tracker("http://user:secret@127.0.0.1:1", "x")
     assert time.monotonic() - started < 10
 
@@ -162,6 +162,33 @@ def test_a_server_that_never_speaks_fails_in_seconds(monkeypatch: pytest.MonkeyP
     ):
         Tracker(f"http://127.0.0.1:{listener.getsockname()[1]}", "x")
     assert time.monotonic() - started < 10
+
+
+@pytest.mark.parametrize(
+    ("fault", "transient"),
+    [
+        ("INTERNAL_ERROR", True),
+        ("TEMPORARILY_UNAVAILABLE", True),
+        ("RESOURCE_DOES_NOT_EXIST", False),
+        ("INVALID_PARAMETER_VALUE", False),
+        (ConnectionResetError("reset by peer"), True),
+        (PermissionError("not yours"), False),
+    ],
+    ids=str,
+)
+def test_a_servers_own_faults_may_pass_and_refusals_do_not(
+    tracker: Tracker, monkeypatch: pytest.MonkeyPatch, fault: str | OSError, transient: bool
+):
+    from mlflow.exceptions import MlflowException
+    from mlflow.protos.databricks_pb2 import ErrorCode
+
+    def fail(*_args: object, **_kwargs: object) -> None:
+        raise MlflowException("no", ErrorCode.Value(fault)) if isinstance(fault, str) else fault
+
+    monkeypatch.setattr(tracker.client, "search_runs", fail)
+    with pytest.raises(RegistryError) as caught:
+        tracker.find_run("key")
+    assert caught.value.transient is transient
 
 
 def test_a_store_that_is_no_database_is_reported(tmp_path: Path):

@@ -135,4 +135,4 @@ def test_training_moves_the_weights_but_not_frozen_batch_norms(root, tmp_path):
     norms = {name for name in before if ".bn" in name and name.startswith("backbone.")}
     assert len(norms) > 20
     assert moved & norms == set()
-    assert "backbone.cnn.conv_stem.weight" in moved
+    assert "backbone.pyramid.conv_stem.weight" in moved

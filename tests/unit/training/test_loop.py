@@ -7,11 +7,13 @@ import torch
 
 from stpa.errors import ModelError
 from stpa.models.network import ActionNetwork
-from stpa.training.loop import LossWeights, loss_terms, train_epoch
+from stpa.training.loop import LossOptions, loss_terms, total_loss, train_epoch
+from stpa.training.losses import ATTENTION_LOSSES, INTERACTIVE_LOSSES
 from stpa.training.optim import build_optimizer, build_schedule
 from tests.unit.models.test_network import SPEC, random_clips
 
 CPU = torch.device("cpu")
+PAPER = LossOptions("paper", 1e-4, "paper", 1e-4)
 
 
 def one_batch(network: ActionNetwork) -> dict[str, torch.Tensor]:
@@ -21,7 +23,7 @@ def one_batch(network: ActionNetwork) -> dict[str, torch.Tensor]:
 
 
 def run(
-    network: ActionNetwork, batches: list, weights: LossWeights, learning_rate: float = 0.003
+    network: ActionNetwork, batches: list, losses: LossOptions, learning_rate: float = 0.003
 ) -> dict[str, float]:
     optimizer = build_optimizer(
         network,
@@ -30,15 +32,16 @@ def run(
         new_layer_rate=1.0,
         momentum=0.9,
         weight_decay=0.0,
+        rates="uniform",
     )
-    schedule = build_schedule(optimizer, "cosine", len(batches))
+    schedule = build_schedule(optimizer, "cosine", len(batches), milestones=[])
     network.train()
     return train_epoch(
         network,
         batches,
         optimizer,
         schedule,
-        loss_weights=weights,
+        losses=losses,
         gradient_clip=20.0,
         device=CPU,
     )
@@ -50,15 +53,18 @@ def test_network_overfits_one_batch(stream: str, head: str) -> None:
     torch.manual_seed(0)
     network = ActionNetwork(replace(SPEC, stream=stream, head=head, dropout=0.0))
     batch = one_batch(network)
-    run(network, [batch] * 25, LossWeights(1e-4, 1e-4))
-    last = run(network, [batch], LossWeights(1e-4, 1e-4), learning_rate=1e-6)
+    run(network, [batch] * 25, PAPER)
+    last = run(network, [batch], PAPER, learning_rate=1e-6)
     assert last["top1"] == 1
     assert last["classification"] < 0.1
 
 
-def test_loss_is_the_weighted_sum_of_its_terms() -> None:
+@pytest.mark.parametrize("interactive", INTERACTIVE_LOSSES)
+@pytest.mark.parametrize("attention", ATTENTION_LOSSES)
+def test_loss_is_the_weighted_sum_of_its_terms(interactive: str, attention: str) -> None:
     network = ActionNetwork(SPEC)
-    metrics = run(network, [one_batch(network)], LossWeights(interactive=0.01, attention=0.1))
+    losses = LossOptions(interactive, 0.01, attention, 0.1)
+    metrics = run(network, [one_batch(network)], losses)
     expected = (
         metrics["classification"] + 0.01 * metrics["interactive"] + 0.1 * metrics["attention"]
     )
@@ -69,14 +75,27 @@ def test_loss_is_the_weighted_sum_of_its_terms() -> None:
 def test_head_without_attention_has_no_attention_losses() -> None:
     network = ActionNetwork(replace(SPEC, head="tsn"))
     batch = one_batch(network)
-    terms = loss_terms(network(batch["frames"]), batch["label"])
+    terms = loss_terms(network(batch["frames"]), batch["label"], PAPER)
     assert terms["interactive"].item() == terms["attention"].item() == 0
+
+
+def test_loss_of_weight_0_has_no_part_in_the_gradient() -> None:
+    network = ActionNetwork(SPEC)
+    batch = one_batch(network)
+    output = network(batch["frames"])
+    terms = loss_terms(output, batch["label"], PAPER) | {
+        "interactive": output.logits.sum() * torch.inf
+    }
+    total_loss(terms, replace(PAPER, interactive_weight=0.0)).backward()
+    gradient = network.head.classifier.bias.grad
+    assert gradient is not None
+    assert gradient.isfinite().all()
 
 
 def test_gradient_reaches_every_parameter() -> None:
     network = ActionNetwork(SPEC)
     batch = one_batch(network)
-    terms = loss_terms(network(batch["frames"]), batch["label"])
+    terms = loss_terms(network(batch["frames"]), batch["label"], PAPER)
     sum(terms.values(), torch.zeros(())).backward()
     without = [name for name, value in network.named_parameters() if value.grad is None]
     assert without == []
@@ -87,4 +106,4 @@ def test_loss_that_is_no_number_stops_the_epoch() -> None:
     with torch.no_grad():
         network.head.classifier.bias.fill_(torch.nan)
     with pytest.raises(ModelError, match="loss is nan"):
-        run(network, [one_batch(network)], LossWeights(0.0, 0.0))
+        run(network, [one_batch(network)], PAPER)

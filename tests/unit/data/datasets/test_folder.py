@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stpa.data.datasets.folder import FolderDataset, hold_out
-from stpa.errors import ConfigError, DataError
+from stpa.errors import DataError
 from stpa.progress import silent
 
 SWIPES = [(label, f"g{group:02}") for label in ("left", "right", "up") for group in range(1, 23)]
@@ -109,15 +109,3 @@ def test_a_faulty_source_is_refused_before_anything_is_copied(tmp_path, make_con
     with pytest.raises(DataError, match="class 'b'"):
         FolderDataset().prepare(tmp_path / "videos", source, make_config(), silent)
     assert not (tmp_path / "videos").exists()
-
-
-def test_a_split_beyond_the_folds_is_refused(tmp_path, make_config):
-    with pytest.raises(ConfigError, match=r"data\.split 3 is beyond data\.num_folds 2"):
-        FolderDataset().list_videos(tmp_path, make_config(split=3))
-
-
-@pytest.mark.parametrize("pattern", ["(g[", r"g\d+"])
-def test_a_pattern_that_cannot_name_a_group_is_refused(tmp_path, make_config, pattern):
-    touch(tmp_path, "a/g1.avi", "b/g2.avi")
-    with pytest.raises(ConfigError, match=r"data\.group_pattern"):
-        FolderDataset().list_videos(tmp_path, make_config(group_pattern=pattern))

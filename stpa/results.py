@@ -1,0 +1,61 @@
+"""What a command answers: tables and sentences on standard output.
+
+Bars, log and errors go to standard error (`stpa.terminal`).
+"""
+
+import sys
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from stpa.workspace import Workspace
+
+if TYPE_CHECKING:
+    from stpa.registry.promotion import Decision
+    from stpa.stages.diagnose import Finding
+    from stpa.stages.summarise import Summary
+
+RESULTS = Console()
+
+
+def show_findings(findings: "Iterable[Finding]") -> None:
+    """Show what `stpa doctor` found."""
+    table = Table("", "what", "finding")
+    for finding in findings:
+        mark = "[green]ok[/]" if finding.passed else "[red]failed[/]"
+        table.add_row(mark, finding.subject, escape(finding.message))
+    RESULTS.print(table)
+
+
+def show_decision(decision: "Decision") -> None:
+    """Show what is served now, and the verdict of each rule."""
+    table = Table("rule", "passed", "reason")
+    for verdict in decision.reasons:
+        table.add_row(
+            verdict.rule, "yes" if verdict.passed else "[red]no[/]", escape(verdict.reason)
+        )
+    if decision.reasons:
+        RESULTS.print(table)
+    served = decision.champion_version
+    RESULTS.print(
+        f"{decision.outcome}: "
+        + ("nothing is served yet" if served is None else f"champion is version {served}")
+    )
+
+
+def show_summary(workspace: Workspace, summary: "Summary") -> None:
+    """Show the figures of a retraining, and where to read more."""
+    title = f"top-1 on the test videos, K={summary.num_segments}"
+    table = Table("head", "rgb", "flow", "fused", title=title)
+    for head, figures in summary.top1.items():
+        table.add_row(head, *[f"{figures[part]:.3f}" for part in ("rgb", "flow", "fused")])
+    RESULTS.print(table)
+    show_decision(summary.decision)
+    RESULTS.print(
+        f"report: {workspace.report}\nfigures: {workspace.summary}\n"
+        f"pages of MLflow and Prefect: {sys.argv[0]} ui --workspace {workspace.root}",
+        soft_wrap=True,
+    )

@@ -1,0 +1,106 @@
+"""Score videos in parallel on the cluster."""
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any, TypeVar
+
+from stpa.compute.tasks import cluster, map_unordered
+from stpa.config import Config, Stream
+from stpa.data.manifest import Video
+from stpa.evaluation.k_sweep import (
+    LogitsByVideo,
+    num_frames_looked_at,
+    read_states,
+    sum_up_part,
+    sweep_videos,
+)
+from stpa.evaluation.unfinished import UnfinishedScores
+from stpa.models.checkpoint import load_model
+from stpa.progress import ReportProgress, silent
+from stpa.stages.train import stream_root
+from stpa.workspace import Workspace
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+def sweep_on_cluster(
+    workspace: Workspace,
+    config: Config,
+    stream: Stream,
+    model_folder: Path,
+    videos: Sequence[Video],
+    values_of_k: Sequence[int],
+    *,
+    unfinished: UnfinishedScores | None = None,
+    progress: ReportProgress = silent,
+) -> LogitsByVideo:
+    """Return each video's logits at each K, in float32.
+
+    Videos go to tasks by the shard; one that a sweep looks at too often for a single task is
+    parted over several, whose states are merged. What `unfinished` holds is not computed again,
+    and what is computed is added to it as it comes.
+    """
+    grid = config.evaluate.grid
+    found: LogitsByVideo = dict(unfinished.logits) if unfinished else {}
+    settings = {
+        "model_folder": model_folder.resolve(),
+        "root": stream_root(workspace, stream).resolve(),
+        "sweep": values_of_k,
+        "grid": grid,
+        "device": "cuda" if config.compute.gpus_per_worker else "cpu",
+    }
+
+    def parts_of(video: Video) -> int:
+        num_frames = num_frames_looked_at(video, stream, values_of_k, grid)
+        return math.ceil(num_frames / config.evaluate.frames_per_task)
+
+    def keep(done: LogitsByVideo) -> None:
+        for video_id, logits in done.items():
+            if unfinished:
+                unfinished.add(video_id, logits)
+            found[video_id] = logits
+        progress(len(found), len(videos))
+
+    missing = [video for video in videos if video.video_id not in found]
+    with cluster(config.compute.address):
+        short = [video for video in missing if parts_of(video) == 1]
+        for done in map_shards(config, partial(sweep_videos, **settings), short):
+            keep(done)
+        for video in missing:
+            if (num_parts := parts_of(video)) > 1:
+                keep({video.video_id: _sweep_in_parts(config, video, num_parts, settings)})
+    return found
+
+
+def map_shards(
+    config: Config, function: Callable[[Sequence[Video]], Result], videos: Sequence[Video]
+) -> Iterator[Result]:
+    """Yield what `function` gives of each shard of the videos, as it comes."""
+    size = config.evaluate.shard_size
+    shards = [tuple(videos[start : start + size]) for start in range(0, len(videos), size)]
+    with cluster(config.compute.address):
+        for _, result in _map(config, function, shards):
+            yield result
+
+
+def _sweep_in_parts(
+    config: Config, video: Video, num_parts: int, settings: dict[str, Any]
+) -> dict[int, Any]:
+    task = partial(sum_up_part, video=video, **settings)
+    parts = [(index, num_parts) for index in range(num_parts)]
+    states = [state for _, state in _map(config, task, parts)]
+    return read_states(load_model(settings["model_folder"]), states)
+
+
+def _map(
+    config: Config, function: Callable[[Item], Result], items: Sequence[Item]
+) -> Iterator[tuple[Item, Result]]:
+    return map_unordered(
+        function,
+        items,
+        num_cpus=config.compute.cpus_per_worker,
+        num_gpus=config.compute.gpus_per_worker,
+    )

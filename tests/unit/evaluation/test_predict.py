@@ -1,0 +1,170 @@
+"""Naming the action in a file: what is read, how often, and what is made of it.
+
+The networks are stubs that look at nothing but the levels of a clip.
+"""
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from stpa.data.manifest import Video
+from stpa.data.probe import probe
+from stpa.errors import DataError
+from stpa.evaluation import predict
+from stpa.evaluation.fusion import FUSION_RULES
+from stpa.evaluation.k_sweep import sweep_video
+from stpa.evaluation.predict import Classifier, describe_video, score_videos
+from stpa.models.heads import Head
+from stpa.models.network import ActionNetwork, NetworkSpec
+from stpa.optical_flow.extract import extract_video
+from tests.workspaces import write_video
+
+FLOW = {"estimator": "farneback", "bound_px": 8.0, "width": 64, "height": 64}
+K = 4
+
+
+class Levels(ActionNetwork):
+    """Scores a video by the mean level of its channels, over frames; counts its passes."""
+
+    def __init__(self, stream: str) -> None:
+        nn.Module.__init__(self)
+        self.spec = cast(NetworkSpec, SimpleNamespace(stream=stream, short_side=48, input_size=48))
+        self.register_buffer("mean", torch.zeros(1))
+        self.head = cast(Head, nn.Identity())  # it merges nothing
+        self.passes = 0
+
+    def pyramid(self, frames: torch.Tensor) -> list[torch.Tensor]:
+        self.passes += 1
+        return [frames.float().unflatten(-1, (4, -1)).mean(-1).unflatten(2, (4, -1)).mean(3)]
+
+    def frame_states(self, pyramid: Any) -> tuple[torch.Tensor, ...]:
+        return (pyramid[-1][:, :3].mean(dim=(2, 3)),)
+
+    def classify(self, states: tuple[torch.Tensor, ...]) -> torch.Tensor:
+        return states[0].mean(dim=0)
+
+    def evidence(self, pyramid: Any, class_index: int) -> torch.Tensor:
+        return pyramid[-1][:, class_index]
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    path = tmp_path / "läuft weg.avi"
+    write_video(path, seed=1, num_frames=20)
+    return path
+
+
+@pytest.fixture
+def video(path: Path) -> Video:
+    return describe_video(path, probe(path))
+
+
+def classifier(*streams: str, num_segments: int = K) -> Classifier:
+    late_fusion = "tsn_weighted" if len(streams) > 1 else None
+    return Classifier(
+        {stream: Levels(stream) for stream in streams},
+        late_fusion=late_fusion,
+        num_segments=num_segments,
+        optical_flow=FLOW,
+    )
+
+
+@pytest.mark.parametrize("num_segments", [1, K, 30])
+def test_scores_are_those_of_the_k_sweep_fused(
+    video: Video, path: Path, tmp_path: Path, num_segments: int
+) -> None:
+    both = classifier("rgb", "flow", num_segments=num_segments)
+    stored = tmp_path / "stored"
+    sizes = {"num_frames": video.num_frames, "source_sha256": video.sha256}
+    extract_video(path, stored / f"{video.video_id}.avi", **sizes, **FLOW)
+    swept = {
+        stream: sweep_video(network, video, root, [num_segments])[num_segments]
+        for (stream, network), root in zip(
+            both.networks.items(), (path.parent, stored), strict=True
+        )
+    }
+    expected = FUSION_RULES["tsn_weighted"](swept["rgb"], swept["flow"])
+    np.testing.assert_allclose(both.scores(video, path.parent), expected, rtol=1e-5)
+    np.testing.assert_allclose(both.explain(video, path.parent).scores, expected, rtol=1e-5)
+
+
+def test_a_file_is_read_once_for_each_need_and_each_network_runs_once(
+    video: Video, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[str] = []
+    load, extract = predict.load_test_clip, predict.extract_video
+
+    def count_load(video: Video, stream: str, *arguments: Any, **sizes: int) -> np.ndarray:
+        read.append(stream)
+        return load(video, stream, *arguments, **sizes)
+
+    def count_extract(*arguments: Any, **settings: Any) -> None:
+        read.append("extract")
+        extract(*arguments, **settings)
+
+    monkeypatch.setattr(predict, "load_test_clip", count_load)
+    monkeypatch.setattr(predict, "extract_video", count_extract)
+    both = classifier("rgb", "flow")
+    both.explain(video, path.parent)
+    assert read == ["extract", "rgb", "flow", "rgb"]  # the last: the pictures under the flow's heat
+    assert [cast(Levels, network).passes for network in both.networks.values()] == [1, 1]
+
+
+def test_evidence_is_for_the_best_class_over_the_pictures_that_were_seen(
+    video: Video, path: Path
+) -> None:
+    both = classifier("rgb", "flow")
+    explained = both.explain(video, path.parent)
+    best = int(explained.scores.argmax())
+    rgb, flow = explained.streams["rgb"], explained.streams["flow"]
+    assert rgb.frames.shape == flow.frames.shape == (K, 48, 48, 3)
+    cells = rgb.frames.reshape(K, 4, 12, 4, 12, 3).mean(axis=(2, 4))
+    np.testing.assert_allclose(rgb.evidence, cells[..., best], rtol=1e-4)
+    assert flow.evidence.shape == (K, 4, 4)
+    assert explained.fps == video.fps == 25
+
+
+def test_the_flow_is_shown_at_the_middle_of_what_it_saw(video: Video, path: Path) -> None:
+    [seen] = classifier("flow").explain(video, path.parent).streams.values()
+    assert seen.indices.tolist() == [3, 7, 11, 15]  # 19 flow frames: stacks from 1, 5, 9, 13
+    [shown] = classifier("rgb", num_segments=20).explain(video, path.parent).streams.values()
+    np.testing.assert_array_equal(seen.frames, shown.frames[seen.indices])
+
+
+def test_a_video_shorter_than_a_stack_is_shown_within_its_frames(tmp_path: Path) -> None:
+    path = tmp_path / "short.avi"
+    write_video(path, seed=1, num_frames=2)
+    video = describe_video(path, probe(path))
+    [seen] = classifier("flow").explain(video, tmp_path).streams.values()
+    assert seen.indices.tolist() == [1] * K
+
+
+def test_videos_of_a_manifest_are_found_below_their_root(
+    video: Video, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    networks = {"rgb": Path("rgb"), "flow": Path("flow")}
+    monkeypatch.setattr(predict, "load_model", lambda folder: Levels(folder.name))
+    inner = f"{path.parent.name}/{path.stem}"
+    update = {"video_id": inner, "path": f"{inner}.avi", "label": path.parent.name}
+    found = score_videos(
+        [video.model_copy(update=update)],
+        root=path.parents[1],
+        networks=networks,
+        late_fusion="tsn_weighted",
+        num_segments=K,
+        optical_flow=FLOW,
+    )
+    expected = classifier("rgb", "flow").scores(video, path.parent)
+    np.testing.assert_array_equal(found[inner], expected)
+
+
+def test_a_file_that_does_not_decode_is_refused_by_name(tmp_path: Path) -> None:
+    path = tmp_path / "notes.avi"
+    path.write_text("no video")
+    with pytest.raises(DataError, match=r"notes\.avi cannot be classified: does not decode"):
+        describe_video(path, probe(path))

@@ -1,0 +1,170 @@
+"""Backbones: cut anywhere, they compute what timm's own network does, from published weights."""
+
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+import timm
+import torch
+from safetensors.torch import save_file
+from torch import nn
+
+from stpa.errors import ModelError
+from stpa.models.backbones import Backbone
+from tests.twin import tsn_twin
+
+PAPER = ["inception_resnet_v2", "vgg16_bn", "bn_inception"]
+OTHERS = ["resnet18", "mobilenetv2_100", "mobilenetv3_small_050", "densenet121", "convnext_atto"]
+FEW_CUTS = [("A", 1), ("C", 4)]  # of networks that take seconds to make
+CUTS = [*FEW_CUTS, ("A", 2), ("B", 3), ("C", 1), ("FC", 1)]
+
+
+def build(name: str, **changed: Any) -> Backbone:
+    settings: dict[str, Any] = {"in_channels": 3, "input_size": 64, "num_scales": 3}
+    return Backbone(name, **(settings | changed))
+
+
+def save_weights(name: str, folder: Path) -> tuple[Any, Path]:
+    """Make a network whose normalisations are not neutral, and its weights file."""
+    torch.manual_seed(0)
+    cnn = timm.create_model(name)
+    for module in cnn.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            assert module.running_mean is not None
+            assert module.running_var is not None
+            module.running_mean.normal_(std=0.1)
+            module.running_var.uniform_(0.5, 2)
+    save_file(cnn.state_dict(), folder / "weights.safetensors")
+    return cnn.eval(), folder / "weights.safetensors"
+
+
+@pytest.mark.parametrize("name", [*PAPER, *OTHERS])
+def test_cut_anywhere_it_computes_what_the_whole_network_does(name: str, tmp_path: Path) -> None:
+    size = 96 if name == "inception_resnet_v2" else 64
+    cnn, weights = save_weights(name, tmp_path)
+    frames = torch.randn(2, 3, size, size)
+    cnn.reset_classifier(0)
+    with torch.no_grad():
+        expected = cnn(frames.flip(1) if name == "bn_inception" else frames)
+        for top_layer, num_scales in FEW_CUTS if name in PAPER else CUTS:
+            backbone = build(
+                name,
+                input_size=size,
+                top_layer=top_layer,
+                num_scales=num_scales,
+                pretrained=str(weights),
+            ).eval()
+            features = backbone.tail(backbone(frames)[-1])
+            torch.testing.assert_close(features, expected, msg=f"cut at {top_layer}")
+
+
+@pytest.mark.parametrize(
+    ("name", "size", "shapes"),
+    [
+        ("inception_resnet_v2", 299, [(192, 71), (320, 35), (1088, 17), (2080, 8)]),
+        ("inception_resnet_v2", 224, [(192, 52), (320, 25), (1088, 12), (2080, 5)]),
+        ("bn_inception", 224, [(192, 56), (320, 28), (608, 14), (1024, 7)]),
+        ("vgg16", 224, [(256, 56), (512, 28), (512, 14), (512, 7)]),
+        ("vgg16_bn", 224, [(256, 56), (512, 28), (512, 14), (512, 7)]),
+    ],
+)
+def test_pyramid_has_the_shapes_of_the_paper(name: str, size: int, shapes: list) -> None:
+    backbone = build(name, input_size=size, num_scales=4).eval()
+    with torch.no_grad():
+        maps = backbone(torch.zeros(1, 3, size, size))
+    assert [level.shape[1:] for level in maps] == [(c, side, side) for c, side in shapes]
+    assert backbone.channels == tuple(channels for channels, _ in shapes)
+    assert backbone.top_size == (shapes[-1][1],) * 2
+
+
+def test_inception_resnet_gives_the_residual_sums_before_the_activation() -> None:
+    torch.manual_seed(0)
+    cnn = timm.create_model("inception_resnet_v2", num_classes=0).eval()
+    backbone = build("inception_resnet_v2", input_size=96, num_scales=3).eval()
+    weights = {
+        key: value for key, value in cnn.state_dict().items() if not key.startswith("classif.")
+    }
+    backbone.pyramid.load_state_dict(weights, strict=False)
+    activated: dict[str, torch.Tensor] = {}
+
+    def keep(name: str, _module: nn.Module, _inputs: Any, output: torch.Tensor) -> None:
+        activated[name] = output.clone()
+
+    for name in ("repeat.9", "repeat_1.19"):
+        cnn.get_submodule(name).register_forward_hook(partial(keep, name))
+    frames = torch.randn(1, 3, 96, 96)
+    with torch.no_grad():
+        cnn(frames)
+        maps = backbone(frames)
+    for level, name in zip(maps, activated, strict=False):
+        assert float(level.min()) < 0
+        torch.testing.assert_close(level.relu(), activated[name])
+    assert float(maps[-1].min()) < 0
+
+
+@pytest.mark.parametrize("name", ["resnet18", "mobilenetv2_100", "vgg11", "bn_inception"])
+def test_flow_stem_is_tsns_cross_modality_kernel(name: str, tmp_path: Path) -> None:
+    cnn, weights = save_weights(name, tmp_path)
+    flow = build(name, in_channels=10, num_scales=2, pretrained=str(weights))
+    stem = next(key for key, value in cnn.state_dict().items() if value.ndim == 4)
+    kernel, adapted = cnn.state_dict()[stem], flow.state_dict()[f"pyramid.{stem}"]
+    for taps, expected in zip(adapted[:2].movedim(1, 3), kernel[:2].movedim(1, 3), strict=True):
+        for got, rgb in zip(taps.flatten(0, 1), expected.flatten(0, 1), strict=True):
+            naive = tsn_twin.cross_modality_kernel(rgb.tolist(), 10)
+            assert got.tolist() == pytest.approx(naive, rel=1e-5, abs=1e-7)
+
+
+@pytest.mark.parametrize("name", ["vgg16_bn", "mobilenetv2_100", "inception_resnet_v2"])
+@pytest.mark.parametrize("top_layer", ["A", "FC"])
+def test_first_batch_norm_is_the_stems(name: str, top_layer: str) -> None:
+    backbone = build(name, input_size=96, num_scales=1, top_layer=top_layer)
+    norms = list(backbone.batch_norms())
+    widths = {"vgg16_bn": 64, "mobilenetv2_100": 32, "inception_resnet_v2": 32}
+    assert norms[0].num_features == widths[name]
+    whole = timm.create_model(name)
+    assert len(norms) == sum(isinstance(each, nn.BatchNorm2d) for each in whole.modules())
+
+
+def test_unusable_top_layers_are_refused() -> None:
+    with pytest.raises(ModelError, match="has 3 feature maps up to"):
+        build("resnet18", num_scales=4, top_layer="A")
+    with pytest.raises(ModelError, match="cannot be cut at"):
+        build("legacy_xception", top_layer="B")
+
+
+def test_published_weights_of_any_classes_fill_every_layer(tmp_path: Path) -> None:
+    cnn = timm.create_model("resnet18", num_classes=5)
+    path = tmp_path / "weights.pth"
+    torch.save({"state_dict": cnn.state_dict()}, path)
+    backbone = build("resnet18", num_scales=2, pretrained=str(path))
+    expected = cnn.state_dict()
+    for key, value in backbone.pyramid.state_dict().items():
+        torch.testing.assert_close(value, expected[key])
+
+
+@pytest.mark.parametrize(
+    ("other", "complaint"),
+    [("resnet34", "tensors are absent or unknown"), ("mobilenetv3_small_050", "not a resnet18")],
+)
+def test_weights_of_another_architecture_are_refused(
+    other: str, complaint: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "other.safetensors"
+    save_file(timm.create_model(other).state_dict(), path)
+    with pytest.raises(ModelError, match=complaint):
+        build("resnet18", num_scales=2, pretrained=str(path))
+
+
+@pytest.mark.parametrize(
+    ("name", "complaint"),
+    [("resnet81", "resnet81"), ("vit_tiny_patch16_224", "model.backbone")],
+)
+def test_backbone_that_is_not_usable_is_refused(name: str, complaint: str) -> None:
+    with pytest.raises(ModelError, match=complaint):
+        build(name, num_scales=2)
+
+
+def test_unsuitable_backbone_options_are_refused() -> None:
+    with pytest.raises(ModelError, match="backbone_options do not suit resnet18"):
+        build("resnet18", options={"colour": "red"})
