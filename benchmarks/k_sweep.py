@@ -1,0 +1,90 @@
+"""A sweep over seven values of K against its largest K alone, decoding included.
+
+Both look at the same videos through the same network, so the ratio is the price of six more
+values of K. On the nested grid these look at no frame that the largest does not; on the exact one
+a video has up to 2.9 times as many distinct frames.
+"""
+
+import tempfile
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from benchmarks.material import files_of, make_videos, network_spec
+from benchmarks.measure import (
+    BackboneOption,
+    DeviceOption,
+    DtypeOption,
+    InputSizeOption,
+    RepeatsOption,
+    Setting,
+    compare,
+    report,
+    run,
+)
+from stpa.data.manifest import Video
+from stpa.evaluation.k_sweep import num_frames_looked_at, sweep_video
+from stpa.models.network import ActionNetwork
+from stpa.terminal import TERMINAL
+
+SWEEP = (1, 5, 10, 15, 20, 25, 30)
+BOUNDS = {"nested": 1.05, "exact": 2.9}
+
+
+def main(
+    grid: Annotated[Literal["nested", "exact"], typer.Option(help="Each K's positions.")] = "exact",
+    backbone: BackboneOption = "inception_resnet_v2",
+    input_size: InputSizeOption = 299,
+    stream: Annotated[Literal["rgb", "flow"], typer.Option()] = "rgb",
+    videos: Annotated[int, typer.Option(min=1, help="How many.")] = 4,
+    seconds: Annotated[int, typer.Option(min=2, help="Length of each video.")] = 10,
+    repeats: RepeatsOption = 3,
+    device: DeviceOption = None,
+    dtype: DtypeOption = "float32",
+) -> None:
+    """Time a sweep of K in 1, 5, ..., 30 over K = 30 alone."""
+    setting = Setting.choose(device, dtype)
+    network = ActionNetwork(network_spec(backbone, input_size, stream)).eval().to(setting.device)
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        with TERMINAL.bar("generating videos") as progress:
+            made = make_videos(folder, videos, seconds, stream, progress)
+
+        def sweep(values_of_k: Sequence[int]) -> None:
+            with setting.autocast():
+                for video in made:
+                    sweep_video(network, video, files_of(folder, stream), values_of_k, grid=grid)
+
+        with TERMINAL.bar("sweeping") as progress:
+            figures = compare(
+                f"{len(SWEEP)} values of K over K={max(SWEEP)}",
+                partial(sweep, SWEEP),
+                partial(sweep, SWEEP[-1:]),
+                bound=BOUNDS[grid],
+                repeats=repeats,
+                setting=setting,
+                progress=progress,
+            )
+    report(
+        "k_sweep",
+        figures,
+        setting,
+        grid=grid,
+        backbone=backbone,
+        input_size=input_size,
+        stream=stream,
+        videos=videos,
+        repeats=repeats,
+        frames_ratio=_frames(made, stream, SWEEP, grid) / _frames(made, stream, SWEEP[-1:], grid),
+    )
+
+
+def _frames(videos: Sequence[Video], stream: str, sweep: Sequence[int], grid: str) -> int:
+    return sum(num_frames_looked_at(video, stream, sweep, grid) for video in videos)
+
+
+if __name__ == "__main__":
+    run(main)

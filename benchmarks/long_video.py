@@ -1,0 +1,182 @@
+"""One long video: memory that does not grow with K, and time that grows no faster than K.
+
+Each measurement has a process of its own, since a process's peak never falls. The peak is what
+the process held of memory, libraries and weights included, or on a GPU what PyTorch allocated.
+"""
+
+import tempfile
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
+from multiprocessing import get_context
+from pathlib import Path
+from typing import NamedTuple
+
+import psutil
+import torch
+
+from benchmarks.material import FRAMES_PER_SECOND, LOSSES, files_of, make_videos, network_spec
+from benchmarks.measure import (
+    BackboneOption,
+    DeviceOption,
+    DtypeOption,
+    Figure,
+    InputSizeOption,
+    RepeatsOption,
+    Setting,
+    Work,
+    figure,
+    report,
+    run,
+    seconds_of,
+)
+from stpa.data.manifest import Video
+from stpa.evaluation.k_sweep import FRAMES_AT_ONCE, sweep_video
+from stpa.models.network import ActionNetwork, NetworkSpec
+from stpa.terminal import TERMINAL
+from stpa.training.loop import loss_terms, total_loss
+from stpa.training.optim import freeze_batch_norm, hold_frozen_batch_norm
+
+FEW, SOME, MANY = 30, 100, 1000
+"""K: peak memory is compared between the first and the last, time between the other two."""
+
+CHUNK, LONG_CLIP = 12, 96
+"""Frames of a training clip that is held whole, and of one that goes through in chunks of it."""
+
+BOUND = 1.1
+MIB = 2**20
+
+
+class Cost(NamedTuple):
+    """What some work took, in a process that did nothing else."""
+
+    seconds: float
+    peak_mib: float
+    held_before_mib: float
+    """Libraries and weights."""
+
+    @property
+    def working_mib(self) -> float:
+        """Return the part of the peak that the work itself added."""
+        return self.peak_mib - self.held_before_mib
+
+
+def main(
+    backbone: BackboneOption = "inception_resnet_v2",
+    input_size: InputSizeOption = 299,
+    repeats: RepeatsOption = 1,
+    device: DeviceOption = None,
+    dtype: DtypeOption = "float32",
+) -> None:
+    """Compare K = 1000 with K = 30 and 100 on one video, and training on 96 frames with 12."""
+    setting = Setting.choose(device, dtype)
+    spec = network_spec(backbone, input_size)
+    with tempfile.TemporaryDirectory() as temporary:
+        with TERMINAL.bar("generating a video") as progress:
+            seconds = MANY // FRAMES_PER_SECOND
+            [video] = make_videos(Path(temporary), 1, seconds, spec.stream, progress)
+        root = files_of(Path(temporary), spec.stream)
+        works = {k: partial(_sweep, spec, setting, video, root, k) for k in (FEW, SOME, MANY)}
+        works |= {n: partial(_train, spec, setting, n) for n in (CHUNK, LONG_CLIP)}
+        costs: dict[int, list[Cost]] = {name: [] for name in works}
+        with TERMINAL.bar("measuring") as progress:
+            for turn in range(repeats):
+                for done, (name, work) in enumerate(works.items(), start=1):
+                    costs[name].append(_alone(work))
+                    progress(turn * len(works) + done, repeats * len(works))
+    report(
+        "long_video",
+        _figures(costs),
+        setting,
+        backbone=backbone,
+        input_size=input_size,
+        frames_at_once=FRAMES_AT_ONCE,
+        repeats=repeats,
+    )
+
+
+def _figures(costs: dict[int, list[Cost]]) -> list[Figure]:
+    peaks = {name: [each.peak_mib for each in runs] for name, runs in costs.items()}
+    working = {name: [each.working_mib for each in runs] for name, runs in costs.items()}
+    pace = {k: [each.seconds / k for each in runs] for k, runs in costs.items()}
+    over_few, over_some = f"K={MANY} over K={FEW}", f"K={MANY} over K={SOME}"
+    over_chunk = f"{LONG_CLIP} frames over {CHUNK}, in chunks of {CHUNK}"
+    return [
+        figure(f"peak memory, {over_few}", peaks[MANY], peaks[FEW], bound=BOUND, unit="MiB"),
+        figure(f"working memory, {over_few}", working[MANY], working[FEW], bound=None, unit="MiB"),
+        figure(f"time a frame, {over_some}", pace[MANY], pace[SOME], bound=BOUND, unit="s"),
+        figure(
+            f"peak memory in training, {over_chunk}",
+            peaks[LONG_CLIP],
+            peaks[CHUNK],
+            bound=BOUND,
+            unit="MiB",
+        ),
+        figure(
+            f"working memory in training, {over_chunk}",
+            working[LONG_CLIP],
+            working[CHUNK],
+            bound=None,
+            unit="MiB",
+        ),
+    ]
+
+
+def _alone(work: Callable[[], Cost]) -> Cost:
+    """Measure in a process of its own."""
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+        return pool.submit(work).result()
+
+
+def _sweep(spec: NetworkSpec, setting: Setting, video: Video, root: Path, k: int) -> Cost:
+    network = ActionNetwork(spec).eval().to(setting.device)
+
+    def sweep(values_of_k: tuple[int, ...]) -> None:
+        with setting.autocast():
+            sweep_video(network, video, root, values_of_k)
+
+    held = _held_mib(setting)
+    sweep((2,))  # what a process does only once is no part of the pace
+    return _cost(partial(sweep, (k,)), held, setting)
+
+
+def _train(spec: NetworkSpec, setting: Setting, num_frames: int) -> Cost:
+    network = ActionNetwork(spec)
+    freeze_batch_norm(network.backbone, "all")
+    network.train().to(setting.device)
+    hold_frozen_batch_norm(network.backbone, "all")
+    size = (1, num_frames, spec.in_channels, spec.input_size, spec.input_size)
+    clip = torch.randint(0, 256, size, dtype=torch.uint8, device=setting.device)
+    label = torch.zeros(1, dtype=torch.int64, device=setting.device)
+
+    def step() -> None:
+        with setting.autocast():
+            output = network(clip, frames_at_once=CHUNK)
+            loss = total_loss(loss_terms(output, label, LOSSES), LOSSES)
+        loss.backward()
+
+    return _cost(step, _held_mib(setting), setting)
+
+
+def _cost(work: Work, held_mib: float, setting: Setting) -> Cost:
+    seconds, _ = seconds_of(work, setting)
+    return Cost(seconds, _peak_mib(setting), held_mib)
+
+
+def _held_mib(setting: Setting) -> float:
+    if setting.device == "cuda":
+        return torch.cuda.memory_allocated() / MIB
+    return psutil.Process().memory_info().rss / MIB
+
+
+def _peak_mib(setting: Setting) -> float:
+    if setting.device == "cuda":
+        return torch.cuda.max_memory_allocated() / MIB
+    # Not getrusage's: it starts at the peak of the process that this one came from.
+    status = Path("/proc/self/status").read_text(encoding="ascii")
+    [kib] = [line.split()[1] for line in status.splitlines() if line.startswith("VmHWM:")]
+    return int(kib) / 1024
+
+
+if __name__ == "__main__":
+    run(main)

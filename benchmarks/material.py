@@ -1,0 +1,110 @@
+"""What the benchmarks work on: generated videos, the paper's networks and losses."""
+
+from pathlib import Path
+
+import av
+import numpy as np
+
+from stpa.data.datasets.synthetic_clip import APPEARANCES, MOTIONS, draw_clip, write_script
+from stpa.data.manifest import Video
+from stpa.models.network import NetworkSpec
+from stpa.optical_flow.extract import extract_video
+from stpa.progress import ReportProgress
+from stpa.shapes import UInt8
+from stpa.training.loop import LossOptions
+
+WIDTH, HEIGHT, FRAMES_PER_SECOND = 320, 240, 25
+"""As UCF101's videos."""
+
+NUM_CLASSES = 101
+
+LOSSES = LossOptions("paper", 1e-4, "paper", 1e-4)
+
+
+def network_spec(backbone: str, input_size: int, stream: str = "rgb") -> NetworkSpec:
+    """Describe the paper's network on any backbone."""
+    return NetworkSpec(
+        stream=stream,
+        head="stpa",
+        backbone=backbone,
+        backbone_options={},
+        top_layer="C",
+        num_scales=3,
+        fusion="product",
+        downsampling="max",
+        map_norm="l2",
+        dropout=0.5,
+        class_names=tuple(f"class {index}" for index in range(NUM_CLASSES)),
+        input_size=input_size,
+        short_side=input_size * 8 // 7,  # 256 for 224, as in TSN
+        input_mean=(127.5, 127.5, 127.5),
+        input_std=(127.5, 127.5, 127.5),
+    )
+
+
+def make_videos(
+    folder: Path, num_videos: int, seconds: int, stream: str, progress: ReportProgress
+) -> list[Video]:
+    """Write videos, and for stream "flow" their optical flow, each to `files_of` its stream."""
+    videos = []
+    for index in range(num_videos):
+        videos.append(_make_video(folder, index, seconds * FRAMES_PER_SECOND))
+        if stream == "flow":
+            _extract_flow(folder, videos[-1])
+        progress(len(videos), num_videos)
+    return videos
+
+
+def files_of(folder: Path, stream: str) -> Path:
+    """Return where the files are that a network of `stream` reads."""
+    return folder / stream
+
+
+def _make_video(folder: Path, index: int, num_frames: int) -> Video:
+    path = files_of(folder, "rgb") / f"video{index}.avi"
+    path.parent.mkdir(exist_ok=True)
+    appearance, motion = next(iter(APPEARANCES)), MOTIONS[0]
+    script = write_script(
+        appearance, motion, group=1, clip=index, num_frames=num_frames, size_px=WIDTH, seed=0
+    )
+    _encode(path, draw_clip(script, WIDTH, seed=0)[:, :HEIGHT])
+    return Video(
+        video_id=path.stem,
+        path=path.name,
+        label=appearance + motion,
+        group="1",
+        split="test",
+        num_frames=num_frames,
+        fps=FRAMES_PER_SECOND,
+        width=WIDTH,
+        height=HEIGHT,
+        sha256="",
+        status="ok",
+        reason="",
+    )
+
+
+def _encode(path: Path, frames: UInt8[np.ndarray, "time height width 3"]) -> None:
+    """Write frames, given as Y, Cb, Cr, as MPEG-4 in AVI with a key frame twice a second."""
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("mpeg4", rate=FRAMES_PER_SECOND, options={"g": "12"})
+        stream.width, stream.height, stream.pix_fmt = WIDTH, HEIGHT, "yuv420p"
+        for planes in frames.transpose(0, 3, 1, 2):
+            picture = av.VideoFrame.from_ndarray(np.ascontiguousarray(planes), format="yuv444p")
+            container.mux(stream.encode(picture))
+        container.mux(stream.encode())
+
+
+def _extract_flow(folder: Path, video: Video) -> None:
+    output = files_of(folder, "flow") / f"{video.video_id}.avi"
+    output.parent.mkdir(exist_ok=True)
+    extract_video(
+        files_of(folder, "rgb") / video.path,
+        output,
+        estimator="dis",
+        bound_px=20,
+        width=340,
+        height=256,
+        num_frames=video.num_frames,
+        source_sha256=video.sha256,
+    )

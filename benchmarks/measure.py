@@ -1,0 +1,171 @@
+"""Compare two pieces of work on a machine that others use too, and say what came out."""
+
+import json
+import os
+import platform
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from typing import Annotated, Any, Literal
+
+import numpy as np
+import torch
+import typer
+from rich.markup import escape
+from rich.table import Table
+
+from stpa.errors import ComputeError, StpaError
+from stpa.progress import ReportProgress
+from stpa.terminal import TERMINAL
+
+Work = Callable[[], object]
+
+Device = Literal["cpu", "cuda"]
+Dtype = Literal["float32", "bfloat16"]
+
+DeviceOption = Annotated[Device | None, typer.Option(help="Default: cuda where there is one.")]
+DtypeOption = Annotated[Dtype, typer.Option(help="bfloat16: by autocast.")]
+RepeatsOption = Annotated[int, typer.Option(min=1, help="Runs of what is measured.")]
+BackboneOption = Annotated[str, typer.Option(help="A timm CNN.")]
+InputSizeOption = Annotated[int, typer.Option(min=32, help="Side of the crop, px.")]
+
+
+@dataclass(frozen=True)
+class Setting:
+    """Where the work is done, and how precisely."""
+
+    device: Device
+    dtype: Dtype
+
+    @classmethod
+    def choose(cls, device: Device | None, dtype: Dtype) -> "Setting":
+        """Take the GPU, where there is one, if none is named. Raises ComputeError."""
+        found: Device = "cuda" if torch.cuda.is_available() else "cpu"
+        if device == "cuda" != found:
+            raise ComputeError("PyTorch finds no GPU here: take --device cpu")
+        return cls(device or found, dtype)
+
+    def autocast(self) -> torch.autocast:
+        """Return a context that computes in `dtype`."""
+        return torch.autocast(self.device, torch.bfloat16, enabled=self.dtype == "bfloat16")
+
+    def wait(self) -> None:
+        """Let a GPU finish what it was given."""
+        if self.device == "cuda":
+            torch.cuda.synchronize()
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One ratio, and the two medians behind it."""
+
+    name: str
+    ratio: float
+    spread: tuple[float, float]
+    """The quartiles of the single ratios."""
+    bound: float | None
+    """What the ratio should be at most; None for one that is only told."""
+    measured: float
+    peer: float
+    unit: str
+
+
+def figure(
+    name: str, measured: Sequence[float], peer: Sequence[float], *, bound: float | None, unit: str
+) -> Figure:
+    """Take the median ratio of neighbours, from measurements peer, measured, peer, ... in turn.
+
+    A machine that is slow for a while is slow for both. `peer` may have a last one more.
+    """
+    ours, theirs = np.asarray(measured), np.asarray(peer)
+    following = theirs[1:]
+    ratios = np.concatenate([ours / theirs[: len(ours)], ours[: len(following)] / following])
+    low, middle, high = np.percentile(ratios, (25, 50, 75)).tolist()
+    medians = float(np.median(ours)), float(np.median(theirs))
+    return Figure(name, middle, (low, high), bound, *medians, unit)
+
+
+def compare(
+    name: str,
+    work: Work,
+    peer: Work,
+    *,
+    bound: float | None,
+    repeats: int,
+    setting: Setting,
+    progress: ReportProgress,
+) -> list[Figure]:
+    """Time `work` against `peer`, each once before for nothing and then in turn.
+
+    On a CPU a second figure, which has no bound, is of processor time: others' load hardly
+    changes it.
+    """
+    turns = [peer, work, *[peer, work] * repeats, peer]
+    times = []
+    for done, turn in enumerate(turns, start=1):
+        times.append(seconds_of(turn, setting))
+        progress(done, len(turns))
+    wall, processor = zip(*times[2:], strict=True)
+    figures = [figure(name, wall[1::2], wall[::2], bound=bound, unit="s")]
+    if setting.device == "cpu":
+        name = f"{name}, processor time"
+        figures.append(figure(name, processor[1::2], processor[::2], bound=None, unit="s"))
+    return figures
+
+
+def seconds_of(work: Work, setting: Setting) -> tuple[float, float]:
+    """Run some work, a GPU's part in it included; return its wall time and its processor time."""
+    setting.wait()
+    started, cpu_started = time.perf_counter(), time.process_time()
+    work()
+    setting.wait()
+    return time.perf_counter() - started, time.process_time() - cpu_started
+
+
+def report(benchmark: str, figures: Sequence[Figure], setting: Setting, **conditions: Any) -> None:
+    """Show the figures on stderr, and print them as one line of JSON; the first is its `ratio`."""
+    table = Table("", "measured", "peer", "ratio", "quartiles", "bound", title=benchmark)
+    for each in figures:
+        met = each.bound is None or each.ratio <= each.bound
+        table.add_row(
+            escape(each.name),
+            f"{each.measured:.4g} {each.unit}",
+            f"{each.peer:.4g} {each.unit}",
+            f"[{'green' if met else 'red'}]{each.ratio:.3f}[/]",
+            "{:.3f} - {:.3f}".format(*each.spread),
+            "" if each.bound is None else f"{each.bound:g}",
+        )
+    TERMINAL.console.print(table)
+    first = figures[0]
+    record = {
+        "benchmark": benchmark,
+        "ratio": first.ratio,
+        "bound": first.bound,
+        "spread": first.spread,
+        "figures": [asdict(each) for each in figures],
+        **asdict(setting),
+        "processor": _processor(setting),
+        "threads": torch.get_num_threads(),
+        "load_average": os.getloadavg()[0],
+        "torch": torch.__version__,
+        **conditions,
+    }
+    print(json.dumps(record))
+
+
+def run(benchmark: Callable[..., None]) -> None:
+    """Run a benchmark by its command line; one line an error that a person can cause."""
+    app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+    app.command(context_settings={"help_option_names": ["-h", "--help"]})(benchmark)
+    try:
+        app()
+    except StpaError as error:
+        TERMINAL.console.print(f"[red]error:[/] {escape(str(error))}", soft_wrap=True)
+        sys.exit(1)
+
+
+def _processor(setting: Setting) -> str:
+    if setting.device == "cuda":
+        return torch.cuda.get_device_name()
+    return f"{os.cpu_count()} cores, {platform.machine()}"

@@ -1,0 +1,179 @@
+"""Every backbone, with the attention, in every mode that training and serving may run it in."""
+
+import multiprocessing
+import shutil
+from collections.abc import Iterator
+from concurrent.futures import Executor, ProcessPoolExecutor
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import nn
+
+from stpa.models.network import ActionNetwork
+from stpa.training.loop import LossOptions, loss_terms, total_loss, train_epoch
+from tests.unit.models.test_network import SPEC
+
+SIZES = {
+    "resnet18": 64,
+    "mobilenetv2_100": 64,
+    "bn_inception": 64,
+    "inception_resnet_v2": 128,
+    "vgg16_bn": 64,
+    "vgg16": 64,
+}
+"""Side of the input that leaves each network two by two positions at its top, px."""
+
+PATCHES = 8
+"""In a row of each frame."""
+
+LIGHT = ["resnet18", "mobilenetv2_100", "bn_inception"]
+HEAVY = [pytest.param(name, marks=pytest.mark.slow) for name in SIZES if name not in LIGHT]
+LOSSES = LossOptions("paper", 1e-4, "paper", 1e-4)
+LABELS = torch.tensor([0, 2])
+BF16_ERROR = 0.1
+"""Largest error of a logit under bfloat16, as a share of the largest logit."""
+
+every_backbone = pytest.mark.parametrize("name", [*LIGHT, *HEAVY])
+
+
+def make_network(name: str) -> ActionNetwork:
+    """Build a network whose batch norms know its inputs, so that its features differ."""
+    torch.manual_seed(0)
+    network = ActionNetwork(replace(SPEC, backbone=name, input_size=SIZES[name], dropout=0.0))
+    for layer in network.backbone.batch_norms():
+        assert isinstance(layer, nn.BatchNorm2d)
+        layer.momentum = 1.0
+        nn.init.uniform_(layer.weight, 0.5, 1.5)  # some start at zero and mute their branch
+    with torch.no_grad():
+        network(random_clips(name))
+    for layer in network.backbone.batch_norms():
+        layer.momentum = 0.1
+    return network.eval()
+
+
+def random_clips(name: str, time: int = 3) -> torch.Tensor:
+    """Draw clips of large patches: noise would look the same everywhere to a batch norm."""
+    generator = torch.Generator().manual_seed(time)
+    size = (len(LABELS), time, 3, PATCHES, PATCHES)
+    patches = torch.randint(0, 256, size, dtype=torch.uint8, generator=generator)
+    side = SIZES[name] // PATCHES
+    return patches.repeat_interleave(side, dim=-1).repeat_interleave(side, dim=-2)
+
+
+def freeze_batch_norms(network: ActionNetwork) -> ActionNetwork:
+    network.train()
+    network.backbone.eval()
+    return network
+
+
+def relative_error(found: torch.Tensor, expected: torch.Tensor) -> float:
+    return float((found.detach() - expected).abs().max() / expected.abs().max())
+
+
+def gradients(network: ActionNetwork) -> dict[str, torch.Tensor]:
+    """Return the gradients of all parameters, by name, and forget them."""
+    found = {name: value.grad for name, value in network.named_parameters()}
+    assert [name for name, gradient in found.items() if gradient is None] == []
+    network.zero_grad()
+    return {name: gradient for name, gradient in found.items() if gradient is not None}
+
+
+@every_backbone
+def test_channels_last_gives_the_same_logits(name: str) -> None:
+    network, clips = make_network(name), random_clips(name)
+    with torch.no_grad():
+        expected = network(clips).logits
+        network.to(memory_format=torch.channels_last)
+        assert relative_error(network(clips).logits, expected) < 1e-4
+        for maps in network.pyramid(clips.flatten(0, 1)):
+            assert maps.is_contiguous(memory_format=torch.channels_last)
+
+
+@every_backbone
+def test_bfloat16_is_close_and_its_state_is_float32(name: str) -> None:
+    network, clips = freeze_batch_norms(make_network(name)), random_clips(name)
+    with torch.no_grad():
+        expected = network(clips).logits
+    with torch.autocast("cpu", torch.bfloat16):
+        output = network(clips)
+        loss = total_loss(loss_terms(output, LABELS, LOSSES), LOSSES)
+    assert relative_error(output.logits, expected) < BF16_ERROR
+    for part in (*output.attention.state, *output.attention.losses):
+        assert part.dtype is torch.float32
+        assert part.isfinite().all()
+    loss.backward()
+    assert all(gradient.isfinite().all() for gradient in gradients(network).values())
+
+
+@every_backbone
+def test_recomputed_chunks_give_the_gradients_of_the_whole(name: str) -> None:
+    network, clips = freeze_batch_norms(make_network(name)), random_clips(name, time=4)
+
+    def step(frames_at_once: int | None) -> dict[str, torch.Tensor]:
+        output = network(clips, frames_at_once=frames_at_once)
+        total_loss(loss_terms(output, LABELS, LOSSES), LOSSES).backward()
+        return gradients(network)
+
+    whole, chunked = step(None), step(3)
+    for key, gradient in chunked.items():
+        assert relative_error(gradient, whole[key]) < 1e-3, key
+
+
+@every_backbone
+def test_one_batch_is_learnt_by_heart(name: str) -> None:
+    network = make_network(name).train()
+    clips = torch.cat([random_clips(name), random_clips(name, time=3).flip(0)])
+    batch = {"frames": clips[:3], "label": torch.tensor([0, 2, 1]), "index": torch.arange(3)}
+    optimizer = torch.optim.Adam(network.parameters(), lr=1e-4)
+    schedule = torch.optim.lr_scheduler.ConstantLR(optimizer, factor=1.0)
+    for _ in range(10):
+        found = train_epoch(
+            network,
+            [batch] * 4,
+            optimizer,
+            schedule,
+            losses=LOSSES,
+            gradient_clip=20.0,
+            device=torch.device("cpu"),
+        )
+        if found["top1"] == 1 and found["classification"] < 0.1:
+            return
+    pytest.fail(f"after 40 steps: {found}")
+
+
+@pytest.fixture(scope="module")
+def unchecked() -> Iterator[Executor]:
+    """A process whose annotations are not checked: torch.compile cannot look into the checks."""
+    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as executor:
+        yield executor
+
+
+def compiled_error(name: str, backend: str) -> float:
+    network, clips = make_network(name), random_clips(name)
+    compiled = torch.compile(network, backend=backend, fullgraph=True)
+    with torch.no_grad():
+        return relative_error(compiled(clips).logits, network(clips).logits)
+
+
+def compiled_gradient_error(name: str, backend: str) -> float:
+    network, clips = freeze_batch_norms(make_network(name)), random_clips(name)
+
+    def step(forward: nn.Module) -> dict[str, torch.Tensor]:
+        total_loss(loss_terms(forward(clips), LABELS, LOSSES), LOSSES).backward()
+        return gradients(network)
+
+    whole = step(network)
+    compiled = step(torch.compile(network, backend=backend, fullgraph=True))
+    return max(relative_error(compiled[key], gradient) for key, gradient in whole.items())
+
+
+def test_compiled_whole_it_gives_the_same_gradients(unchecked: Executor) -> None:
+    assert unchecked.submit(compiled_gradient_error, "resnet18", "aot_eager").result() < 1e-3
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", SIZES)
+def test_compiled_whole_it_gives_the_same_logits(name: str, unchecked: Executor) -> None:
+    backend = "inductor" if shutil.which("g++") else "aot_eager"
+    assert unchecked.submit(compiled_error, name, backend).result() < 1e-4
