@@ -3,7 +3,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: help setup demo test test-slow check format clean
+.PHONY: help setup demo test test-slow bench check format clean
 .DEFAULT_GOAL := help
 
 help: ## Say what each target does
@@ -29,6 +29,12 @@ test: .venv/.ready ## Run the tests, but for the slow ones
 
 test-slow: .venv/.ready ## Run the slow tests
 	$(BIN)/python -m pytest -m slow
+
+bench: .venv/.ready ## Time the network and the K-sweep (half an hour on two idle cores)
+	$(BIN)/python -m benchmarks.k_sweep --grid nested
+	$(BIN)/python -m benchmarks.k_sweep --grid exact
+	$(BIN)/python -m benchmarks.long_video
+	$(BIN)/python -m benchmarks.attention_overhead
 
 check: .venv/.ready ## Formatting, lint, types and import layers
 	$(BIN)/ruff format --check .

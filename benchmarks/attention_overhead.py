@@ -15,6 +15,7 @@ from typing import Annotated, Literal
 import torch
 import typer
 from torch import nn
+from torch.nn.utils import convert_conv2d_weight_memory_format
 
 from benchmarks.material import LOSSES, NUM_CLASSES, network_spec
 from benchmarks.measure import (
@@ -69,7 +70,7 @@ def main(
     layout = torch.channels_last if channels_last else torch.contiguous_format
     attending, bare = _networks(network_spec(backbone, input_size), peer)
     for network in (attending, bare):
-        network.to(setting.device, memory_format=layout)  # pyright: ignore[reportCallIssue]
+        convert_conv2d_weight_memory_format(network.to(setting.device), layout)
         if compiled:
             network.compile()
     figures = []

@@ -24,11 +24,13 @@ from benchmarks.measure import (
     InputSizeOption,
     RepeatsOption,
     Setting,
+    Times,
     Work,
     figure,
     report,
     run,
-    seconds_of,
+    time_figures,
+    time_of,
 )
 from stpa.data.manifest import Video
 from stpa.evaluation.k_sweep import FRAMES_AT_ONCE, sweep_video
@@ -50,7 +52,7 @@ MIB = 2**20
 class Cost(NamedTuple):
     """What some work took, in a process that did nothing else."""
 
-    seconds: float
+    times: Times
     peak_mib: float
     held_before_mib: float
     """Libraries and weights."""
@@ -59,6 +61,10 @@ class Cost(NamedTuple):
     def working_mib(self) -> float:
         """Return the part of the peak that the work itself added."""
         return self.peak_mib - self.held_before_mib
+
+    def a_frame(self, num_frames: int) -> Times:
+        """Return the times by the frame."""
+        return Times(self.times.wall / num_frames, self.times.processor / num_frames)
 
 
 def main(
@@ -86,7 +92,7 @@ def main(
                     progress(turn * len(works) + done, repeats * len(works))
     report(
         "long_video",
-        _figures(costs),
+        _figures(costs, setting),
         setting,
         backbone=backbone,
         input_size=input_size,
@@ -95,16 +101,18 @@ def main(
     )
 
 
-def _figures(costs: dict[int, list[Cost]]) -> list[Figure]:
+def _figures(costs: dict[int, list[Cost]], setting: Setting) -> list[Figure]:
     peaks = {name: [each.peak_mib for each in runs] for name, runs in costs.items()}
     working = {name: [each.working_mib for each in runs] for name, runs in costs.items()}
-    pace = {k: [each.seconds / k for each in runs] for k, runs in costs.items()}
+    pace = {k: [each.a_frame(k) for each in runs] for k, runs in costs.items()}
     over_few, over_some = f"K={MANY} over K={FEW}", f"K={MANY} over K={SOME}"
     over_chunk = f"{LONG_CLIP} frames over {CHUNK}, in chunks of {CHUNK}"
     return [
         figure(f"peak memory, {over_few}", peaks[MANY], peaks[FEW], bound=BOUND, unit="MiB"),
         figure(f"working memory, {over_few}", working[MANY], working[FEW], bound=None, unit="MiB"),
-        figure(f"time a frame, {over_some}", pace[MANY], pace[SOME], bound=BOUND, unit="s"),
+        *time_figures(
+            f"time a frame, {over_some}", pace[MANY], pace[SOME], bound=BOUND, setting=setting
+        ),
         figure(
             f"peak memory in training, {over_chunk}",
             peaks[LONG_CLIP],
@@ -159,8 +167,8 @@ def _train(spec: NetworkSpec, setting: Setting, num_frames: int) -> Cost:
 
 
 def _cost(work: Work, held_mib: float, setting: Setting) -> Cost:
-    seconds, _ = seconds_of(work, setting)
-    return Cost(seconds, _peak_mib(setting), held_mib)
+    times = time_of(work, setting)
+    return Cost(times, _peak_mib(setting), held_mib)
 
 
 def _held_mib(setting: Setting) -> float:

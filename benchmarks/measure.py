@@ -7,7 +7,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -71,6 +71,14 @@ class Figure:
     unit: str
 
 
+class Times(NamedTuple):
+    """Of one piece of work, in seconds."""
+
+    wall: float
+    processor: float
+    """Summed over this process's threads."""
+
+
 def figure(
     name: str, measured: Sequence[float], peer: Sequence[float], *, bound: float | None, unit: str
 ) -> Figure:
@@ -96,31 +104,44 @@ def compare(
     setting: Setting,
     progress: ReportProgress,
 ) -> list[Figure]:
-    """Time `work` against `peer`, each once before for nothing and then in turn.
-
-    On a CPU a second figure, which has no bound, is of processor time: others' load hardly
-    changes it.
-    """
+    """Time `work` against `peer`, each once before for nothing and then in turn."""
     turns = [peer, work, *[peer, work] * repeats, peer]
     times = []
     for done, turn in enumerate(turns, start=1):
-        times.append(seconds_of(turn, setting))
+        times.append(time_of(turn, setting))
         progress(done, len(turns))
-    wall, processor = zip(*times[2:], strict=True)
-    figures = [figure(name, wall[1::2], wall[::2], bound=bound, unit="s")]
+    return time_figures(name, times[3::2], times[2::2], bound=bound, setting=setting)
+
+
+def time_figures(
+    name: str,
+    measured: Sequence[Times],
+    peer: Sequence[Times],
+    *,
+    bound: float | None,
+    setting: Setting,
+) -> list[Figure]:
+    """Compare wall times, and on a CPU processor times: these have no bound, but others' load
+    hardly changes them.
+    """
+    (wall, processor), (peer_wall, peer_processor) = (
+        zip(*measured, strict=True),
+        zip(*peer, strict=True),
+    )
+    figures = [figure(name, wall, peer_wall, bound=bound, unit="s")]
     if setting.device == "cpu":
         name = f"{name}, processor time"
-        figures.append(figure(name, processor[1::2], processor[::2], bound=None, unit="s"))
+        figures.append(figure(name, processor, peer_processor, bound=None, unit="s"))
     return figures
 
 
-def seconds_of(work: Work, setting: Setting) -> tuple[float, float]:
-    """Run some work, a GPU's part in it included; return its wall time and its processor time."""
+def time_of(work: Work, setting: Setting) -> Times:
+    """Run some work, a GPU's part in it included."""
     setting.wait()
-    started, cpu_started = time.perf_counter(), time.process_time()
+    started, processor_started = time.perf_counter(), time.process_time()
     work()
     setting.wait()
-    return time.perf_counter() - started, time.process_time() - cpu_started
+    return Times(time.perf_counter() - started, time.process_time() - processor_started)
 
 
 def report(benchmark: str, figures: Sequence[Figure], setting: Setting, **conditions: Any) -> None:
