@@ -139,6 +139,13 @@ class ModelConfig(Section):
     the features by the root of the number of positions, so K of test should be near K of
     training. l1: a plain weighted mean, whatever K."""
 
+    @field_validator("num_scales")
+    @classmethod
+    def _pooled_features_have_one_scale(cls, num_scales: int, info: Info) -> int:
+        if info.data.get("top_layer") == "FC" and num_scales != 1:
+            raise ValueError(f"model.top_layer FC needs model.num_scales 1, not {num_scales}")
+        return num_scales
+
 
 class StreamConfig(Section):
     """How one of the two networks is trained."""

@@ -98,8 +98,7 @@ def sum_up_video(
 
 
 def sum_up_part(
-    part: tuple[int, int],
-    video: Video,
+    video_and_part: tuple[Video, tuple[int, int]],
     *,
     model_folder: Path,
     root: Path,
@@ -108,6 +107,7 @@ def sum_up_part(
     device: str,
 ) -> StatesByK:
     """Load a model and sum up a part of a video; return its states on the CPU."""
+    video, part = video_and_part
     network = load_model(model_folder).to(device)
     sums = sum_up_video(network, video, root, sweep, grid=grid, part=part)
     return {k: tuple(each.cpu() for each in state) for k, state in sums.items()}

@@ -4,41 +4,42 @@ import json
 from pathlib import Path
 
 import numpy as np
+from pydantic import TypeAdapter, ValidationError
 
 from stpa.evaluation.k_sweep import LogitsByVideo
 from stpa.shapes import Float
 
+_LINE = TypeAdapter(tuple[str, dict[int, list[float]]])
+"""A video's id, and its logits by K."""
+
 
 class UnfinishedScores:
-    """Logits by video and K, in a file of one JSON object a line.
+    """Logits by video and K, in a file of one JSON array a line.
 
-    Each video is appended as it comes, so a kill can tear the last line; what cannot be read
-    is forgotten.
+    Each video is appended as it comes, so a kill can tear the last line; lines that are no
+    video's are passed over.
     """
 
     def __init__(self, file: Path) -> None:
         """Load what `file` holds, if it is there."""
         self._file = file
         self.logits: LogitsByVideo = {}
-        file.parent.mkdir(parents=True, exist_ok=True)
-        kept = b""
-        for line in file.read_bytes().splitlines(keepends=True) if file.exists() else ():
+        for line in file.read_bytes().splitlines() if file.exists() else ():
             try:
-                video_id, by_k = json.loads(line)
-                self.logits[video_id] = {
-                    int(k): np.array(logits, dtype=np.float32) for k, logits in by_k.items()
-                }
-            except (ValueError, TypeError, AttributeError):
+                video_id, by_k = _LINE.validate_json(line)
+            except ValidationError:
                 continue
-            kept += line
-        # A line that is appended to a torn one would be lost with it.
-        file.write_bytes(kept)
+            self.logits[video_id] = {
+                k: np.array(logits, dtype=np.float32) for k, logits in by_k.items()
+            }
 
     def add(self, video_id: str, logits: dict[int, Float[np.ndarray, " classes"]]) -> None:
         """Keep one more video."""
         line = json.dumps([video_id, {k: values.tolist() for k, values in logits.items()}])
+        self._file.parent.mkdir(parents=True, exist_ok=True)
         with self._file.open("a", encoding="utf-8") as stream:
-            stream.write(f"{line}\n")
+            # The break comes first: a line that a kill tore takes no other with it.
+            stream.write(f"\n{line}")
         self.logits[video_id] = logits
 
     def remove(self) -> None:

@@ -40,14 +40,15 @@ def evaluate(
     """Return the K-sweep of a trained network, from its scores file where there is one."""
     model = find_trained(workspace, config, stream, head)
     path = _scores_file(workspace, config, model)
+    unfinished = UnfinishedScores(path.with_suffix(".jsonl"))
     if path.exists():
+        unfinished.remove()  # left by a kill between the two last lines
         logger.info("%s %s is evaluated already", stream, head)
         return read_scores(path)
     data_version = read_version(workspace.root).id
     sweep = sorted(set(config.evaluate.sweep))
     manifest = read_manifest(workspace.manifest)
     videos = manifest.select("test")
-    unfinished = UnfinishedScores(path.with_suffix(".jsonl"))
     logits = sweep_on_cluster(
         workspace,
         config,

@@ -11,6 +11,7 @@ from stpa.config import Config, Stream
 from stpa.data.manifest import Video
 from stpa.evaluation.k_sweep import (
     LogitsByVideo,
+    StatesByK,
     num_frames_looked_at,
     read_states,
     sum_up_part,
@@ -64,14 +65,14 @@ def sweep_on_cluster(
             found[video_id] = logits
         progress(len(found), len(videos))
 
-    missing = [video for video in videos if video.video_id not in found]
+    missing = [(video, parts_of(video)) for video in videos if video.video_id not in found]
+    short = [video for video, num_parts in missing if num_parts == 1]
+    long = [(video, num_parts) for video, num_parts in missing if num_parts > 1]
     with cluster(config.compute.address):
-        short = [video for video in missing if parts_of(video) == 1]
         for done in map_shards(config, partial(sweep_videos, **settings), short):
             keep(done)
-        for video in missing:
-            if (num_parts := parts_of(video)) > 1:
-                keep({video.video_id: _sweep_in_parts(config, video, num_parts, settings)})
+        for done in _sweep_in_parts(config, long, settings):
+            keep(done)
     return found
 
 
@@ -87,12 +88,22 @@ def map_shards(
 
 
 def _sweep_in_parts(
-    config: Config, video: Video, num_parts: int, settings: dict[str, Any]
-) -> dict[int, Any]:
-    task = partial(sum_up_part, video=video, **settings)
-    parts = [(index, num_parts) for index in range(num_parts)]
-    states = [state for _, state in _map(config, task, parts)]
-    return read_states(load_model(settings["model_folder"]), states)
+    config: Config, videos: Sequence[tuple[Video, int]], settings: dict[str, Any]
+) -> Iterator[LogitsByVideo]:
+    """Yield each video, given with the number of its parts, when the last of them has come."""
+    if not videos:
+        return
+    network = load_model(settings["model_folder"])
+    parts = [(video, (index, count)) for video, count in videos for index in range(count)]
+    waiting: dict[str, dict[int, StatesByK]] = {}
+    for (video, (index, count)), states in _map(config, partial(sum_up_part, **settings), parts):
+        arrived = waiting.setdefault(video.video_id, {})
+        arrived[index] = states
+        if len(arrived) == count:
+            # In order of time, not of arrival: the last bits of a sum depend on it.
+            in_order = [arrived[part] for part in range(count)]
+            yield {video.video_id: read_states(network, in_order)}
+            del waiting[video.video_id]
 
 
 def _map(

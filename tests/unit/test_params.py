@@ -141,6 +141,8 @@ class TestFaults:
         [
             ("compute", {"workers_per_stream": 5}, "batch_size 32 must divide by compute.workers"),
             ("train", {"short_side": 200}, "train.short_side 200 is below train.input_size 224"),
+            ("train", {"frames_at_once": 4}, "frames_at_once needs train.freeze_batch_norm all"),
+            ("model", {"top_layer": "FC"}, "model.top_layer FC needs model.num_scales 1, not 3"),
         ],
     )
     def test_sections_that_do_not_fit_together_are_told(self, section, values, fault):
