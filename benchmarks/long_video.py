@@ -42,8 +42,9 @@ from stpa.training.optim import freeze_batch_norm, hold_frozen_batch_norm
 FEW, SOME, MANY = 30, 100, 1000
 """K: peak memory is compared between the first and the last, time between the other two."""
 
-CHUNK, LONG_CLIP = 12, 96
-"""Frames of a training clip that is held whole, and of one that goes through in chunks of it."""
+SHORT_CLIP, LONG_CLIP, CHUNK = 24, 96, 12
+"""Frames of two training clips, and of the chunks in which both go through: the recomputation,
+and the gradients it adds up to, are part of what is compared."""
 
 BOUND = 1.1
 MIB = 2**20
@@ -74,7 +75,7 @@ def main(
     device: DeviceOption = None,
     dtype: DtypeOption = "float32",
 ) -> None:
-    """Compare K = 1000 with K = 30 and 100 on one video, and training on 96 frames with 12."""
+    """Compare K = 1000 with K = 30 and 100 on one video, and training on 96 frames with 24."""
     setting = Setting.choose(device, dtype)
     spec = network_spec(backbone, input_size)
     with tempfile.TemporaryDirectory() as temporary:
@@ -83,7 +84,7 @@ def main(
             [video] = make_videos(Path(temporary), 1, seconds, spec.stream, progress)
         root = files_of(Path(temporary), spec.stream)
         works = {k: partial(_sweep, spec, setting, video, root, k) for k in (FEW, SOME, MANY)}
-        works |= {n: partial(_train, spec, setting, n) for n in (CHUNK, LONG_CLIP)}
+        works |= {n: partial(_train, spec, setting, n) for n in (SHORT_CLIP, LONG_CLIP)}
         costs: dict[int, list[Cost]] = {name: [] for name in works}
         with TERMINAL.bar("measuring") as progress:
             for turn in range(repeats):
@@ -106,7 +107,7 @@ def _figures(costs: dict[int, list[Cost]], setting: Setting) -> list[Figure]:
     working = {name: [each.working_mib for each in runs] for name, runs in costs.items()}
     pace = {k: [each.a_frame(k) for each in runs] for k, runs in costs.items()}
     over_few, over_some = f"K={MANY} over K={FEW}", f"K={MANY} over K={SOME}"
-    over_chunk = f"{LONG_CLIP} frames over {CHUNK}, in chunks of {CHUNK}"
+    over_short = f"{LONG_CLIP} frames over {SHORT_CLIP}, in chunks of {CHUNK}"
     return [
         figure(f"peak memory, {over_few}", peaks[MANY], peaks[FEW], bound=BOUND, unit="MiB"),
         figure(f"working memory, {over_few}", working[MANY], working[FEW], bound=None, unit="MiB"),
@@ -114,16 +115,16 @@ def _figures(costs: dict[int, list[Cost]], setting: Setting) -> list[Figure]:
             f"time a frame, {over_some}", pace[MANY], pace[SOME], bound=BOUND, setting=setting
         ),
         figure(
-            f"peak memory in training, {over_chunk}",
+            f"peak memory in training, {over_short}",
             peaks[LONG_CLIP],
-            peaks[CHUNK],
+            peaks[SHORT_CLIP],
             bound=BOUND,
             unit="MiB",
         ),
         figure(
-            f"working memory in training, {over_chunk}",
+            f"working memory in training, {over_short}",
             working[LONG_CLIP],
-            working[CHUNK],
+            working[SHORT_CLIP],
             bound=None,
             unit="MiB",
         ),
@@ -141,7 +142,7 @@ def _sweep(spec: NetworkSpec, setting: Setting, video: Video, root: Path, k: int
 
     def sweep(values_of_k: tuple[int, ...]) -> None:
         with setting.autocast():
-            sweep_video(network, video, root, values_of_k)
+            sweep_video(network, video, root, values_of_k, grid="exact")
 
     held = _held_mib(setting)
     sweep((2,))  # what a process does only once is no part of the pace

@@ -19,7 +19,7 @@ from stpa.models.heads import MergingHead, State, stack_states
 from stpa.models.network import ActionNetwork
 from stpa.shapes import Float, Int
 
-FRAMES_AT_ONCE = 32
+FRAMES_AT_ONCE = 16
 """Frames through the backbone together; bounds memory, not results."""
 
 LogitsByVideo = dict[str, dict[int, Float[np.ndarray, " classes"]]]
@@ -50,7 +50,7 @@ def sweep_video(
     root: Path,
     sweep: Sequence[int],
     *,
-    grid: str = "exact",
+    grid: str,
     frames_at_once: int = FRAMES_AT_ONCE,
 ) -> dict[int, Float[np.ndarray, " classes"]]:
     """Classify one video at the test positions of each K in `sweep`; return logits by K.
@@ -76,7 +76,7 @@ def sum_up_video(
     root: Path,
     sweep: Sequence[int],
     *,
-    grid: str = "exact",
+    grid: str,
     part: tuple[int, int] = (0, 1),
     frames_at_once: int = FRAMES_AT_ONCE,
 ) -> StatesByK:

@@ -102,7 +102,13 @@ def test_a_clip_by_itself_is_judged_as_the_extracted_dataset_is(
     extract_untracked(workspace, config)
     video = min(manifest.videos, key=lambda video: video.num_frames)
     swept = [
-        sweep_video(classifier.networks[stream.value], video, stream_root(workspace, stream), [K])
+        sweep_video(
+            classifier.networks[stream.value],
+            video,
+            stream_root(workspace, stream),
+            [K],
+            grid="exact",
+        )
         for stream in Stream
     ]
     expected = FUSION_RULES["average_logits"](swept[0][K], swept[1][K])

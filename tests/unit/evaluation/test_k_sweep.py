@@ -107,10 +107,10 @@ def test_parts_of_a_video_summed_up_apart_are_the_whole(
 ) -> None:
     network = make_network(merging_head)
     parts = [
-        sum_up_video(network, video, root, SWEEP, part=(index, num_parts))
+        sum_up_video(network, video, root, SWEEP, grid="exact", part=(index, num_parts))
         for index in range(num_parts)
     ]
-    whole = sweep_video(network, video, root, SWEEP)
+    whole = sweep_video(network, video, root, SWEEP, grid="exact")
     found = read_states(network, parts[::-1])
     assert sorted(found) == sorted(SWEEP)
     for k in SWEEP:

@@ -83,7 +83,7 @@ def test_scores_are_those_of_the_k_sweep_fused(
     sizes = {"num_frames": video.num_frames, "source_sha256": video.sha256}
     extract_video(path, stored / f"{video.video_id}.avi", **sizes, **FLOW)
     swept = {
-        stream: sweep_video(network, video, root, [num_segments])[num_segments]
+        stream: sweep_video(network, video, root, [num_segments], grid="exact")[num_segments]
         for (stream, network), root in zip(
             both.networks.items(), (path.parent, stored), strict=True
         )
