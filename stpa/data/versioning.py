@@ -76,7 +76,7 @@ def initialise(root: Path, remote: str) -> None:
             "no_scm": str(not in_git).lower(),
             "remote": REMOTE,
         },
-        # One copy of each video: DVC makes it read-only, and we only ever replace whole files.
+        # One copy of each video: DVC makes it read-only, and files are only ever replaced whole.
         # With reflinks first, file systems without them get full copies.
         "cache": {"type": '"hardlink,copy"'},
         f"'remote \"{REMOTE}\"'": {"url": str(PurePosixPath("..", remote)) if local else remote},

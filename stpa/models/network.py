@@ -17,6 +17,7 @@ from stpa.models.heads import (
     MergingHead,
     Pyramid,
     State,
+    StpaHead,
     stack_states,
 )
 from stpa.shapes import Bool, Float, UInt8
@@ -115,10 +116,15 @@ class ActionNetwork(nn.Module):
     ) -> HeadOutput:
         """Classify clips of equal length, or padded ones whose real frames are `present`.
 
+        Padding is seen by batch norms alone, where they take statistics. Raises ValueError for a
+        clip of nothing but padding.
+
         With `frames_at_once`, each clip goes through the backbone in chunks of so many frames
         that are computed once more in the backward pass: memory does not grow with the clips'
         length. Outputs and gradients stay the same where no batch norm takes statistics.
         """
+        if present is not None and not present.any(dim=1).all():
+            raise ValueError("a clip has no present frame: leave it out of the batch")
         time = clips.shape[1]
         chunks = range(0, time, frames_at_once or time)
         if len(chunks) == 1:
@@ -160,6 +166,17 @@ class ActionNetwork(nn.Module):
                 "set train.frames_at_once to null, or raise evaluate.frames_per_task"
             )
         return self.head
+
+    def attention_maps(
+        self, pyramid: Pyramid, states: State
+    ) -> Float[torch.Tensor, "frames maps height width"]:
+        """Return the rows of A (eq. 3) over some frames of a clip: a second pass over these alone.
+
+        `states` are those of all the clip's frames, from the first pass.
+        """
+        assert isinstance(self.head, StpaHead), "other heads attend to nothing"
+        clip = tuple(part.unsqueeze(0) for part in self.merge(states))
+        return self.head.attention_maps(pyramid, clip)
 
     def evidence(
         self, pyramid: Pyramid, class_index: int

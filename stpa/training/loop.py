@@ -76,7 +76,8 @@ def train_epoch(
         waiting_since = time.perf_counter()
     seconds = time.perf_counter() - started
     return {name: total / num_clips for name, total in totals.items()} | {
-        "learning_rate": optimizer.param_groups[0]["lr"],
+        # The backbone's, which biases, an adapted stem and new layers multiply.
+        "learning_rate": min(group["lr"] for group in optimizer.param_groups),
         "clips_per_second": num_clips / seconds,
         "share_waiting_for_data": waited / seconds,
     }

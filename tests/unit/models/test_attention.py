@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from functools import partial
-from itertools import pairwise
+from itertools import pairwise, product
 
 import pytest
 import torch
@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from stpa.models.attention import StridedConvolution
 from stpa.models.heads import Attention, HeadOptions, StpaHead, TsnHead
 from stpa.training import losses
+from stpa.training.loop import LossOptions, loss_terms, total_loss
 from tests.twin import stpa_twin as twin
 
 assert_exact = partial(torch.testing.assert_close, atol=1e-10, rtol=1e-10)
@@ -238,6 +239,37 @@ def test_a_chunk_of_nothing_but_padding_changes_nothing() -> None:
         (*both.state, *both.losses), (*alone.state, *alone.losses), strict=True
     ):
         torch.testing.assert_close(got, expected)
+
+
+@settings(max_examples=40, deadline=None)
+@given(clip=twin.clips(masked=False), label=st.integers(0, 6))
+def test_the_whole_loss_equals_equation_9(clip: twin.Clip, label: int) -> None:
+    head = head_of(clip)
+    options = LossOptions("paper", 0.3, "paper", 0.7)
+    output = head(clip.maps, tail, 1)
+    mine = total_loss(loss_terms(output, torch.tensor([label]), options), options)
+    naive = twin.total_loss(
+        clip,
+        output.logits.softmax(dim=1),
+        label,
+        [],
+        weight_decay=0.0,
+        beta=options.interactive_weight,
+        gamma=options.attention_weight,
+    )
+    assert_equal_with_gradients(mine, naive, clip)
+
+
+def test_strided_convolution_is_a_filter_a_channel_without_overlap() -> None:
+    layer, maps = StridedConvolution(3, 2).double(), torch.randn(2, 3, 7, 6, dtype=torch.float64)
+    nn.init.normal_(layer.filter.weight)
+    naive = torch.zeros(2, 3, 3, 3, dtype=torch.float64)
+    for frame, channel, row, column, i, j in product(*map(range, (2, 3, 3, 3, 2, 2))):
+        weight = layer.filter.weight[channel, 0, i, j]
+        naive[frame, channel, row, column] += (
+            weight.detach() * maps[frame, channel, 2 * row + i, 2 * column + j]
+        )
+    assert_exact(layer(maps, (3, 3)), naive)
 
 
 def test_strided_convolution_starts_as_the_mean_of_its_windows() -> None:

@@ -105,6 +105,24 @@ def test_chunks_recomputed_in_backward_give_the_same_gradients(head: str) -> Non
             torch.testing.assert_close(gradient, whole[name], atol=1e-10, rtol=1e-8, msg=name)
 
 
+def test_clip_of_nothing_but_padding_is_refused() -> None:
+    network = ActionNetwork(SPEC)
+    present = torch.tensor([[True, False], [False, False]])
+    with pytest.raises(ValueError, match="no present frame"):
+        network(random_clips(network, time=2), present)
+
+
+def test_attention_of_chosen_frames_is_part_of_a_map_of_unit_norm() -> None:
+    network = ActionNetwork(SPEC).eval()
+    with torch.inference_mode():
+        pyramid = network.pyramid(random_clips(network, time=6)[0])
+        states = network.frame_states(pyramid)
+        whole = network.attention_maps(pyramid, states)
+        chosen = network.attention_maps([maps[[1, 4]] for maps in pyramid], states)
+    torch.testing.assert_close(chosen, whole[[1, 4]])
+    torch.testing.assert_close(whole.square().sum(dim=(0, 2, 3)), torch.ones(whole.shape[1]))
+
+
 @pytest.mark.parametrize("head", HEADS)
 @pytest.mark.parametrize("stream", ["rgb", "flow"])
 def test_evidence_has_a_value_for_each_place_of_each_frame(head: str, stream: str) -> None:
