@@ -2,7 +2,7 @@
 
 Both look at the same videos through the same network, so the ratio is the price of six more
 values of K. On the nested grid these look at no frame that the largest does not; on the exact one
-a video has up to 2.9 times as many distinct frames.
+the seven look at up to 85 distinct frames of a video, 2.83 times as many as K = 30.
 """
 
 import tempfile

@@ -31,7 +31,7 @@ WorkspaceOption = Annotated[
     typer.Option("--workspace", "-w", help="The folder that holds params.yaml and all results."),
 ]
 HeadOption = Annotated[
-    str | None, typer.Option(help="stpa or tsn; default: all that params.yaml compares.")
+    str | None, typer.Option(help="One head of those that params.yaml compares; default: all.")
 ]
 StreamOption = Annotated[Stream | None, typer.Option(help="Default: both.")]
 

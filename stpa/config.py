@@ -16,12 +16,13 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 Share = Annotated[float, Field(ge=0, le=1)]
+ShareBelowOne = Annotated[float, Field(ge=0, lt=1)]
 CropShare = Annotated[float, Field(gt=0, le=1)]
 PositiveInt = Annotated[int, Field(ge=1, strict=True)]
 PositiveFloat = Annotated[float, Field(gt=0)]
 NonNegativeFloat = Annotated[float, Field(ge=0)]
-Info = Any
-"""pydantic's ValidationInfo: a protocol that beartype cannot check by."""
+OfChannels = Field(min_length=3, max_length=3)
+Info = Any  # pydantic's ValidationInfo, a protocol that beartype cannot check by
 
 
 class Stream(StrEnum):
@@ -83,21 +84,14 @@ class DataConfig(Section):
         try:
             num_groups = re.compile(pattern).groups
         except re.error as error:
-            raise ValueError(
-                f"data.group_pattern {pattern!r} is not a regular expression: {error}"
-            ) from error
+            raise ValueError(f"data.group_pattern {pattern!r} is no regex: {error}") from error
         if num_groups == 0:
-            raise ValueError(
-                f"data.group_pattern {pattern!r} has no group: put what names the recording in "
-                "parentheses"
-            )
+            raise ValueError(f"data.group_pattern {pattern!r} has no group: put one in parentheses")
         return pattern
 
     @field_validator("synthetic")
     @classmethod
-    def _generated_data_are_described(
-        cls, synthetic: SyntheticConfig | None, info: Info
-    ) -> SyntheticConfig | None:
+    def _described(cls, synthetic: SyntheticConfig | None, info: Info) -> SyntheticConfig | None:
         if synthetic is None and info.data.get("dataset") == "synthetic":
             raise ValueError("data.synthetic is null, but data.dataset synthetic needs it")
         return synthetic
@@ -122,22 +116,22 @@ class ModelConfig(Section):
     """true: timm's published weights; false: random; else a weights file's path or URL."""
     backbone_options: dict[str, str | int | float | bool]
     """Passed to `timm.create_model`, for weights that need them (padding, BN epsilon)."""
-    input_mean: Annotated[list[float], Field(min_length=3, max_length=3)]
-    """Per RGB channel, in 0-255; what the backbone's weights were trained with."""
-    input_std: Annotated[list[PositiveFloat], Field(min_length=3, max_length=3)]
-    top_layer: Literal["A", "B", "C", "FC"]
-    """Where the frames are aggregated: C, the CNN's last feature map (paper); B and A, the next
-    coarser ones below it; FC, the pooled features."""
+    input_mean: Annotated[list[float], OfChannels] | None
+    """Per RGB channel, in 0-255, as the backbone's weights expect; null: as timm publishes it."""
+    input_std: Annotated[list[PositiveFloat], OfChannels] | None
+    top_layer: str
+    """A name in `stpa.models.backbones.TOP_LAYERS`, where the frames are aggregated: C, the CNN's
+    last feature map (paper); B and A, the next finer ones below it; FC, the pooled features."""
     num_scales: Annotated[int, Field(ge=1, le=4)]
     """N, feature maps in the pyramid, from the top layer down."""
-    fusion: Literal["maximum", "sum", "product"]
-    """F of eq. 3, over the scales' scores."""
-    downsampling: Literal["max", "average", "convolution"]
-    """R of eq. 1, from each map to the size of the top one."""
-    map_norm: Literal["l2", "l1"]
-    """What an attention map's weights are normalised by. l2 (paper): even attention multiplies
-    the features by the root of the number of positions, so K of test should be near K of
-    training. l1: a plain weighted mean, whatever K."""
+    fusion: str
+    """F of eq. 3, over the scales' scores: a name in `stpa.models.attention.FUSIONS`."""
+    downsampling: str
+    """R of eq. 1, from each map to the size of the top one: a name in `DOWNSAMPLINGS` there."""
+    map_norm: str
+    """What an attention map's weights are normalised by: a name in `stpa.models.heads.MAP_NORMS`.
+    l2 (paper): even attention multiplies the features by the root of the number of positions, so
+    K of test should be near K of training. l1: a plain weighted mean, whatever K."""
 
     @field_validator("num_scales")
     @classmethod
@@ -155,7 +149,7 @@ class StreamConfig(Section):
     """Of the pretrained layers and, scaled by `new_layer_rate`, of the new ones."""
     new_layer_rate: PositiveFloat
     """Multiplies the rate of the attention and the classifier."""
-    dropout: Annotated[float, Field(ge=0, lt=1)]
+    dropout: ShareBelowOne
     gradient_clip: PositiveFloat
     """Largest L2 norm of the gradient (TSN: 40 for RGB, 20 for flow)."""
     milestones: list[Share]
@@ -177,9 +171,10 @@ class TrainConfig(Section):
     """Clips a step, over all workers."""
     frames_at_once: PositiveInt | None
     """Frames of each clip whose feature maps are held together; more are computed again in the
-    backward pass, for long clips in bounded memory. Needs all batch norms frozen. null: all."""
+    backward pass, for long clips in bounded memory. null: all. Needs all batch norms frozen, which
+    would take statistics of a part of each clip, twice."""
     optimizer: Literal["sgd", "adamw"]
-    momentum: Share
+    momentum: ShareBelowOne
     weight_decay: NonNegativeFloat
     schedule: Literal["cosine", "step"]
     """cosine: to zero, after a tenth of warm-up; step: to a tenth at each stream's milestones."""
@@ -187,12 +182,14 @@ class TrainConfig(Section):
     """tsn: biases learn twice as fast, and the first convolution of the flow network five times."""
     freeze_batch_norm: Literal["none", "all_but_first", "all"]
     """Keep running statistics and affine terms as they came (TSN's partial BN)."""
-    interactive_loss: Literal["paper", "bounded"]
-    """l_interactive as in eq. 6, which has no lower bound, or of shares, in [-d, 1]."""
+    interactive_loss: str
+    """A name in `stpa.training.losses.INTERACTIVE_LOSSES`: paper, l_interactive as in eq. 6, which
+    has no lower bound; bounded, of shares, in [-d, 1]."""
     interactive_weight: NonNegativeFloat
     """beta of eq. 9; 0 turns l_interactive off."""
-    attention_loss: Literal["paper", "cosine"]
-    """l_attn as in eq. 8, whose gradient is tiny, or the mean cosine of the maps, in [0, 1]."""
+    attention_loss: str
+    """A name in `ATTENTION_LOSSES` there: paper, l_attn as in eq. 8, whose gradient is tiny;
+    cosine, the mean cosine of the maps, in [0, 1]."""
     attention_weight: NonNegativeFloat
     """gamma of eq. 9; 0 turns l_attn off."""
     seed: int
@@ -212,18 +209,8 @@ class TrainConfig(Section):
     @classmethod
     def _chunks_share_no_statistics(cls, which: str, info: Info) -> str:
         if info.data.get("frames_at_once") is not None and which != "all":
-            raise ValueError(
-                f"train.frames_at_once needs train.freeze_batch_norm all, not {which}: batch norms "
-                "would take statistics of a part of each clip, twice"
-            )
+            raise ValueError(f"train.frames_at_once needs train.freeze_batch_norm all, not {which}")
         return which
-
-    @field_validator("momentum")
-    @classmethod
-    def _momentum_fades(cls, momentum: float) -> float:
-        if momentum == 1:
-            raise ValueError("train.momentum 1 never forgets a gradient: take one below 1")
-        return momentum
 
     def stream(self, stream: Stream) -> StreamConfig:
         """Return the part for one network."""
@@ -235,13 +222,12 @@ class EvaluateConfig(Section):
     """K of the headline figures and of the served model."""
     sweep: Annotated[list[PositiveInt], Field(min_length=1)]
     """Every K of the K-sweep (paper: 1, 5, 10, 15, 20, 25, 30)."""
-    grid: Literal["exact", "nested"]
-    """exact: each K of the sweep at its own test positions; nested: at positions of the largest K,
-    which then costs no more than that K alone."""
-    shard_size: PositiveInt
-    """Videos per Ray task."""
+    grid: str
+    """A name in `stpa.data.sampling.GRIDS`. exact: each K of the sweep at its own test positions;
+    nested: at positions of the largest K, which then costs no more than that K alone."""
     frames_per_task: PositiveInt
-    """A video of which a sweep looks at more frames is parted over several tasks."""
+    """A video of which a sweep looks at more frames is parted over several tasks, if the head's
+    states merge; others are a task each."""
     late_fusion: str
     """A name in `stpa.evaluation.fusion.FUSION_RULES`."""
     baseline: bool
@@ -250,11 +236,9 @@ class EvaluateConfig(Section):
     @field_validator("sweep")
     @classmethod
     def _headline_is_swept(cls, sweep: list[int], info: Info) -> list[int]:
-        num_segments = info.data.get("num_segments")
-        if num_segments is not None and num_segments not in sweep:
-            raise ValueError(
-                f"evaluate.num_segments {num_segments} is not in evaluate.sweep {sweep}"
-            )
+        k = info.data.get("num_segments")
+        if k is not None and k not in sweep:
+            raise ValueError(f"evaluate.num_segments {k} is not in evaluate.sweep {sweep}")
         return sweep
 
 
@@ -286,8 +270,14 @@ class ComputeConfig(Section):
     """Data-parallel training processes for each network."""
     cpus_per_worker: PositiveFloat
     gpus_per_worker: NonNegativeFloat
+    """0: networks run on the CPU."""
     loader_processes: Annotated[int, Field(ge=0)]
     """Decoding processes a training worker; 0 decodes in the worker itself."""
+
+    @property
+    def device(self) -> str:
+        """Where a worker's networks are, as torch names it."""
+        return "cuda" if self.gpus_per_worker else "cpu"
 
 
 class TrackingConfig(Section):

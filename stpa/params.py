@@ -119,14 +119,25 @@ def _unknown_names(params: dict[str, Any]) -> Iterator[str]:
     import timm
 
     from stpa.data.datasets import DATASETS
+    from stpa.data.sampling import GRIDS
     from stpa.evaluation.fusion import FUSION_RULES
-    from stpa.models.backbones import known_backbone
+    from stpa.models.attention import DOWNSAMPLINGS, FUSIONS
+    from stpa.models.backbones import TOP_LAYERS, known_backbone
+    from stpa.models.heads import MAP_NORMS
     from stpa.optical_flow import ESTIMATORS
     from stpa.registry.rules import RULES
+    from stpa.training.losses import ATTENTION_LOSSES, INTERACTIVE_LOSSES
 
     registries = {
         ("data", "dataset"): DATASETS,
         ("optical_flow", "estimator"): ESTIMATORS,
+        ("model", "top_layer"): TOP_LAYERS,
+        ("model", "fusion"): FUSIONS,
+        ("model", "downsampling"): DOWNSAMPLINGS,
+        ("model", "map_norm"): MAP_NORMS,
+        ("train", "interactive_loss"): INTERACTIVE_LOSSES,
+        ("train", "attention_loss"): ATTENTION_LOSSES,
+        ("evaluate", "grid"): GRIDS,
         ("evaluate", "late_fusion"): FUSION_RULES,
         ("promotion", "rules"): RULES,
     }

@@ -74,7 +74,7 @@ def small_params(**changes: dict[str, Any]) -> dict[str, Any]:
             "rgb": params["train"]["rgb"] | stream,
             "flow": params["train"]["flow"] | stream,
         },
-        "evaluate": {"num_segments": 3, "sweep": [1, 3], "shard_size": 2},
+        "evaluate": {"num_segments": 3, "sweep": [1, 3]},
         "promotion": {"model_name": "small", "rules": RULES},
     }
     for sections in (small, changes):

@@ -65,7 +65,13 @@ def map_unordered(
     raised here, and ends the rest. ComputeError: no node has room for a single call, or an
     item's worker died `max_retries` + 1 times.
     """
-    task = ray.remote(num_cpus=num_cpus, num_gpus=num_gpus, max_retries=max_retries)(_call)
+    remote = ray.remote(
+        num_cpus=num_cpus,
+        num_gpus=num_gpus,
+        max_retries=max_retries,
+        max_calls=0,  # else a worker with a GPU ends after one call, and what it loaded with it
+    )
+    task = remote(_call)
     in_flight = 2 * count_slots({"CPU": num_cpus, "GPU": num_gpus}, "each task")
     remaining = iter(items)
     pending = {task.remote(function, item): item for item in islice(remaining, in_flight)}

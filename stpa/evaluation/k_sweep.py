@@ -14,7 +14,7 @@ import torch
 from stpa.data.clips import load_test_chunks, stored_frames
 from stpa.data.manifest import Video
 from stpa.data.sampling import GRIDS, Grid
-from stpa.models.checkpoint import load_model
+from stpa.models.checkpoint import load_shared
 from stpa.models.heads import MergingHead, State, stack_states
 from stpa.models.network import ActionNetwork
 from stpa.shapes import Float, Int
@@ -22,25 +22,20 @@ from stpa.shapes import Float, Int
 FRAMES_AT_ONCE = 16
 """Frames through the backbone together; bounds memory, not results."""
 
-LogitsByVideo = dict[str, dict[int, Float[np.ndarray, " classes"]]]
+LogitsByK = dict[int, Float[np.ndarray, " classes"]]
+
+LogitsByVideo = dict[str, LogitsByK]
 """By video id and K."""
 
 StatesByK = dict[int, State]
 """What some frames of a video contribute to each K that looks at any of them."""
 
 
-def sweep_videos(
-    videos: Sequence[Video],
-    *,
-    model_folder: Path,
-    root: Path,
-    sweep: Sequence[int],
-    grid: str,
-    device: str,
-) -> LogitsByVideo:
-    """Load a model and sweep some videos; return their logits."""
-    network = load_model(model_folder).to(device)
-    return {video.video_id: sweep_video(network, video, root, sweep, grid=grid) for video in videos}
+def load_and_sweep(
+    video: Video, *, model_folder: Path, root: Path, sweep: Sequence[int], grid: str, device: str
+) -> LogitsByK:
+    """Load a model, as `load_shared` does, and sweep a video."""
+    return sweep_video(load_shared(model_folder, device), video, root, sweep, grid=grid)
 
 
 @torch.inference_mode()
@@ -52,7 +47,7 @@ def sweep_video(
     *,
     grid: str,
     frames_at_once: int = FRAMES_AT_ONCE,
-) -> dict[int, Float[np.ndarray, " classes"]]:
+) -> LogitsByK:
     """Classify one video at the test positions of each K in `sweep`; return logits by K.
 
     `grid` is a name in `GRIDS`, and `root` holds the files of the network's stream.
@@ -97,7 +92,7 @@ def sum_up_video(
     return sums
 
 
-def sum_up_part(
+def load_and_sum_up(
     video_and_part: tuple[Video, tuple[int, int]],
     *,
     model_folder: Path,
@@ -106,9 +101,9 @@ def sum_up_part(
     grid: str,
     device: str,
 ) -> StatesByK:
-    """Load a model and sum up a part of a video; return its states on the CPU."""
+    """Load a model, as `load_shared` does, and sum up a part of a video; return CPU states."""
     video, part = video_and_part
-    network = load_model(model_folder).to(device)
+    network = load_shared(model_folder, device)
     sums = sum_up_video(network, video, root, sweep, grid=grid, part=part)
     return {k: tuple(each.cpu() for each in state) for k, state in sums.items()}
 
@@ -119,9 +114,7 @@ def num_frames_looked_at(video: Video, stream: str, sweep: Sequence[int], grid: 
 
 
 @torch.inference_mode()
-def read_states(
-    network: ActionNetwork, parts: Sequence[Mapping[int, State]]
-) -> dict[int, Float[np.ndarray, " classes"]]:
+def read_states(network: ActionNetwork, parts: Sequence[Mapping[int, State]]) -> LogitsByK:
     """Classify a video by the states of its disjoint parts; return logits by K."""
     found: dict[int, list[State]] = {}
     for part in parts:

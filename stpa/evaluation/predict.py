@@ -1,7 +1,7 @@
 """Name the action in a video file: compute its optical flow, run the networks, fuse."""
 
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from stpa.data.probe import Probe, probe
 from stpa.data.sampling import STACK_LENGTH, test_positions
 from stpa.errors import DataError
 from stpa.evaluation.fusion import FUSION_RULES
-from stpa.models.checkpoint import load_model
+from stpa.models.checkpoint import load_model, load_shared
 from stpa.models.heads import Pyramid
 from stpa.models.network import ActionNetwork
 from stpa.optical_flow.extract import extract_video
@@ -156,23 +156,24 @@ def describe_video(path: Path, found: Probe | str) -> Video:
     )
 
 
-def score_videos(
-    videos: Sequence[Video],
+def load_and_score(
+    video: Video,
     *,
     root: Path,
     networks: Mapping[str, Path],
     late_fusion: str | None,
     num_segments: int,
     optical_flow: Mapping[str, Any],
-) -> dict[str, Float[np.ndarray, " classes"]]:
-    """Load a classifier from its model folders and return each video's scores, by id."""
+    device: str,
+) -> Float[np.ndarray, " classes"]:
+    """Load model folders by stream, as `load_shared` does, and classify a video by them."""
     classifier = Classifier(
-        {stream: load_model(folder) for stream, folder in networks.items()},
+        {stream: load_shared(folder, device) for stream, folder in networks.items()},
         late_fusion=late_fusion,
         num_segments=num_segments,
         optical_flow=optical_flow,
     )
-    return {video.video_id: classifier.scores(video, root) for video in videos}
+    return classifier.scores(video, root)
 
 
 def load_stream(folder: Path, num_segments: int, optical_flow: Mapping[str, Any]) -> Predict:

@@ -6,8 +6,7 @@ from pathlib import Path
 import numpy as np
 from pydantic import TypeAdapter, ValidationError
 
-from stpa.evaluation.k_sweep import LogitsByVideo
-from stpa.shapes import Float
+from stpa.evaluation.k_sweep import LogitsByK, LogitsByVideo
 
 _LINE = TypeAdapter(tuple[str, dict[int, list[float]]])
 """A video's id, and its logits by K."""
@@ -33,7 +32,7 @@ class UnfinishedScores:
                 k: np.array(logits, dtype=np.float32) for k, logits in by_k.items()
             }
 
-    def add(self, video_id: str, logits: dict[int, Float[np.ndarray, " classes"]]) -> None:
+    def add(self, video_id: str, logits: LogitsByK) -> None:
         """Keep one more video."""
         line = json.dumps([video_id, {k: values.tolist() for k, values in logits.items()}])
         self._file.parent.mkdir(parents=True, exist_ok=True)

@@ -24,24 +24,15 @@ FUSIONS: dict[str, Callable[[torch.Tensor, torch.Tensor], torch.Tensor]] = {
 """F of eq. 3, from two scales' scores to one."""
 
 
-class MaxPool(nn.Module):
-    """R of eq. 1 as the paper prefers it: the largest value that a position of the top covers."""
+class Pool(nn.Module):
+    """R of eq. 1 without weights, over what a position of the top covers."""
 
-    def __init__(self, channels: int, stride: int) -> None:
+    def __init__(self, pool: Callable[[torch.Tensor, Size], torch.Tensor]) -> None:
         super().__init__()
+        self.pool = pool
 
     def forward(self, maps: torch.Tensor, size: Size) -> torch.Tensor:
-        return F.adaptive_max_pool2d(maps, size)
-
-
-class AveragePool(nn.Module):
-    """R of eq. 1 as a mean over what a position of the top covers."""
-
-    def __init__(self, channels: int, stride: int) -> None:
-        super().__init__()
-
-    def forward(self, maps: torch.Tensor, size: Size) -> torch.Tensor:
-        return F.adaptive_avg_pool2d(maps, size)
+        return self.pool(at_least_float32(maps), size)
 
 
 class StridedConvolution(nn.Module):
@@ -61,8 +52,8 @@ class StridedConvolution(nn.Module):
 
 
 DOWNSAMPLINGS: dict[str, Callable[[int, int], nn.Module]] = {
-    "max": MaxPool,
-    "average": AveragePool,
+    "max": lambda channels, stride: Pool(F.adaptive_max_pool2d),  # the paper prefers it
+    "average": lambda channels, stride: Pool(F.adaptive_avg_pool2d),
     "convolution": StridedConvolution,
 }
 """R of eq. 1, built from a scale's channels and its stride to the top layer; it takes a map

@@ -1,11 +1,11 @@
 """Backbones: any timm CNN as a feature pyramid, for RGB frames or stacks of optical flow."""
 
-from collections.abc import Iterator
+from collections.abc import Sequence
 from typing import Any
 
 import timm
 import torch
-from torch import fx, nn
+from torch import nn
 
 import stpa.models.bn_inception  # noqa: F401 - registers it with timm
 from stpa.errors import ModelError
@@ -22,9 +22,12 @@ TAPS = {
 }
 """The layers of a pyramid, bottom to top, where they are not those of timm's `feature_info`."""
 
-TOP_LAYERS = {"A": 2, "B": 1, "C": 0}
-"""How many layers of `TAPS` are above each top layer of Du et al., table 1a. Their fourth, FC,
-is the pooled features."""
+TOP_LAYERS = {"A": 2, "B": 1, "C": 0, "FC": 0}
+"""How many layers of `TAPS` are above each top layer of Du et al., table 1a. Above them all, FC
+stands for the pooled features."""
+
+BLUE_FIRST = ("bn_inception",)
+"""CNNs whose published weights and `pretrained_cfg` take blue, green, red. Here each takes RGB."""
 
 TimmCnn = Any
 """An nn.Module with timm's `pretrained_cfg` and `feature_info`, which no class of timm's
@@ -47,6 +50,10 @@ class Backbone(nn.Module):
     top_size: tuple[int, int]
     """Height and width of the top map at `input_size`."""
     num_features: int
+    stem: tuple[nn.Conv2d, ...]
+    """The convolutions that take the frames: several where they run side by side."""
+    batch_norms: tuple[nn.BatchNorm2d, ...]
+    """In the order of the computation, the stem's first."""
 
     def __init__(
         self,
@@ -65,16 +72,19 @@ class Backbone(nn.Module):
         """
         super().__init__()
         cnn = _create(name, pretrained is True, options or {})
+        self.stem = _stem(cnn)
         if isinstance(pretrained, str):
             _load_weights(cnn, pretrained)
+            if _architecture(name) in BLUE_FIRST:
+                _reverse_channels(self.stem)
         if in_channels != RGB_CHANNELS:
-            _adapt_to_modality(cnn, in_channels)
+            _adapt_to_modality(self.stem, in_channels)
         if top_layer == "FC":
             self.pyramid, self.tail = _PooledFeatures(cnn), nn.Flatten()
         else:
             taps = _taps(name, cnn, num_scales, top_layer)
             self.pyramid, self.tail = cut(cnn, trace(cnn), taps)
-        self._measure(next(cnn.parameters()).new_zeros(1, in_channels, input_size, input_size))
+        self._measure(name, next(cnn.parameters()).new_zeros(1, in_channels, *[input_size] * 2))
 
     def forward(
         self, frames: Float[torch.Tensor, "frames channels height width"]
@@ -82,27 +92,29 @@ class Backbone(nn.Module):
         """Return the pyramid, bottom to top."""
         return self.pyramid(frames)
 
-    def batch_norms(self) -> Iterator[nn.Module]:
-        """Yield the batch norms in the order of the computation, the stem's first."""
-        for part in (self.pyramid, self.tail):
-            modules = _in_order(part) if isinstance(part, fx.GraphModule) else part.modules()
-            yield from (layer for layer in modules if isinstance(layer, nn.BatchNorm2d))
-
     @torch.no_grad()
-    def _measure(self, blank: torch.Tensor) -> None:
+    def _measure(self, name: str, blank: torch.Tensor) -> None:
+        norms = [layer for layer in self.modules() if isinstance(layer, nn.BatchNorm2d)]
+        ran: list[nn.BatchNorm2d] = []
+        hooks = [
+            norm.register_forward_hook(lambda *_, norm=norm: ran.append(norm)) for norm in norms
+        ]
         self.eval()
         try:
             maps = self(blank)
             _frames, _channels, height, width = maps[-1].shape
+            self.num_features = self.tail(maps[-1]).shape[1]
         except (RuntimeError, AssertionError, ValueError) as error:
             raise ModelError(
-                f"the model.backbone gives no feature maps for train.input_size {blank.shape[-1]} "
-                f"({_first_line(error)}): take another size, or a CNN"
+                f"model.backbone {name} gives no feature maps for train.input_size "
+                f"{blank.shape[-1]} ({_first_line(error)}): take another size, or a CNN"
             ) from error
+        for hook in hooks:
+            hook.remove()
+        self.batch_norms = tuple(dict.fromkeys(ran))
         self.channels = tuple(level.shape[1] for level in maps)
         self.strides = tuple(level.shape[-2] // height for level in maps)
         self.top_size = (height, width)
-        self.num_features = self.tail(maps[-1]).shape[1]
         self.train()
 
 
@@ -118,15 +130,40 @@ class _PooledFeatures(nn.Module):
 
 
 def known_backbone(name: str) -> bool:
-    """Tell whether timm has a model of this name."""
-    return timm.is_model(name.split(".")[0])
+    """Tell whether timm has a model of this name, and weights of its tag if it has one."""
+    architecture = _architecture(name)
+    if not timm.is_model(architecture):
+        return False
+    return name == architecture or name in timm.models.get_arch_pretrained_cfgs(architecture)
 
 
-def _create(name: str, pretrained: bool, options: dict) -> TimmCnn:
+def published_normalisation(name: str) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Return the mean and the deviation of the input that a CNN's published weights expect.
+
+    Both are per RGB channel, in 0-255.
+    """
+    _check_known(name)
+    published = timm.models.get_pretrained_cfg(name)
+    step = -1 if _architecture(name) in BLUE_FIRST else 1
+    mean, std = (
+        tuple(255 * share for share in getattr(published, key)[::step]) for key in ("mean", "std")
+    )
+    return mean, std
+
+
+def _architecture(name: str) -> str:
+    return name.split(".")[0]
+
+
+def _check_known(name: str) -> None:
     if not known_backbone(name):
         raise ModelError(
             f"unknown model.backbone {name!r}: give a name that timm.list_models() lists"
         )
+
+
+def _create(name: str, pretrained: bool, options: dict) -> TimmCnn:
+    _check_known(name)
     try:
         # Without classes, timm's CNNs end at the pooled features.
         cnn = timm.create_model(name, pretrained=pretrained, num_classes=0, **options)
@@ -143,7 +180,7 @@ def _create(name: str, pretrained: bool, options: dict) -> TimmCnn:
 
 
 def _taps(name: str, cnn: TimmCnn, num_scales: int, top_layer: str) -> tuple[str, ...]:
-    known = TAPS.get(name.split(".")[0]) or tuple(info["module"] for info in cnn.feature_info)
+    known = TAPS.get(_architecture(name)) or tuple(info["module"] for info in cnn.feature_info)
     below_top = known[: len(known) - TOP_LAYERS[top_layer]]
     if num_scales > len(below_top):
         raise ModelError(
@@ -175,35 +212,37 @@ def _load_weights(cnn: TimmCnn, location: str) -> None:
             f"model.pretrained {location} is not a {cnn.pretrained_cfg['architecture']}: "
             f"{len(differing)} tensors are absent or unknown, {differing[0]} first"
         )
-    if getattr(cnn, "channel_order", "rgb") == "bgr":
-        stem = _stem(cnn)
-        stem.weight = nn.Parameter(stem.weight.detach().flip(1))
 
 
-def _adapt_to_modality(cnn: TimmCnn, in_channels: int) -> None:
-    """Give the first convolution `in_channels`: the mean RGB kernel, repeated, not rescaled.
+def _stem(cnn: TimmCnn) -> tuple[nn.Conv2d, ...]:
+    layers = dict(cnn.named_modules())
+    first = [layers.get(name) for name in _names(cnn.pretrained_cfg["first_conv"])]
+    stem = [each for each in first if isinstance(each, nn.Conv2d)]
+    if not stem or [each.in_channels for each in stem] != [RGB_CHANNELS] * len(first):
+        raise ModelError(
+            f"{type(cnn).__name__} does not begin with convolutions of RGB frames, "
+            "which optical flow needs: take another model.backbone"
+        )
+    return tuple(stem)
+
+
+def _reverse_channels(stem: tuple[nn.Conv2d, ...]) -> None:
+    for convolution in stem:
+        convolution.weight = nn.Parameter(convolution.weight.detach().flip(1))
+
+
+def _adapt_to_modality(stem: tuple[nn.Conv2d, ...], in_channels: int) -> None:
+    """Give the stem `in_channels`: the mean RGB kernel, repeated, not rescaled.
 
     TSN's cross-modality initialisation (Wang et al., ECCV 2016, section 3.3).
     """
-    stem = _stem(cnn)
-    mean_kernel = stem.weight.detach().mean(dim=1, keepdim=True)
-    stem.in_channels = in_channels
-    stem.weight = nn.Parameter(mean_kernel.repeat(1, in_channels, 1, 1))
+    for convolution in stem:
+        mean_kernel = convolution.weight.detach().mean(dim=1, keepdim=True)
+        convolution.in_channels = in_channels
+        convolution.weight = nn.Parameter(mean_kernel.repeat(1, in_channels, 1, 1))
 
 
-def _stem(cnn: TimmCnn) -> nn.Conv2d:
-    stem = cnn.get_submodule(_names(cnn.pretrained_cfg["first_conv"])[0])
-    assert isinstance(stem, nn.Conv2d), type(stem)
-    return stem
-
-
-def _in_order(module: fx.GraphModule) -> Iterator[nn.Module]:
-    for node in module.graph.nodes:
-        if node.op == "call_module":
-            yield from module.get_submodule(str(node.target)).modules()
-
-
-def _names(value: str | tuple[str, ...]) -> tuple[str, ...]:
+def _names(value: str | Sequence[str]) -> tuple[str, ...]:
     return (value,) if isinstance(value, str) else tuple(value)
 
 

@@ -3,7 +3,8 @@
 Importing this module registers `bn_inception` with timm. The state dict has the names and shapes
 of the weights converted from Caffe, which load strictly; timm has nowhere to fetch them from, so
 they come by file. They expect blue, green and red in 0-255 less 104, 117 and 128:
-`pretrained_cfg` says so in timm's terms, `(x / 255 - mean) / std`.
+`pretrained_cfg` says so in timm's terms, `(x / 255 - mean) / std`, channels in the same order.
+`stpa.models.backbones` turns both round.
 """
 
 from typing import Any
@@ -69,7 +70,6 @@ class BNInception(nn.Module):
     BatchNorm averages with PyTorch's momentum of 0.1, which is Caffe's 0.9.
     """
 
-    channel_order = "bgr"
     num_features = head_hidden_size = 1024
 
     def __init__(

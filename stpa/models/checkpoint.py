@@ -1,6 +1,7 @@
 """A model folder: model.json says what the network is, weights.safetensors what it learnt."""
 
 import json
+from functools import lru_cache
 from pathlib import Path
 
 from safetensors import SafetensorError
@@ -42,3 +43,12 @@ def load_model(folder: Path) -> ActionNetwork:
         reason = str(error).strip().splitlines()[0]
         raise ModelError(f"{folder} is not a whole model folder: {reason}") from error
     return network.eval()
+
+
+@lru_cache(maxsize=2)  # the two networks of a fusion
+def load_shared(folder: Path, device: str) -> ActionNetwork:
+    """Return the network of `load_model` on a device, the same one as long as it is asked for.
+
+    For the short tasks of a worker process; a folder must not change in its lifetime.
+    """
+    return load_model(folder).to(device)

@@ -32,7 +32,7 @@ def cut(
 
     A tap is a submodule's path (`layer4`), or one and an operation in it (`repeat.9.add`).
     """
-    outputs = [_output_of(graph, tap) for tap in taps]
+    outputs = [_output_of(cnn, graph, tap) for tap in taps]
     top = outputs[-1]
     nodes = list(graph.nodes)
     end = nodes.index(top) + 1
@@ -66,10 +66,12 @@ class _Tracer(fx.Tracer):
         return not any(True for _ in m.children()) or isinstance(m, self._whole)
 
 
-def _output_of(graph: fx.Graph, tap: str) -> fx.Node:
+def _output_of(cnn: nn.Module, graph: fx.Graph, tap: str) -> fx.Node:
     found = [node for node in graph.nodes if f"{_path(node)}.".startswith(f"{tap}.")]
     if not found:
-        raise ModelError(f"no layer {tap!r} in {graph.owning_module or 'the backbone'}")
+        raise ModelError(
+            f"{type(cnn).__name__} computes no layer {tap!r}: take another model.backbone"
+        )
     return found[-1]
 
 

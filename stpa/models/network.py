@@ -163,7 +163,7 @@ class ActionNetwork(nn.Module):
         if not isinstance(self.head, MergingHead):
             raise ModelError(
                 f"head {self.spec.head} needs all frames of a clip at once: "
-                "set train.frames_at_once to null, or raise evaluate.frames_per_task"
+                "set train.frames_at_once to null"
             )
         return self.head
 

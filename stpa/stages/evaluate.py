@@ -13,14 +13,14 @@ from stpa.data.versioning import read_version
 from stpa.errors import DataError
 from stpa.evaluation.fusion import FUSION_RULES
 from stpa.evaluation.metrics import mean_class_accuracy, top1
-from stpa.evaluation.predict import score_videos
+from stpa.evaluation.predict import load_and_score
 from stpa.evaluation.scores import Scores, read_scores, write_scores
 from stpa.evaluation.unfinished import UnfinishedScores
 from stpa.files import digest_value
 from stpa.progress import ReportProgress, silent
 from stpa.registry.candidate import Judgement, Serving
 from stpa.registry.tracking import Tracker, open_tracker
-from stpa.stages.sweep import map_shards, sweep_on_cluster
+from stpa.stages.sweep import map_on_cluster, sweep_on_cluster
 from stpa.stages.train import TrainedModel, find_trained
 from stpa.workspace import Workspace
 
@@ -127,17 +127,16 @@ def judge_served(
             stacked[stream] = np.stack([logits[video.video_id][k] for video in videos])
         scores = FUSION_RULES[serving.late_fusion](stacked[Stream.RGB], stacked[Stream.FLOW])
     else:
-        score_shard = partial(
-            score_videos,
+        score = partial(
+            load_and_score,
             root=workspace.videos.resolve(),
             networks={stream.value: folder.resolve() for stream, folder in folders.items()},
             late_fusion=serving.late_fusion,
             num_segments=serving.num_segments,
             optical_flow=serving.optical_flow.model_dump(),
+            device=config.compute.device,
         )
-        found = {}
-        for scored in map_shards(config, score_shard, videos):
-            found |= scored
+        found = {video.video_id: scores for video, scores in map_on_cluster(config, score, videos)}
         scores = np.stack([found[video.video_id] for video in videos])
     return Judgement(
         data_version=read_version(workspace.root).id,

@@ -26,6 +26,20 @@ SERVED_HEAD = "stpa"
 BASELINE_HEAD = "tsn"
 """Plain averaging: trained only to compare with."""
 
+ONLY_FOR_ATTENTION = {
+    "top_layer",
+    "num_scales",
+    "fusion",
+    "downsampling",
+    "map_norm",
+    "interactive_loss",
+    "interactive_weight",
+    "attention_loss",
+    "attention_weight",
+}
+"""Parameters that decide nothing of the baseline's weights, so that one baseline serves every
+ablation of the attention. (Where a network is cut changes no number that it computes.)"""
+
 logger = logging.getLogger(__name__)
 
 
@@ -147,7 +161,8 @@ def _trained(run: _Run, *, reused: bool) -> TrainedModel:
 
 def training_key(config: Config, stream: Stream, head: str, data: DataVersion) -> str:
     """Digest everything that decides the weights of a stream's network."""
-    train = config.train.model_dump(mode="json", exclude={"rgb", "flow"})
+    unused = ONLY_FOR_ATTENTION if head == BASELINE_HEAD else set()
+    train = config.train.model_dump(mode="json", exclude={"rgb", "flow", *unused})
     weights = config.model.pretrained
     if isinstance(weights, str):
         weights = weights_digest(weights)
@@ -155,7 +170,7 @@ def training_key(config: Config, stream: Stream, head: str, data: DataVersion) -
         {
             "stream": stream.value,
             "head": head,
-            "model": config.model.model_dump(mode="json", exclude={"pretrained"}),
+            "model": config.model.model_dump(mode="json", exclude={"pretrained", *unused}),
             "pretrained": weights,
             "workers": config.compute.workers_per_stream,  # each sees batch statistics of its own
             "train": train | config.train.stream(stream).model_dump(mode="json"),

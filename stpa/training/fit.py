@@ -13,6 +13,7 @@ from stpa.config import ModelConfig, Stream, TrainConfig
 from stpa.data.clips import TrainClips
 from stpa.data.manifest import Video
 from stpa.files import digest_value
+from stpa.models.backbones import published_normalisation
 from stpa.models.network import ActionNetwork, NetworkSpec
 from stpa.training.checkpoint import read_checkpoint, write_checkpoint
 from stpa.training.loop import LossOptions, train_epoch
@@ -40,6 +41,7 @@ class TrainingJob:
     @property
     def spec(self) -> NetworkSpec:
         """The network to train."""
+        mean, std = published_normalisation(self.model.backbone)
         return NetworkSpec(
             stream=self.stream.value,
             head=self.head,
@@ -54,8 +56,8 @@ class TrainingJob:
             class_names=self.class_names,
             input_size=self.train.input_size,
             short_side=self.train.short_side,
-            input_mean=tuple(self.model.input_mean),
-            input_std=tuple(self.model.input_std),
+            input_mean=tuple(self.model.input_mean or mean),
+            input_std=tuple(self.model.input_std or std),
         )
 
 

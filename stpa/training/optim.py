@@ -35,13 +35,13 @@ def build_optimizer(
     Biases and the affine terms of normalisations do not decay. With `rates` "tsn", biases learn
     twice as fast, and a first convolution for other than RGB five times; normalisations do not.
     """
-    stem = _adapted_stem(network.backbone)
+    adapted_stem = [layer for layer in network.backbone.stem if layer.in_channels != RGB_CHANNELS]
     groups: defaultdict[tuple[float, float], list[nn.Parameter]] = defaultdict(list)
     for part, part_rate in ((network.backbone, 1.0), (network.head, new_layer_rate)):
         for module in part.modules():
             for parameter in module.parameters(recurse=False):
                 if parameter.requires_grad:
-                    multiple = _tsn_rate(parameter, module, stem) if rates == "tsn" else 1.0
+                    multiple = _tsn_rate(parameter, module, adapted_stem) if rates == "tsn" else 1.0
                     rate = learning_rate * part_rate * multiple
                     decay = weight_decay if parameter.ndim > 1 else 0.0
                     groups[rate, decay].append(parameter)
@@ -54,17 +54,13 @@ def build_optimizer(
     return torch.optim.AdamW(settings, betas=(momentum, 0.999))
 
 
-def _adapted_stem(backbone: nn.Module) -> nn.Conv2d | None:
-    """Return the first convolution where it got TSN's cross-modality initialisation."""
-    first = next(module for module in backbone.modules() if isinstance(module, nn.Conv2d))
-    return None if first.in_channels == RGB_CHANNELS else first
-
-
-def _tsn_rate(parameter: nn.Parameter, module: nn.Module, stem: nn.Module | None) -> float:
+def _tsn_rate(
+    parameter: nn.Parameter, module: nn.Module, adapted_stem: Sequence[nn.Module]
+) -> float:
     # A normalisation's bias, which TSN does not speed up, stands beside a weight of one axis.
     weight = getattr(module, "weight", parameter)
     is_bias = parameter.ndim == 1 and weight.ndim > 1
-    return (BIAS_RATE if is_bias else 1.0) * (STEM_RATE if module is stem else 1.0)
+    return (BIAS_RATE if is_bias else 1.0) * (STEM_RATE if module in adapted_stem else 1.0)
 
 
 def build_schedule(
@@ -108,6 +104,6 @@ def hold_frozen_batch_norm(backbone: Backbone, which: str) -> None:
         norm.eval()
 
 
-def _frozen_norms(backbone: Backbone, which: str) -> list[nn.Module]:
-    norms = list(backbone.batch_norms())
-    return {"none": [], "all_but_first": norms[1:], "all": norms}[which]
+def _frozen_norms(backbone: Backbone, which: str) -> tuple[nn.BatchNorm2d, ...]:
+    norms = backbone.batch_norms
+    return {"none": (), "all_but_first": norms[1:], "all": norms}[which]

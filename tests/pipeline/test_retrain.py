@@ -23,7 +23,6 @@ from stpa.stages.predict import predict
 from stpa.workspace import Workspace
 from tests.pipeline.conftest import Interrupted
 from tests.workspaces import (
-    CLASSES,
     NUM_EPOCHS,
     kill_stpa,
     make_workspace,

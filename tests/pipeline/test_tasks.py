@@ -17,12 +17,17 @@ from stpa.errors import ComputeError, DataError
 
 @pytest.fixture(scope="module")
 def local_cluster():
-    with cluster(None):
-        yield
+    ray.init(address="local", num_gpus=1, include_dashboard=False, log_to_driver=False)
+    yield
+    ray.shutdown()
 
 
 def square(number: int) -> int:
     return number * number
+
+
+def process_of(number: int) -> int:
+    return os.getpid()
 
 
 def refuse_three(number: int) -> int:
@@ -81,6 +86,11 @@ class TestMapUnordered:
 
     def test_a_partial_is_a_function(self):
         assert list(map_unordered(partial(pow, 2), [5])) == [(5, 32)]
+
+    @pytest.mark.parametrize("num_gpus", [0.0, 1.0])
+    def test_a_process_serves_many_items_and_keeps_what_it_loaded(self, num_gpus):
+        served = list(map_unordered(process_of, range(12), num_cpus=1.0, num_gpus=num_gpus))
+        assert len({process for _, process in served}) <= ray.cluster_resources()["CPU"]
 
     def test_no_items_give_no_results(self):
         assert list(map_unordered(square, [])) == []

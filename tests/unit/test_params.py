@@ -157,14 +157,14 @@ class TestFaults:
         params["compute"] |= {"workers_per_stream": 5, "cpus_per_worker": 0}
         params["model"] |= {"pretrained": "/nowhere/w.safetensors", "num_scales": 9}
         params["promotion"] |= {"rules": [], "model_name": "a/b", "min_gain": float("nan")}
-        params["evaluate"] |= {"num_segments": 4, "shard_size": 0}
+        params["evaluate"] |= {"num_segments": 4, "frames_per_task": 0}
         told = faults_of(params)
         assert "has 15 fault(s)" in told
         for fault in (
             "data.split 9 is above data.num_folds 3",
             "data.group_pattern '_g' has no group",
             "train.short_side 200 is below train.input_size 224",
-            "train.momentum 1 never forgets",
+            "train.momentum is 1: input should be less than 1",
             "train.batch_size 32 must divide by compute.workers_per_stream 5",
             "model.pretrained /nowhere/w.safetensors is not a file",
             "promotion.rules is []: list should have at least 1 item",
@@ -178,11 +178,28 @@ class TestFaults:
         ("section", "values", "fault"),
         [
             ("data", {"dataset": "synthetic"}, "data.synthetic is null, but data.dataset"),
-            ("data", {"group_pattern": "("}, "data.group_pattern '(' is not a regular expression"),
+            ("data", {"group_pattern": "("}, "data.group_pattern '(' is no regex"),
             ("promotion", {"model_name": "it's"}, "is no name for MLflow"),
             ("promotion", {"model_name": ""}, "is no name for MLflow"),
             ("tracking", {"experiment": ""}, "tracking.experiment is ''"),
             ("compute", {"cpus_per_worker": float("inf")}, "compute.cpus_per_worker is inf"),
+            (
+                "model",
+                {"fusion": "mean"},
+                "model.fusion 'mean' is unknown: choose from maximum, sum",
+            ),
+            (
+                "model",
+                {"top_layer": "D"},
+                "model.top_layer 'D' is unknown: choose from A, B, C, FC",
+            ),
+            ("model", {"downsampling": "min"}, "model.downsampling 'min' is unknown"),
+            ("model", {"map_norm": "l3"}, "model.map_norm 'l3' is unknown: choose from l2, l1"),
+            ("train", {"interactive_loss": "x"}, "train.interactive_loss 'x' is unknown"),
+            ("train", {"attention_loss": "x"}, "train.attention_loss 'x' is unknown"),
+            ("evaluate", {"grid": "fine"}, "evaluate.grid 'fine' is unknown: choose from exact"),
+            ("model", {"backbone": "resnet18.x"}, "'resnet18.x' is unknown to timm (did you mean"),
+            ("model", {"input_mean": [1, 2]}, "model.input_mean is [1, 2]: list should have"),
         ],
     )
     def test_a_value_that_would_only_fail_later_is_told_at_once(self, section, values, fault):

@@ -1,3 +1,5 @@
+from fractions import Fraction
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -18,6 +20,7 @@ SPANS = st.sampled_from([1, sampling.STACK_LENGTH])
         (31, 3, 1, [5, 15, 25]),
         (34, 3, 5, [5, 15, 25]),
         (10, 1, 1, [5]),
+        (6, 7, 1, [0, 1, 2, 3, 3, 4, 5]),  # where TSN's own code gives [0, 1, 2, 2, 3, 4, 5]
         (2, 4, 1, [0, 0, 1, 1]),
         (5, 3, 5, [0, 0, 0]),
         (4, 3, 5, [0, 0, 0]),
@@ -29,10 +32,20 @@ def test_evaluation_takes_the_middle_of_each_segment(num_frames, num_segments, s
 
 
 @given(COUNTS, SEGMENTS, SPANS)
-def test_evaluation_takes_tsn_s_positions(num_starts, num_segments, span):
+def test_evaluation_takes_tsn_s_positions_but_for_its_rounding(num_starts, num_segments, span):
     num_frames = num_starts + span - 1
-    positions = sampling.test_positions(num_frames, num_segments, span)
-    assert positions.tolist() == tsn_twin.test_positions(num_frames, num_segments, span)
+    positions = sampling.test_positions(num_frames, num_segments, span).tolist()
+    rounded = tsn_twin.test_positions(num_frames, num_segments, span)
+    for segment, (position, tsn) in enumerate(zip(positions, rounded, strict=True)):
+        middle = Fraction((2 * segment + 1) * num_starts, 2 * num_segments)
+        assert position == middle // 1
+        assert position == tsn or (position == middle and tsn == middle - 1)
+
+
+@given(st.integers(1, 100_000), SPANS)
+def test_exact_grid_of_the_paper_s_sweep_looks_at_85_frames_at_most(num_frames, span):
+    grid = sampling.exact_grid(num_frames, [1, 5, 10, 15, 20, 25, 30], span)
+    assert len(set(np.concatenate(list(grid.values())).tolist())) <= 85
 
 
 @given(COUNTS, SEGMENTS, SPANS)

@@ -18,7 +18,7 @@ from stpa.errors import DataError
 from stpa.evaluation import predict
 from stpa.evaluation.fusion import FUSION_RULES
 from stpa.evaluation.k_sweep import sweep_video
-from stpa.evaluation.predict import Classifier, describe_video, score_videos
+from stpa.evaluation.predict import Classifier, describe_video, load_and_score
 from stpa.models.heads import Head
 from stpa.models.network import ActionNetwork, NetworkSpec
 from stpa.optical_flow.extract import extract_video
@@ -144,23 +144,24 @@ def test_a_video_shorter_than_a_stack_is_shown_within_its_frames(tmp_path: Path)
     assert seen.indices.tolist() == [1] * K
 
 
-def test_videos_of_a_manifest_are_found_below_their_root(
+def test_a_video_of_a_manifest_is_found_below_its_root(
     video: Video, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     networks = {"rgb": Path("rgb"), "flow": Path("flow")}
-    monkeypatch.setattr(predict, "load_model", lambda folder: Levels(folder.name))
+    monkeypatch.setattr(predict, "load_shared", lambda folder, device: Levels(folder.name))
     inner = f"{path.parent.name}/{path.stem}"
     update = {"video_id": inner, "path": f"{inner}.avi", "label": path.parent.name}
-    found = score_videos(
-        [video.model_copy(update=update)],
+    found = load_and_score(
+        video.model_copy(update=update),
         root=path.parents[1],
         networks=networks,
         late_fusion="tsn_weighted",
         num_segments=K,
         optical_flow=FLOW,
+        device="cpu",
     )
     expected = classifier("rgb", "flow").scores(video, path.parent)
-    np.testing.assert_array_equal(found[inner], expected)
+    np.testing.assert_array_equal(found, expected)
 
 
 def test_a_file_that_does_not_decode_is_refused_by_name(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from stpa.models.attention import StridedConvolution
+from stpa.models.attention import DOWNSAMPLINGS, StridedConvolution
 from stpa.models.heads import Attention, HeadOptions, StpaHead, TsnHead
 from stpa.training import losses
 from stpa.training.loop import LossOptions, loss_terms, total_loss
@@ -270,6 +270,15 @@ def test_strided_convolution_is_a_filter_a_channel_without_overlap() -> None:
             weight.detach() * maps[frame, channel, 2 * row + i, 2 * column + j]
         )
     assert_exact(layer(maps, (3, 3)), naive)
+
+
+@pytest.mark.parametrize("downsampling", DOWNSAMPLINGS)
+def test_half_precision_maps_are_reduced_in_float32(downsampling: str) -> None:
+    maps = torch.randn(2, 3, 16, 16).bfloat16()
+    reduce = DOWNSAMPLINGS[downsampling](3, 4)
+    with torch.no_grad():
+        reduced, exact = reduce(maps, (4, 4)), reduce(maps.float(), (4, 4))
+    torch.testing.assert_close(reduced, exact, rtol=0, atol=0)
 
 
 def test_strided_convolution_starts_as_the_mean_of_its_windows() -> None:

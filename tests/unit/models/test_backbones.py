@@ -11,7 +11,8 @@ from safetensors.torch import save_file
 from torch import nn
 
 from stpa.errors import ModelError
-from stpa.models.backbones import Backbone
+from stpa.models.backbones import Backbone, published_normalisation
+from stpa.models.cut import cut, trace
 from tests.twin import tsn_twin
 
 PAPER = ["inception_resnet_v2", "vgg16_bn", "bn_inception"]
@@ -119,11 +120,59 @@ def test_flow_stem_is_tsns_cross_modality_kernel(name: str, tmp_path: Path) -> N
 @pytest.mark.parametrize("top_layer", ["A", "FC"])
 def test_first_batch_norm_is_the_stems(name: str, top_layer: str) -> None:
     backbone = build(name, input_size=96, num_scales=1, top_layer=top_layer)
-    norms = list(backbone.batch_norms())
+    norms = list(backbone.batch_norms)
     widths = {"vgg16_bn": 64, "mobilenetv2_100": 32, "inception_resnet_v2": 32}
     assert norms[0].num_features == widths[name]
     whole = timm.create_model(name)
     assert len(norms) == sum(isinstance(each, nn.BatchNorm2d) for each in whole.modules())
+
+
+@pytest.mark.parametrize("top_layer", ["A", "FC"])
+def test_batch_norms_come_in_the_order_of_the_computation(top_layer: str) -> None:
+    backbone = build("repvgg_a0", num_scales=1, top_layer=top_layer).eval()
+    ran: list[nn.Module] = []
+    for norm in backbone.batch_norms:
+        norm.register_forward_hook(lambda norm, *_: ran.append(norm))
+    backbone.tail(backbone(torch.zeros(1, 3, 64, 64))[-1])
+    assert ran == list(backbone.batch_norms)
+
+
+@pytest.mark.parametrize("name", ["repvgg_a0", "mobileone_s0", "fastvit_t8"])
+@pytest.mark.parametrize("top_layer", ["C", "FC"])
+def test_every_branch_of_a_stem_is_adapted_to_flow(name: str, top_layer: str) -> None:
+    backbone = build(name, in_channels=10, num_scales=1, top_layer=top_layer)
+    assert len(backbone.stem) == 2
+    for convolution in backbone.stem:
+        assert convolution.weight.shape[1] == 10
+        assert any(convolution is layer for layer in backbone.pyramid.modules())
+
+
+@pytest.mark.parametrize("name", ["tresnet_m", "csatv2"])
+def test_cnn_that_does_not_begin_with_a_convolution_of_frames_is_refused(name: str) -> None:
+    with pytest.raises(ModelError, match="does not begin with convolutions of RGB frames"):
+        build(name)
+
+
+@pytest.mark.parametrize(
+    ("name", "mean", "std"),
+    [
+        ("resnet18", (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)),
+        ("inception_resnet_v2", (127.5, 127.5, 127.5), (127.5, 127.5, 127.5)),
+        ("tf_efficientnet_b0.in1k", (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)),
+        ("tf_efficientnet_b0.ap_in1k", (127.5, 127.5, 127.5), (127.5, 127.5, 127.5)),
+        ("bn_inception", (128, 117, 104), (1, 1, 1)),  # red, green, blue
+    ],
+)
+def test_published_normalisation_is_that_of_the_weights(name: str, mean: Any, std: Any) -> None:
+    found_mean, found_std = published_normalisation(name)
+    assert found_mean == pytest.approx(mean)
+    assert found_std == pytest.approx(std)
+
+
+def test_layer_that_is_not_computed_is_told_by_the_network_s_name() -> None:
+    cnn = timm.create_model("resnet18")
+    with pytest.raises(ModelError, match=r"^ResNet computes no layer 'layer9': take another"):
+        cut(cnn, trace(cnn), ["layer9"])
 
 
 def test_unusable_top_layers_are_refused() -> None:
@@ -158,7 +207,11 @@ def test_weights_of_another_architecture_are_refused(
 
 @pytest.mark.parametrize(
     ("name", "complaint"),
-    [("resnet81", "resnet81"), ("vit_tiny_patch16_224", "model.backbone")],
+    [
+        ("resnet81", "resnet81"),
+        ("resnet18.imagenet", "unknown model.backbone 'resnet18.imagenet'"),
+        ("vit_tiny_patch16_224", "model.backbone"),
+    ],
 )
 def test_backbone_that_is_not_usable_is_refused(name: str, complaint: str) -> None:
     with pytest.raises(ModelError, match=complaint):

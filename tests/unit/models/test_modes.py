@@ -49,8 +49,7 @@ def new_network(name: str) -> ActionNetwork:
 def make_network(name: str) -> ActionNetwork:
     """Build a network whose batch norms know its inputs, so that its features differ."""
     network = new_network(name)
-    norms = [n for n in network.backbone.batch_norms() if isinstance(n, nn.BatchNorm2d)]
-    for norm in norms:
+    for norm in network.backbone.batch_norms:
         norm.momentum = None  # the statistics of all that it has seen
         nn.init.uniform_(norm.weight, 0.5, 1.5)  # some start at zero and mute their branch
     with torch.no_grad():

@@ -1,6 +1,8 @@
 """A whole training in this process: resumed after any epoch, it is as if undisturbed."""
 
 import json
+import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -123,6 +125,42 @@ def test_a_checkpoint_is_a_model_folder_and_holds_no_pickle(root, tmp_path):
             json.loads(path.read_text())
         else:
             load_file(path)
+
+
+def test_what_only_attention_uses_changes_no_weight_of_the_baseline(root, tmp_path):
+    job = replace(make_job(root), head="tsn")
+    expected = weights_by_layer(train(job, tmp_path / "expected")[-1])
+    ablations = [
+        {"top_layer": "A", "num_scales": 1, "fusion": "sum"},
+        {"top_layer": "FC", "num_scales": 1, "downsampling": "convolution", "map_norm": "l1"},
+    ]
+    for index, ablation in enumerate(ablations):
+        model, losses = job.model.model_copy(update=ablation), {"attention_weight": 1.0}
+        other = replace(job, model=model, train=job.train.model_copy(update=losses))
+        found = weights_by_layer(train(other, tmp_path / str(index))[-1])
+        assert found.keys() == expected.keys()
+        assert [name for name in found if not torch.equal(found[name], expected[name])] == []
+
+
+def weights_by_layer(checkpoint: Path) -> dict[str, torch.Tensor]:
+    """Read the weights by the CNN's own names, wherever it is cut."""
+    cut = re.compile(r"^backbone\.(pyramid\.cnn|pyramid|tail)\.")
+    return {cut.sub("", name): w for name, w in load_file(checkpoint / WEIGHTS_FILE).items()}
+
+
+@pytest.mark.parametrize(
+    ("stated", "mean", "std"),
+    [
+        ({}, (127.5, 127.5, 127.5), (127.5, 127.5, 127.5)),
+        ({"input_std": [1.0, 2.0, 3.0]}, (127.5, 127.5, 127.5), (1, 2, 3)),
+        ({"input_mean": [1.0, 2.0, 3.0]}, (1, 2, 3), (127.5, 127.5, 127.5)),
+    ],
+)
+def test_input_is_normalised_as_stated_or_as_the_backbone_s_weights_expect(root, stated, mean, std):
+    job = make_job(root)
+    model = job.model.model_copy(update={"backbone": "inception_resnet_v2", **stated})
+    spec = replace(job, model=model).spec
+    assert (spec.input_mean, spec.input_std) == (mean, std)
 
 
 def test_training_moves_the_weights_but_not_frozen_batch_norms(root, tmp_path):

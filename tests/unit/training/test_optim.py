@@ -111,6 +111,14 @@ def test_tsn_rates_of_flow_favour_biases_and_the_adapted_stem() -> None:
     assert setting(settings, "classifier.bias") == (6, 0)
 
 
+@pytest.mark.parametrize("top_layer", ["C", "FC"])
+def test_tsn_rates_favour_every_branch_of_the_adapted_stem(top_layer: str) -> None:
+    spec = replace(SPEC, stream="flow", backbone="repvgg_a0", top_layer=top_layer, num_scales=1)
+    settings = settings_of(ActionNetwork(spec), rates="tsn")
+    faster = {name.split("stem.")[-1] for name, (rate, _) in settings.items() if rate == 5}
+    assert faster == {"conv_kxk.conv.weight", "conv_1x1.conv.weight"}
+
+
 def test_tsn_rates_of_rgb_leave_the_stem_at_the_others_rate() -> None:
     network = ActionNetwork(replace(FLOW_WITH_STEM_BIAS, stream="rgb"))
     settings = settings_of(network, rates="tsn")

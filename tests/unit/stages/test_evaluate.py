@@ -1,0 +1,59 @@
+"""A registered fusion is judged as it would serve."""
+
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from stpa.config import Config, OpticalFlowConfig
+from stpa.evaluation import predict
+from stpa.models.checkpoint import load_model
+from stpa.models.network import ActionNetwork
+from stpa.registry.candidate import Serving
+from stpa.stages import evaluate as stage
+from stpa.stages.evaluate import judge_served
+from stpa.workspace import Workspace
+from tests.unit.models.test_network import SPEC
+from tests.unit.stages.test_sweep import FLOW, VIDEOS, make_config, make_material
+
+
+def map_here(
+    config: Config, function: Callable[[Any], Any], items: Sequence[Any]
+) -> Iterator[tuple[Any, Any]]:
+    return ((item, function(item)) for item in reversed(items))
+
+
+def test_flow_that_is_not_stored_is_taken_anew_and_seen_where_workers_compute(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    workspace = Workspace(tmp_path)
+    make_material(workspace)
+    for stored in workspace.optical_flow.iterdir():
+        stored.unlink()
+    devices = []
+
+    def load(folder: Path, device: str) -> ActionNetwork:
+        devices.append(device)
+        return load_model(folder)
+
+    monkeypatch.setattr(predict, "load_shared", load)
+    monkeypatch.setattr(stage, "map_on_cluster", map_here)
+    monkeypatch.setattr(stage, "read_manifest", lambda _: SimpleNamespace(select=lambda _: VIDEOS))
+    monkeypatch.setattr(stage, "read_version", lambda _: SimpleNamespace(id="0123456789ab"))
+    judgement = judge_served(
+        workspace,
+        make_config(workspace, "exact", gpus_per_worker=1),
+        tmp_path / "rgb",
+        tmp_path / "flow",
+        Serving(
+            class_names=SPEC.class_names,
+            num_segments=4,
+            late_fusion="average_logits",
+            optical_flow=OpticalFlowConfig.model_validate(FLOW | {"bound_px": 20.0}),
+        ),
+    )
+    assert judgement.video_ids == tuple(video.video_id for video in VIDEOS)
+    assert len(judgement.predictions) == len(VIDEOS)
+    assert set(devices) == {"cuda"}

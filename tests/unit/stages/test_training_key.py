@@ -1,0 +1,57 @@
+"""What decides a network's weights, and so whether it is trained again."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from stpa.config import Config, Stream
+from stpa.data.versioning import DataVersion
+from stpa.params import check_params
+from stpa.stages.train import BASELINE_HEAD, ONLY_FOR_ATTENTION, SERVED_HEAD, training_key
+from tests.workspaces import small_params
+
+DATA = DataVersion(manifest="m", videos="v", optical_flow="f")
+OTHER_SETTINGS = [
+    ("model", "top_layer", "A"),
+    ("model", "num_scales", 2),
+    ("model", "fusion", "sum"),
+    ("model", "downsampling", "average"),
+    ("model", "map_norm", "l1"),
+    ("train", "interactive_loss", "bounded"),
+    ("train", "interactive_weight", 0),
+    ("train", "attention_loss", "cosine"),
+    ("train", "attention_weight", 0),
+]
+
+
+def key(head: str, **changes: dict[str, Any]) -> str:
+    return training_key(config(**changes), Stream.RGB, head, DATA)
+
+
+def config(**changes: dict[str, Any]) -> Config:
+    return check_params(small_params(**changes), Path("params.yaml"))
+
+
+def test_all_that_only_attention_uses_is_tried_below() -> None:
+    assert {name for _, name, _ in OTHER_SETTINGS} == ONLY_FOR_ATTENTION
+
+
+@pytest.mark.parametrize(("section", "name", "value"), OTHER_SETTINGS)
+def test_an_ablation_of_the_attention_trains_no_baseline_again(
+    section: str, name: str, value: Any
+) -> None:
+    changes = {section: {name: value}}
+    assert key(SERVED_HEAD, **changes) != key(SERVED_HEAD)
+    assert key(BASELINE_HEAD, **changes) == key(BASELINE_HEAD)
+
+
+@pytest.mark.parametrize("head", [SERVED_HEAD, BASELINE_HEAD])
+@pytest.mark.parametrize(
+    ("section", "name", "value"),
+    [("model", "input_mean", [1, 2, 3]), ("train", "seed", 9), ("train", "num_segments", 9)],
+)
+def test_what_any_network_uses_trains_each_again(
+    head: str, section: str, name: str, value: Any
+) -> None:
+    assert key(head, **{section: {name: value}}) != key(head)
