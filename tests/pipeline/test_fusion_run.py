@@ -1,5 +1,7 @@
 """What MLflow holds of a fusion, beside the model itself."""
 
+from pathlib import Path
+
 import pytest
 
 from stpa.config import Config
@@ -32,6 +34,6 @@ def test_the_fusions_run_has_its_sweep_its_scores_and_the_test_against_the_basel
     assert metrics["gain_over_tsn_low"] <= gain <= metrics["gain_over_tsn_high"]
     assert 0 < metrics["p_value_against_tsn"] <= 1
 
-    client.download_artifacts(run_id, "scores/fused-stpa.parquet", str(tmp_path))
-    scores = read_scores(tmp_path / "scores" / "fused-stpa.parquet")
+    artifact = client.download_artifacts(run_id, "scores/fused-stpa.parquet", str(tmp_path))
+    scores = read_scores(Path(artifact))
     assert {str(k) for k in scores.logits} == summary["k_sweep"]["fused"].keys()
