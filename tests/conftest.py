@@ -1,5 +1,14 @@
-"""One thread for each process: the tests' networks are too small to share, and cores are few."""
+"""What holds for every test.
+
+One thread for each process: the tests' networks are too small to share, and cores are few.
+"""
 
 import os
 
+from hypothesis import settings
+
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+# A machine that is busy is no fault of the code.
+settings.register_profile("any machine", deadline=None)
+settings.load_profile("any machine")

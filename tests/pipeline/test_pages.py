@@ -52,6 +52,7 @@ def announced(process: subprocess.Popen[str]) -> dict[str, str]:
     return found
 
 
+@pytest.mark.slow
 def test_both_pages_answer_where_it_says_and_sigterm_leaves_no_server(
     pages: subprocess.Popen[str], ports: tuple[int, int]
 ) -> None:

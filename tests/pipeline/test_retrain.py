@@ -161,6 +161,7 @@ class TestAgain:
         assert "unchanged: champion is version 1" in said
 
 
+@pytest.mark.slow
 class TestWorkers:
     @pytest.fixture
     def workspace(self, retrained: Workspace, tmp_path: Path) -> Workspace:

@@ -49,11 +49,12 @@ def die() -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("faults", "num_attempts"),
     [
         pytest.param([refuse], 1, id="its own error ends it at once"),
-        pytest.param([die, refuse], 2, id="a lost worker is replaced", marks=pytest.mark.slow),
+        pytest.param([die, refuse], 2, id="a lost worker is replaced"),
     ],
 )
 def test_only_what_a_restart_may_mend_is_tried_again(tmp_path, faults, num_attempts):

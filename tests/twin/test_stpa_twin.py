@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from tests.twin import stpa_twin
 from tests.twin.stpa_twin import Clip
 
-ANY_CLIP = settings(deadline=None, max_examples=40)
+ANY_CLIP = settings(max_examples=40)
 
 
 def tensor(values: list | float) -> torch.Tensor:

@@ -71,7 +71,7 @@ def test_training_draws_one_position_in_each_segment(num_frames, num_segments, s
         assert positions[-1] <= max(num_frames - span, 0)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(SEGMENTS, st.integers(1, 9), st.integers(0, 39), SPANS)
 def test_training_draws_from_tsn_s_segments(num_segments, average, rest, span):
     num_frames = num_segments * average + rest % num_segments + span - 1

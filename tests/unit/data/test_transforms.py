@@ -26,7 +26,7 @@ def test_crops_reach_all_corners_and_the_centre():
     assert {(0, 0), (0, 212), (128, 0), (128, 212), (64, 106)} <= places
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.integers(0, 8), st.integers(1, 8))
 def test_crop_places_are_tsn_s_where_the_free_height_and_width_divide_by_four(rows, columns):
     side, height, width = 24, 24 + 4 * rows, 24 + 4 * (rows + columns)

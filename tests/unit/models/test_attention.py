@@ -133,7 +133,7 @@ def assert_equal_with_gradients(mine: Tensor, naive: Tensor, clip: twin.Clip) ->
 
 
 @pytest.mark.parametrize("name", TWINS)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(clip=twin.clips())
 def test_layer_and_losses_equal_the_paper_with_all_gradients(name: str, clip: twin.Clip) -> None:
     mine, naive = TWINS[name]
@@ -142,7 +142,7 @@ def test_layer_and_losses_equal_the_paper_with_all_gradients(name: str, clip: tw
 
 
 @pytest.mark.parametrize("name", TWINS)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(drawn=chunked_clips())
 def test_any_chunks_merged_in_any_order_equal_the_paper(
     name: str, drawn: tuple[twin.Clip, list[list[int]]]
@@ -153,7 +153,7 @@ def test_any_chunks_merged_in_any_order_equal_the_paper(
     assert_equal_with_gradients(mine(head, seen_in_chunks(head, clip, chunks)), naive(clip), clip)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(drawn=chunked_clips())
 def test_unit_sum_maps_equal_their_twin(drawn: tuple[twin.Clip, list[list[int]]]) -> None:
     clip, chunks = drawn
@@ -162,7 +162,7 @@ def test_unit_sum_maps_equal_their_twin(drawn: tuple[twin.Clip, list[list[int]]]
     assert_equal_with_gradients(head.maps_of(seen.state)[0], twin.calibrated_attended(clip), clip)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(clip=twin.clips(masked=False))
 def test_attention_maps_of_a_second_pass_are_the_rows_of_a(clip: twin.Clip) -> None:
     head = head_of(clip)
@@ -241,7 +241,7 @@ def test_a_chunk_of_nothing_but_padding_changes_nothing() -> None:
         torch.testing.assert_close(got, expected)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(clip=twin.clips(masked=False), label=st.integers(0, 6))
 def test_the_whole_loss_equals_equation_9(clip: twin.Clip, label: int) -> None:
     head = head_of(clip)
