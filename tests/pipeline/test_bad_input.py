@@ -322,6 +322,7 @@ class TestProcess:
         assert loud.returncode == 1
         assert "Traceback (most recent call last)" in loud.stderr
 
+    @pytest.mark.slow
     def test_the_flow_adds_no_noise_of_prefect(self, workspace, tmp_path):
         done = run_stpa("retrain", tmp_path / "nowhere", "--workspace", workspace.root)
         assert (done.returncode, done.stdout) == (1, "")

@@ -114,6 +114,7 @@ def test_only_a_new_video_is_extracted_a_lost_ones_flow_goes_and_all_comes_back(
     assert extract(extracted, config) == version
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("local_cluster")
 def test_an_extraction_killed_half_way_goes_on_with_the_missing_videos(tmp_path, config, source):
     workspace = make_workspace(tmp_path / "workspace", small_params())
@@ -148,6 +149,7 @@ def test_an_extraction_killed_half_way_goes_on_with_the_missing_videos(tmp_path,
     assert {name: after[name] for name in done} == done
 
 
+@pytest.mark.slow
 def test_dvc_repro_comes_to_the_same_version(extracted, tmp_path):
     copy = shutil.copytree(extracted.root, tmp_path / "copy")
     (copy / "dvc.lock").unlink()

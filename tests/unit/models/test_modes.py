@@ -28,7 +28,7 @@ SIZES = {
 PATCHES = 8
 """In a row of each frame."""
 
-LIGHT = ["resnet18", "mobilenetv2_100", "bn_inception"]
+LIGHT = ["resnet18"]
 HEAVY = [pytest.param(name, marks=pytest.mark.slow) for name in SIZES if name not in LIGHT]
 LOSSES = LossOptions("paper", 1e-4, "paper", 1e-4)
 LABELS = torch.tensor([0, 2])
