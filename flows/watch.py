@@ -14,7 +14,7 @@ from prefect.client.schemas.objects import State, TaskRun
 from prefect.tasks import exponential_backoff
 
 from stpa.config import Config
-from stpa.errors import StpaError
+from stpa.errors import StpaError, one_line
 from stpa.params import load_config
 from stpa.progress import ReportProgress
 from stpa.terminal import TERMINAL
@@ -72,8 +72,7 @@ class _ProgressArtifact:
                 update_progress_artifact(self._id, percent)
         except Exception as error:  # whatever it is, hours of training weigh more
             self._lost = True
-            reason = " ".join(str(error).split())
-            logger.warning("Prefect shows no more of %s: %s", self._description, reason)
+            logger.warning("Prefect shows no more of %s: %s", self._description, one_line(error))
 
 
 async def _is_transient(_task: Any, _run: TaskRun, state: State) -> bool:

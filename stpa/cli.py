@@ -11,7 +11,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from stpa.config import Config, Stream
-from stpa.errors import ConfigError, StpaError
+from stpa.errors import ConfigError, StpaError, one_line
 from stpa.results import RESULTS, show_decision, show_findings, show_summary
 from stpa.terminal import TERMINAL, log_to_terminal
 from stpa.workspace import Workspace, exclusive
@@ -278,8 +278,8 @@ def _prepare_prefect(workspace: Workspace) -> None:
 
 def _one_line(error: Exception) -> str:
     if isinstance(error, StpaError):
-        return " ".join(str(error).split())
+        return one_line(error)
     if isinstance(error, OSError) and error.errno == errno.ENOSPC:
         place = error.filename or "the disk"
         return f"no space is left at {place}: free some and run the same command again"
-    return f"{type(error).__name__}: {' '.join(str(error).split())} (stpa --debug says more)"
+    return f"{type(error).__name__}: {one_line(error)} (stpa --debug says more)"

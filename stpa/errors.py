@@ -52,3 +52,14 @@ class ClusterUnavailableError(ComputeError):
     """Nobody answers at the Ray cluster's address."""
 
     transient = True
+
+
+def one_line(error: BaseException) -> str:
+    """Return the whole message of an error, whoever raised it, as one line."""
+    return " ".join(str(error).split())
+
+
+def first_line(error: BaseException) -> str:
+    """Return the first line of an error's message, or what kind of error it is if it says none."""
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__

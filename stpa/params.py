@@ -9,7 +9,7 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from stpa.config import Config
-from stpa.errors import ConfigError
+from stpa.errors import ConfigError, one_line
 
 EXTENDS = "extends"
 """A params file with this key adds to, or overrides, the file it names (relative to itself)."""
@@ -54,8 +54,7 @@ def _read(path: Path, seen: tuple[Path, ...]) -> dict[str, Any]:
     except FileNotFoundError as error:
         raise ConfigError(f"{path} does not exist: give the path of a params file") from error
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        reason = " ".join(str(error).split())
-        raise ConfigError(f"{path} is not readable YAML: {reason}") from error
+        raise ConfigError(f"{path} is not readable YAML: {one_line(error)}") from error
     if not isinstance(params, dict):
         raise ConfigError(f"{path} must hold sections (data:, model:, ...), not {params!r}")
     _resolve_paths(params, path.resolve().parent)

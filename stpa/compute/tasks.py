@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 import ray
 from ray.exceptions import RayError, RayTaskError
 
-from stpa.errors import ClusterUnavailableError, ComputeError
+from stpa.errors import ClusterUnavailableError, ComputeError, first_line
 
 CONNECT_SECONDS = 5.0
 MAX_WORKER_DEATHS = 2
@@ -120,9 +120,8 @@ def _fetch(reference: ray.ObjectRef, item: object) -> Any:
     except RayTaskError as error:
         raise error.cause from error
     except RayError as error:
-        reason = str(error).strip().splitlines()[0]
         raise ComputeError(
-            f"gave up {item!r}: its worker died again and again: {reason}"
+            f"gave up {item!r}: its worker died again and again: {first_line(error)}"
         ) from error
 
 
@@ -138,8 +137,7 @@ def _check_reachable(address: str) -> None:
 
 
 def _unreachable(address: str, error: BaseException) -> ClusterUnavailableError:
-    reason = (str(error).strip().splitlines() or [""])[0]
     return ClusterUnavailableError(
-        f"no Ray cluster at {address} ({reason}): start it, or correct compute.address or "
+        f"no Ray cluster at {address} ({first_line(error)}): start it, or correct compute.address or "
         "RAY_ADDRESS; null starts one on this machine"
     )

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from stpa.errors import DataError
+from stpa.errors import DataError, one_line
 from stpa.files import atomic_path
 from stpa.shapes import Float, Int
 
@@ -79,7 +79,7 @@ def read_scores(path: Path) -> Scores:
         _require(_METADATA_KEY in metadata, "it has no header")
         return _assemble(table, json.loads(metadata[_METADATA_KEY]))
     except (OSError, pa.ArrowException, KeyError, TypeError, ValueError) as error:
-        reason = " ".join(str(error).split())
+        reason = one_line(error)
         raise DataError(f"{path} cannot be used as scores ({reason}): evaluate again") from error
 
 

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 import stpa.models.bn_inception  # noqa: F401 - registers it with timm
-from stpa.errors import ModelError
+from stpa.errors import ModelError, first_line
 from stpa.models.cut import cut, trace
 from stpa.models.weights import read_weights
 from stpa.shapes import Float
@@ -107,7 +107,7 @@ class Backbone(nn.Module):
         except (RuntimeError, AssertionError, ValueError) as error:
             raise ModelError(
                 f"model.backbone {name} gives no feature maps for train.input_size "
-                f"{blank.shape[-1]} ({_first_line(error)}): take another size, or a CNN"
+                f"{blank.shape[-1]} ({first_line(error)}): take another size, or a CNN"
             ) from error
         for hook in hooks:
             hook.remove()
@@ -171,7 +171,7 @@ def _create(name: str, pretrained: bool, options: dict) -> TimmCnn:
         raise ModelError(f"model.backbone_options do not suit {name}: {error}") from error
     except (OSError, RuntimeError) as error:
         raise ModelError(
-            f"the published weights of {name} cannot be fetched ({_first_line(error)}): "
+            f"the published weights of {name} cannot be fetched ({first_line(error)}): "
             "check the network, or set model.pretrained to a .safetensors file or to false"
         ) from error
     if not hasattr(cnn, "feature_info"):
@@ -244,7 +244,3 @@ def _adapt_to_modality(stem: tuple[nn.Conv2d, ...], in_channels: int) -> None:
 
 def _names(value: str | Sequence[str]) -> tuple[str, ...]:
     return (value,) if isinstance(value, str) else tuple(value)
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__

@@ -7,7 +7,7 @@ from pathlib import Path
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
-from stpa.errors import ModelError
+from stpa.errors import ModelError, first_line
 from stpa.files import atomic_path
 from stpa.models.network import ActionNetwork, NetworkSpec
 
@@ -40,8 +40,7 @@ def load_model(folder: Path) -> ActionNetwork:
         network = ActionNetwork(spec)
         network.load_state_dict(load_file(folder / WEIGHTS_FILE))
     except (OSError, ValueError, TypeError, KeyError, RuntimeError, SafetensorError) as error:
-        reason = str(error).strip().splitlines()[0]
-        raise ModelError(f"{folder} is not a whole model folder: {reason}") from error
+        raise ModelError(f"{folder} is not a whole model folder: {first_line(error)}") from error
     return network.eval()
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from safetensors.torch import load_file
 
-from stpa.errors import ModelError
+from stpa.errors import ModelError, first_line
 from stpa.files import atomic_path, digest_file, digest_value, is_temporary
 
 MAX_FETCHED_BYTES = 8 * 2**30
@@ -36,7 +36,7 @@ def read_weights(location: str) -> dict[str, torch.Tensor]:
         raise _unreadable(location, error) from error
     except Exception as error:  # Damaged bytes make the parsers raise nearly anything.
         raise ModelError(
-            f"model.pretrained {location} is damaged or no weights file ({_reason(error)}): "
+            f"model.pretrained {location} is damaged or no weights file ({first_line(error)}): "
             "give a .safetensors file, or a state dict saved by torch.save"
         ) from error
     return _state_dict(content, location)
@@ -59,7 +59,7 @@ def _local_path(location: str) -> Path:
         raise
     except Exception as error:  # Each file system has exceptions of its own.
         raise ModelError(
-            f"model.pretrained {location} cannot be fetched ({_reason(error)}): "
+            f"model.pretrained {location} cannot be fetched ({first_line(error)}): "
             "check the address, the credentials and the network"
         ) from error
 
@@ -114,9 +114,4 @@ def _state_dict(content: Any, location: str) -> dict[str, torch.Tensor]:
 
 
 def _unreadable(location: str, error: OSError) -> ModelError:
-    return ModelError(f"model.pretrained {location} cannot be read: {_reason(error)}")
-
-
-def _reason(error: Exception) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[0] if lines else type(error).__name__
+    return ModelError(f"model.pretrained {location} cannot be read: {first_line(error)}")
