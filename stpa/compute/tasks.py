@@ -138,6 +138,6 @@ def _check_reachable(address: str) -> None:
 
 def _unreachable(address: str, error: BaseException) -> ClusterUnavailableError:
     return ClusterUnavailableError(
-        f"no Ray cluster at {address} ({first_line(error)}): start it, or correct compute.address or "
-        "RAY_ADDRESS; null starts one on this machine"
+        f"no Ray cluster at {address} ({first_line(error)}): start it, or correct "
+        "compute.address or RAY_ADDRESS; null starts one on this machine"
     )
