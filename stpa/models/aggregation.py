@@ -56,35 +56,56 @@ class LossState(NamedTuple):
     """sum_p e^{z_mp - peak_m} e^{y^j_mp - scale_peak_jm}."""
 
 
-Present = Bool[torch.Tensor, "*batch positions"]
+class Exponentials(NamedTuple):
+    """The exponentials of a set of positions' scores, in float32 at least."""
+
+    peak: Float[torch.Tensor, "*batch maps"]
+    weights: Float[torch.Tensor, "*batch maps positions"]
+    """e^{z_mp - peak_m}, and 0 for a position that is not present."""
+
+
+def exponentials(
+    scores: Float[torch.Tensor, "*batch maps positions"],
+    present: Bool[torch.Tensor, "*#batch positions"] | None = None,
+) -> Exponentials:
+    """Take the exponentials of all positions' scores, or of those `present`."""
+    scores = at_least_float32(scores)
+    if present is not None:
+        lowest = torch.finfo(scores.dtype).min
+        scores = scores.masked_fill(~present.unsqueeze(-2), lowest)
+    peak = scores.detach().amax(dim=-1)
+    weights = (scores - peak.unsqueeze(-1)).exp()
+    if present is not None:
+        # Where no position is present, the lowest score is the peak and would weigh 1.
+        weights = weights * present.unsqueeze(-2)
+    return Exponentials(peak, weights)
 
 
 def attend(
-    scores: Float[torch.Tensor, "*batch maps positions"],
-    features: Float[torch.Tensor, "*batch positions channels"],
-    present: Present | None = None,
+    attention: Exponentials, features: Float[torch.Tensor, "*batch positions channels"]
 ) -> AttentionState:
-    """Sum up a set of positions, all of them or those `present`, in float32 at least."""
-    peak, weights = _weights(scores, present)
-    with _full_precision(scores):
+    """Sum up a set of positions."""
+    peak, weights = attention
+    with _full_precision(weights):
         weighted = weights @ features.to(weights.dtype)
     return AttentionState(peak, weights.sum(dim=-1), weights.square().sum(dim=-1), weighted)
 
 
 def sum_losses(
-    scores: Float[torch.Tensor, "*batch maps positions"],
-    scale_scores: Float[torch.Tensor, "*batch scales maps positions"],
+    attention: Exponentials,
+    each_scale: Exponentials,
     features: Float[torch.Tensor, "*batch positions channels"],
-    present: Present | None = None,
+    present: Bool[torch.Tensor, "*batch positions"] | None = None,
 ) -> LossState:
-    """Sum up the same positions for the losses; `scale_scores` are y^j (eq. 2), unfused."""
-    _, weights = _weights(scores, present)
-    scale_peak, scale_weights = _weights(
-        scale_scores, None if present is None else present.unsqueeze(-2)
-    )
+    """Sum up the same positions for the losses.
+
+    `each_scale` are those of y^j (eq. 2), unfused: an axis of scales precedes the maps.
+    """
+    weights = attention.weights
+    scale_peak, scale_weights = each_scale
     powers = features.to(weights.dtype).square().sum(dim=-1)
     kept = torch.ones_like(powers) if present is None else present.to(powers.dtype)
-    with _full_precision(scores):
+    with _full_precision(weights):
         gram = weights @ weights.mT
     return LossState(
         gram,
@@ -154,20 +175,6 @@ def attention_weights(
 def at_least_float32(values: torch.Tensor) -> torch.Tensor:
     """Widen half precision; leave float32 and float64 as they are."""
     return values.to(torch.promote_types(values.dtype, torch.float32))
-
-
-def _weights(scores: torch.Tensor, present: Present | None) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return the peaks, and e^{score - peak}: 0 for positions that are not present."""
-    scores = at_least_float32(scores)
-    if present is not None:
-        lowest = torch.finfo(scores.dtype).min
-        scores = scores.masked_fill(~present.unsqueeze(-2), lowest)
-    peak = scores.detach().amax(dim=-1)
-    weights = (scores - peak.unsqueeze(-1)).exp()
-    if present is not None:
-        # Where no position is present, the lowest score is the peak and would weigh 1.
-        weights = weights * present.unsqueeze(-2)
-    return peak, weights
 
 
 def _rescaling(peaks: torch.Tensor, dim: int) -> tuple[torch.Tensor, torch.Tensor]:

@@ -19,6 +19,7 @@ from stpa.models.aggregation import (
     at_least_float32,
     attend,
     attention_weights,
+    exponentials,
     merge,
     merge_losses,
     sum_losses,
@@ -218,11 +219,14 @@ class StpaHead(MergingHead):
         features = _of_clips(top.flatten(2), num_clips).mT
         if present is not None:
             present = present.repeat_interleave(features.shape[1] // present.shape[1], dim=1)
-        state = attend(scores, features, present)
+        attention = exponentials(scores, present)
+        state = attend(attention, features)
         if not self.training:
             return tuple(state)
-        losses = sum_losses(scores, _of_clips(scale_scores, num_clips), features, present)
-        return (*state, *losses)
+        each_scale = exponentials(
+            _of_clips(scale_scores, num_clips), None if present is None else present.unsqueeze(-2)
+        )
+        return (*state, *sum_losses(attention, each_scale, features, present))
 
     def merge(self, states: State, dim: int) -> State:
         attention, losses = _attention(states), _losses(states)
