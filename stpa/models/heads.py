@@ -39,6 +39,22 @@ Tail = Callable[[torch.Tensor], torch.Tensor]
 """The layers behind the pyramid: maps [*, channels, height, width] to features [*, features]."""
 
 
+class Frames(NamedTuple):
+    """The frames of clips of equal length: those of clip 0, then clip 1, and so on."""
+
+    pyramid: Pyramid
+    num_clips: int
+    present: Bool[torch.Tensor, "clips time"] | None = None
+    """Frames that are not present count as if they were not there; all are by default."""
+    values: torch.Tensor | None = None
+    """What gets aggregated: the pyramid's top map by default."""
+
+    @property
+    def aggregated(self) -> torch.Tensor:
+        """Maps [frames, channels, height, width]."""
+        return self.pyramid[-1] if self.values is None else self.values
+
+
 class HeadOutput(NamedTuple):
     """What a head says of a batch of clips."""
 
@@ -86,20 +102,8 @@ class Head(nn.Module, ABC):
         self.classifier = nn.Linear(options.num_features, options.num_classes)
 
     @abstractmethod
-    def forward(
-        self,
-        pyramid: Pyramid,
-        tail: Tail,
-        num_clips: int,
-        *,
-        values: torch.Tensor | None = None,
-        present: Bool[torch.Tensor, "clips time"] | None = None,
-    ) -> HeadOutput:
-        """Classify clips; the pyramid's frames are those of clip 0, then clip 1, and so on.
-
-        Frames that are not `present` count as if they were not there. `values`, in place of the
-        pyramid's top map, is what gets aggregated.
-        """
+    def forward(self, frames: Frames, tail: Tail) -> HeadOutput:
+        """Classify clips."""
 
     @abstractmethod
     def frame_states(self, pyramid: Pyramid, tail: Tail) -> State:
@@ -121,7 +125,7 @@ class Head(nn.Module, ABC):
         with torch.inference_mode(mode=False), torch.enable_grad():
             maps = [level.detach().clone() for level in pyramid]
             values = maps[-1].clone().requires_grad_()
-            logits = self(maps, tail, 1, values=values).logits[0]
+            logits = self(Frames(maps, num_clips=1, values=values), tail).logits[0]
             lead = logits[class_index] - logits.mean()
             (gradient,) = torch.autograd.grad(lead, values)
         return (gradient * values.detach()).sum(dim=1)
@@ -131,16 +135,8 @@ class MergingHead(Head):
     """A head whose states of disjoint sets of frames merge, in any order: it sums frames up."""
 
     @abstractmethod
-    def sum_up(
-        self,
-        pyramid: Pyramid,
-        tail: Tail,
-        num_clips: int,
-        *,
-        values: torch.Tensor | None = None,
-        present: Bool[torch.Tensor, "clips time"] | None = None,
-    ) -> State:
-        """Sum up clips, given as to `forward`."""
+    def sum_up(self, frames: Frames, tail: Tail) -> State:
+        """Sum up the frames of each clip."""
 
     @abstractmethod
     def merge(self, states: State, dim: int) -> State:
@@ -150,32 +146,24 @@ class MergingHead(Head):
     def read(self, state: State, tail: Tail) -> HeadOutput:
         """Classify clips by their states."""
 
-    def forward(self, pyramid: Pyramid, tail: Tail, num_clips: int, **options) -> HeadOutput:
-        return self.read(self.sum_up(pyramid, tail, num_clips, **options), tail)
+    def forward(self, frames: Frames, tail: Tail) -> HeadOutput:
+        return self.read(self.sum_up(frames, tail), tail)
 
     def frame_states(self, pyramid: Pyramid, tail: Tail) -> State:
-        return self.sum_up(pyramid, tail, num_clips=len(pyramid[-1]))
+        return self.sum_up(Frames(pyramid, num_clips=len(pyramid[-1])), tail)
 
     def classify(self, states: State, tail: Tail) -> Float[torch.Tensor, " classes"]:
-        clip = tuple(part.unsqueeze(0) for part in self.merge(states, dim=0))
-        return self.read(clip, tail).logits[0]
+        clip = self.merge(states, dim=0)
+        return self.read(stack_states([clip]), tail).logits[0]
 
 
 class TsnHead(MergingHead):
     """Average the frames' scores (temporal segment networks, Wang et al., ECCV 2016)."""
 
-    def sum_up(
-        self,
-        pyramid: Pyramid,
-        tail: Tail,
-        num_clips: int,
-        *,
-        values: torch.Tensor | None = None,
-        present: Bool[torch.Tensor, "clips time"] | None = None,
-    ) -> State:
-        features = tail(pyramid[-1] if values is None else values)
-        logits = at_least_float32(self.classifier(self.dropout(features)))
-        logits = logits.unflatten(0, (num_clips, -1))
+    def sum_up(self, frames: Frames, tail: Tail) -> State:
+        features = self.dropout(tail(frames.aggregated))
+        logits = at_least_float32(self.classifier(features)).unflatten(0, (frames.num_clips, -1))
+        present = frames.present
         if present is None:
             present = logits.new_ones(logits.shape[:2], dtype=torch.bool)
         return (logits * present.unsqueeze(-1)).sum(dim=1), present.sum(dim=1)
@@ -204,19 +192,11 @@ class StpaHead(MergingHead):
             downsampling=options.downsampling,
         )
 
-    def sum_up(
-        self,
-        pyramid: Pyramid,
-        tail: Tail,
-        num_clips: int,
-        *,
-        values: torch.Tensor | None = None,
-        present: Bool[torch.Tensor, "clips time"] | None = None,
-    ) -> State:
-        scale_scores = self.scores(pyramid)
+    def sum_up(self, frames: Frames, tail: Tail) -> State:
+        num_clips, present = frames.num_clips, frames.present
+        scale_scores = self.scores(frames.pyramid)
         scores = _of_clips(self.scores.fused(scale_scores), num_clips)
-        top = pyramid[-1] if values is None else values
-        features = _of_clips(top.flatten(2), num_clips).mT
+        features = _of_clips(frames.aggregated.flatten(2), num_clips).mT
         if present is not None:
             present = present.repeat_interleave(features.shape[1] // present.shape[1], dim=1)
         attention = exponentials(scores, present)

@@ -12,6 +12,7 @@ from stpa.models.aggregation import at_least_float32
 from stpa.models.backbones import Backbone
 from stpa.models.heads import (
     HEADS,
+    Frames,
     HeadOptions,
     HeadOutput,
     MergingHead,
@@ -128,8 +129,7 @@ class ActionNetwork(nn.Module):
         time = clips.shape[1]
         chunks = range(0, time, frames_at_once or time)
         if len(chunks) == 1:
-            pyramid = self.pyramid(clips.flatten(0, 1))
-            return self.head(pyramid, self.backbone.tail, len(clips), present=present)
+            return self.head(self._frames(clips, present), self.backbone.tail)
         states = [
             checkpoint(
                 self._sum_up,
@@ -175,8 +175,7 @@ class ActionNetwork(nn.Module):
         `states` are those of all the clip's frames, from the first pass.
         """
         assert isinstance(self.head, StpaHead), "other heads attend to nothing"
-        clip = tuple(part.unsqueeze(0) for part in self.merge(states))
-        return self.head.attention_maps(pyramid, clip)
+        return self.head.attention_maps(pyramid, stack_states([self.merge(states)]))
 
     def evidence(
         self, pyramid: Pyramid, class_index: int
@@ -185,8 +184,10 @@ class ActionNetwork(nn.Module):
         return self.head.evidence(pyramid, self.backbone.tail, class_index)
 
     def _sum_up(self, clips: torch.Tensor, present: torch.Tensor | None) -> State:
-        pyramid = self.pyramid(clips.flatten(0, 1))
-        return self.merging_head.sum_up(pyramid, self.backbone.tail, len(clips), present=present)
+        return self.merging_head.sum_up(self._frames(clips, present), self.backbone.tail)
+
+    def _frames(self, clips: torch.Tensor, present: torch.Tensor | None) -> Frames:
+        return Frames(self.pyramid(clips.flatten(0, 1)), len(clips), present)
 
 
 def _normalisation(spec: NetworkSpec) -> tuple[torch.Tensor, torch.Tensor]:

@@ -25,8 +25,8 @@ FLOW = {"estimator": "farneback", "bound_px": 8.0, "width": 64, "height": 64}
 class LastFrameHead(Head):
     """A head that no merging could serve: it keeps the features of all frames, and their order."""
 
-    def forward(self, pyramid, tail, num_clips, *, values=None, present=None):
-        features = tail(pyramid[-1] if values is None else values).unflatten(0, (num_clips, -1))
+    def forward(self, frames, tail):
+        features = tail(frames.aggregated).unflatten(0, (frames.num_clips, -1))
         weights = torch.arange(1.0, 1 + features.shape[1]).unsqueeze(-1)
         return HeadOutput(self.classifier((features * weights).mean(dim=1)), attention=None)
 

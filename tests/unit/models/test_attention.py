@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from stpa.models.attention import DOWNSAMPLINGS, StridedConvolution
-from stpa.models.heads import Attention, HeadOptions, StpaHead, TsnHead
+from stpa.models.heads import Attention, Frames, HeadOptions, StpaHead, TsnHead, stack_states
 from stpa.training import losses
 from stpa.training.loop import LossOptions, loss_terms, total_loss
 from tests.twin import stpa_twin as twin
@@ -72,18 +72,19 @@ def head_of(clip: twin.Clip, map_norm: str = "l2") -> StpaHead:
 
 def seen_at_once(head: StpaHead, clip: twin.Clip) -> Attention:
     present = None if clip.real is None else clip.real[None]
-    state = head.sum_up(clip.maps, tail, 1, present=present)
-    return read(head, state)
+    return read(head, head.sum_up(Frames(clip.maps, 1, present), tail))
 
 
 def seen_in_chunks(head: StpaHead, clip: twin.Clip, chunks: list[list[int]]) -> Attention:
     """Sum up chunks of frames apart, and merge their states in one or two steps."""
     states = [
         head.sum_up(
-            [maps[chunk] for maps in clip.maps],
+            Frames(
+                [maps[chunk] for maps in clip.maps],
+                num_clips=1,
+                present=None if clip.real is None else clip.real[chunk][None],
+            ),
             tail,
-            1,
-            present=None if clip.real is None else clip.real[chunk][None],
         )
         for chunk in chunks
     ]
@@ -94,7 +95,7 @@ def seen_in_chunks(head: StpaHead, clip: twin.Clip, chunks: list[list[int]]) -> 
 
 
 def merged(head: StpaHead, states: list[tuple[Tensor, ...]]) -> tuple[Tensor, ...]:
-    return head.merge(tuple(torch.stack(parts) for parts in zip(*states, strict=True)), dim=0)
+    return head.merge(stack_states(states), dim=0)
 
 
 def read(head: StpaHead, state: tuple[Tensor, ...]) -> Attention:
@@ -166,7 +167,7 @@ def test_unit_sum_maps_equal_their_twin(drawn: tuple[twin.Clip, list[list[int]]]
 @given(clip=twin.clips(masked=False))
 def test_attention_maps_of_a_second_pass_are_the_rows_of_a(clip: twin.Clip) -> None:
     head = head_of(clip)
-    state = head.sum_up(clip.maps, tail, 1)
+    state = head.sum_up(Frames(clip.maps, 1), tail)
     frames = list(range(0, len(clip.maps[-1]), 2))
     weights = head.attention_maps([maps[frames] for maps in clip.maps], state)
     expected = twin.attention(clip).unflatten(1, (-1, *clip.maps[-1].shape[-2:])).movedim(1, 0)
@@ -194,19 +195,19 @@ def make_head(head_class: type = StpaHead, **changed):
 class TestEveryHead:
     def test_200_frames_in_chunks_equal_all_at_once(self, head_class: type) -> None:
         head, pyramid = make_head(head_class).eval(), random_pyramid(200)
-        whole = head.sum_up(pyramid, tail, 1)
+        whole = head.sum_up(Frames(pyramid, 1), tail)
         parts = [
-            head.sum_up([maps[start : start + 7] for maps in pyramid], tail, 1)
+            head.sum_up(Frames([maps[start : start + 7] for maps in pyramid], 1), tail)
             for start in range(0, 200, 7)
         ]
-        stacked = tuple(torch.stack(each) for each in zip(*parts, strict=True))
+        stacked = stack_states(parts)
         assert_exact(head.read(head.merge(stacked, 0), tail).logits, head.read(whole, tail).logits)
 
     def test_clips_of_a_batch_do_not_mix(self, head_class: type) -> None:
         head, pyramid = make_head(head_class), random_pyramid(6)
-        together = head.read(head.sum_up(pyramid, tail, 2), tail).logits
+        together = head.read(head.sum_up(Frames(pyramid, 2), tail), tail).logits
         apart = [
-            head.read(head.sum_up([maps[clip] for maps in pyramid], tail, 1), tail).logits
+            head.read(head.sum_up(Frames([maps[clip] for maps in pyramid], 1), tail), tail).logits
             for clip in (slice(3), slice(3, 6))
         ]
         torch.testing.assert_close(together, torch.cat(apart))
@@ -214,14 +215,15 @@ class TestEveryHead:
     def test_padding_is_as_if_it_were_not_there(self, head_class: type) -> None:
         head, pyramid = make_head(head_class), random_pyramid(6)
         present = torch.tensor([[True, True, False], [False, True, False]])
-        padded = head.read(head.sum_up(pyramid, tail, 2, present=present), tail).logits
+        padded = head.read(head.sum_up(Frames(pyramid, 2, present), tail), tail).logits
         for clip, frames in enumerate(([0, 1], [4])):
-            alone = head.sum_up([maps[frames] for maps in pyramid], tail, 1)
+            alone = head.sum_up(Frames([maps[frames] for maps in pyramid], 1), tail)
             torch.testing.assert_close(padded[clip], head.read(alone, tail).logits[0])
 
     def test_evidence_sums_to_the_lead_without_the_bias(self, head_class: type) -> None:
         head, pyramid = make_head(head_class).eval(), random_pyramid(4)
-        logits = head.read(head.sum_up(pyramid, tail, 1), tail).logits[0] - head.classifier.bias
+        output = head.read(head.sum_up(Frames(pyramid, 1), tail), tail)
+        logits = output.logits[0] - head.classifier.bias
         with torch.inference_mode():
             evidence = head.evidence(pyramid, tail, class_index=2)
         assert evidence.shape == (4, 2, 3)
@@ -231,8 +233,8 @@ class TestEveryHead:
 def test_a_chunk_of_nothing_but_padding_changes_nothing() -> None:
     head, pyramid = make_head(), random_pyramid(4)
     half = [maps[:2] for maps in pyramid]
-    padding = head.sum_up(half, tail, 1, present=torch.zeros(1, 2, dtype=torch.bool))
-    real = head.sum_up([maps[2:] for maps in pyramid], tail, 1)
+    padding = head.sum_up(Frames(half, 1, torch.zeros(1, 2, dtype=torch.bool)), tail)
+    real = head.sum_up(Frames([maps[2:] for maps in pyramid], 1), tail)
     both = read(head, merged(head, [padding, real]))
     alone = read(head, real)
     for got, expected in zip(
@@ -246,7 +248,7 @@ def test_a_chunk_of_nothing_but_padding_changes_nothing() -> None:
 def test_the_whole_loss_equals_equation_9(clip: twin.Clip, label: int) -> None:
     head = head_of(clip)
     options = LossOptions("paper", 0.3, "paper", 0.7)
-    output = head(clip.maps, tail, 1)
+    output = head(Frames(clip.maps, 1), tail)
     mine = total_loss(loss_terms(output, torch.tensor([label]), options), options)
     naive = twin.total_loss(
         clip,
@@ -294,8 +296,8 @@ def test_half_precision_features_stay_within_bounds(
     dtype: torch.dtype, bound: float, fusion: str
 ) -> None:
     head, pyramid = make_head(fusion=fusion).float(), random_pyramid(5)
-    exact = head.sum_up([maps.float() for maps in pyramid], tail, 1)
-    half = head.sum_up([maps.to(dtype) for maps in pyramid], tail, 1)
+    exact = head.sum_up(Frames([maps.float() for maps in pyramid], 1), tail)
+    half = head.sum_up(Frames([maps.to(dtype) for maps in pyramid], 1), tail)
     maps, rounded = (head.maps_of(read(head, state).state).detach() for state in (exact, half))
     assert rounded.dtype == torch.float32
     assert float((maps - rounded).norm() / maps.norm()) < bound
@@ -304,9 +306,9 @@ def test_half_precision_features_stay_within_bounds(
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 def test_autocast_does_not_halve_the_state(dtype: torch.dtype) -> None:
     head, pyramid = make_head().float(), [maps.to(dtype) for maps in random_pyramid(5)]
-    outside = head.sum_up(pyramid, tail, 1)
+    outside = head.sum_up(Frames(pyramid, 1), tail)
     with torch.autocast("cpu", dtype=dtype):
-        inside = head.sum_up(pyramid, tail, 1)
+        inside = head.sum_up(Frames(pyramid, 1), tail)
     for got, expected in zip(inside, outside, strict=True):
         torch.testing.assert_close(got, expected)
 
@@ -315,7 +317,7 @@ def test_autocast_does_not_halve_the_state(dtype: torch.dtype) -> None:
 def test_scores_of_thousands_stay_finite_with_their_gradients(dtype: torch.dtype) -> None:
     head = make_head().float()
     pyramid = [maps.to(dtype).requires_grad_() for maps in random_pyramid(3, scale=30)]
-    seen = read(head, head.sum_up(pyramid, tail, 1))
+    seen = read(head, head.sum_up(Frames(pyramid, 1), tail))
     total = (
         head.maps_of(seen.state).sum()
         + losses.interactive_loss(seen)

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import nn
 
-from stpa.models.heads import HeadOutput
+from stpa.models.heads import Frames, HeadOutput
 from stpa.models.network import ActionNetwork
 from stpa.training.loop import LossOptions, loss_terms, total_loss, train_epoch
 from tests.unit.models.test_network import SPEC
@@ -103,7 +103,8 @@ def test_attention_adds_little_to_what_bfloat16_does_to_the_backbone(name: str) 
         loss = total_loss(loss_terms(output, LABELS, LOSSES), LOSSES)
         pyramid = network.pyramid(clips.flatten(0, 1))
     with torch.no_grad():
-        exact = network.head([m.float() for m in pyramid], network.backbone.tail, len(clips))
+        frames = Frames([maps.float() for maps in pyramid], len(clips))
+        exact = network.head(frames, network.backbone.tail)
     assert relative_error(output.logits, exact.logits) < BF16_HEAD_ERROR
     for part in (*output.attention.state, *output.attention.losses):
         assert part.dtype is torch.float32
