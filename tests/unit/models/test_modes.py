@@ -156,9 +156,12 @@ def test_one_batch_is_learnt_by_heart(name: str) -> None:
     assert any(take_two_steps()["classification"] < 0.05 for _ in range(10))
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def unchecked() -> Iterator[Executor]:
-    """A process whose annotations are not checked: torch.compile cannot look into the checks."""
+    """A process whose annotations are not checked: torch.compile cannot look into the checks.
+
+    A fresh one a test, since the graphs of so many networks exceed its recompilation limit.
+    """
     with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as executor:
         yield executor
 
