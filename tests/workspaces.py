@@ -17,6 +17,7 @@ import numpy as np
 import psutil
 import yaml
 
+from stpa.data.manifest import Video
 from stpa.params import read_params
 from stpa.workspace import Workspace
 
@@ -47,6 +48,25 @@ def write_video(path: Path, seed: int, size: int = 64, num_frames: int = 5) -> N
             frame = av.VideoFrame.from_ndarray(np.roll(image, step, axis=1), format="rgb24")
             container.mux(stream.encode(frame))
         container.mux(stream.encode())
+
+
+def make_video(name: str = "a", **changes: Any) -> Video:
+    """Return a video of the manifest, as `write_video` might have written it."""
+    values = {
+        "video_id": name,
+        "path": f"{name}.avi",
+        "label": "left",
+        "group": "g1",
+        "split": "train",
+        "num_frames": 5,
+        "fps": 25,
+        "width": 64,
+        "height": 64,
+        "sha256": "0" * 64,
+        "status": "ok",
+        "reason": "",
+    }
+    return Video.model_validate(values | changes)
 
 
 def write_dataset(folder: Path, num_frames: int = 5) -> Path:

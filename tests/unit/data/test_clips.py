@@ -10,25 +10,13 @@ from stpa.data import clips
 from stpa.data.clips import TrainClips, load_clip, load_test_clip, stored_frames
 from stpa.data.manifest import Video
 from stpa.errors import DataError
+from tests.workspaces import make_video
 
 CLASS_NAMES = ("row", "swim")
 
 
 def video(name: str, label: str, num_frames: int = 20) -> Video:
-    return Video(
-        video_id=name,
-        path=f"{name}.avi",
-        label=label,
-        group="g01",
-        split="train",
-        num_frames=num_frames,
-        fps=25,
-        width=64,
-        height=48,
-        sha256="0" * 64,
-        status="ok",
-        reason="",
-    )
+    return make_video(name, label=label, num_frames=num_frames, height=48)
 
 
 VIDEOS = [video("a", "swim"), video("b", "row")]

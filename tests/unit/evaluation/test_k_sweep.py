@@ -15,7 +15,7 @@ from stpa.models.heads import HEADS, Head, HeadOutput
 from stpa.models.network import ActionNetwork
 from stpa.optical_flow.extract import extract_video
 from tests.unit.models.test_network import SPEC
-from tests.workspaces import write_video
+from tests.workspaces import make_video, write_video
 
 SWEEP = [7, 1, 4, 30]
 NUM_FRAMES = 23
@@ -50,20 +50,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def video() -> Video:
-    return Video(
-        video_id="a",
-        path="a.avi",
-        label="left",
-        group="g1",
-        split="test",
-        num_frames=NUM_FRAMES,
-        fps=25,
-        width=64,
-        height=64,
-        sha256="0" * 64,
-        status="ok",
-        reason="",
-    )
+    return make_video(num_frames=NUM_FRAMES)
 
 
 @pytest.fixture(params=[*HEADS, "last_frame"])

@@ -12,7 +12,6 @@ import pytest
 import torch
 
 from stpa.config import Config, Stream
-from stpa.data.manifest import Video
 from stpa.data.sampling import GRIDS
 from stpa.errors import DataError
 from stpa.evaluation.k_sweep import LogitsByVideo, num_frames_looked_at, sweep_video
@@ -27,7 +26,7 @@ from stpa.stages.sweep import sweep_on_cluster
 from stpa.workspace import Workspace
 from tests.unit.evaluation.test_k_sweep import LastFrameHead
 from tests.unit.models.test_network import SPEC
-from tests.workspaces import make_workspace, small_params, write_video
+from tests.workspaces import make_video, make_workspace, small_params, write_video
 
 SWEEP = [1, 4, 9]
 FRAMES_PER_TASK = 7
@@ -35,20 +34,7 @@ SHORT, LONG = 7, 24
 """Frames of videos that a task looks at as a whole, and of ones that it does not."""
 
 VIDEOS = [
-    Video(
-        video_id=f"v{index}",
-        path=f"v{index}.avi",
-        label="left",
-        group="g1",
-        split="test",
-        num_frames=num_frames,
-        fps=25,
-        width=64,
-        height=64,
-        sha256="0" * 64,
-        status="ok",
-        reason="",
-    )
+    make_video(f"v{index}", split="test", num_frames=num_frames)
     for index, num_frames in enumerate([SHORT, LONG, SHORT, LONG, SHORT])
 ]
 FLOW = {"estimator": "farneback", "bound_px": 8.0, "width": 64, "height": 64}

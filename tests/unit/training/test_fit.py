@@ -18,7 +18,7 @@ from stpa.models.checkpoint import WEIGHTS_FILE, load_model
 from stpa.models.network import ActionNetwork
 from stpa.training.checkpoint import OPTIMIZER_FILE, PROGRESS_FILE
 from stpa.training.fit import Place, TrainingJob, fit
-from tests.workspaces import small_params, write_video
+from tests.workspaces import make_video, small_params, write_video
 
 NUM_EPOCHS = 3
 CLASS_NAMES = ("left", "right")
@@ -49,20 +49,7 @@ def make_job(root: Path, **changes: Any) -> TrainingJob:
 
 
 def video(index: int) -> Video:
-    return Video(
-        video_id=str(index),
-        path=f"{index}.avi",
-        label=CLASS_NAMES[index % 2],
-        group=f"g{index}",
-        split="train",
-        num_frames=5,
-        fps=25,
-        width=64,
-        height=64,
-        sha256="0" * 64,
-        status="ok",
-        reason="",
-    )
+    return make_video(str(index), label=CLASS_NAMES[index % 2])
 
 
 def train(job: TrainingJob, output: Path, resume_from: Path | None = None) -> list[Path]:
