@@ -5,10 +5,12 @@ import json
 import os
 import shutil
 import uuid
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
+
+Record = TypeVar("Record")
 
 _TEMPORARY_PREFIX = ".partial-"
 
@@ -73,6 +75,25 @@ def write_json(path: Path, value: Any) -> None:
 def read_json(path: Path) -> Any:
     """Read a JSON file."""
     return json.loads(path.read_text(encoding="utf-8"))
+
+
+def read_records(path: Path, parse: Callable[[bytes], Record]) -> list[Record]:
+    """Read what `append_record` wrote, one JSON value a line; a file that is not there is empty.
+
+    A kill can tear the last line: what `parse` raises ValueError for is passed over.
+    """
+    records = []
+    for line in path.read_bytes().splitlines() if path.is_file() else ():
+        with suppress(ValueError):
+            records.append(parse(line))
+    return records
+
+
+def append_record(path: Path, json_line: str) -> None:
+    """Append a line to a file of records; a line that a kill tore takes no other with it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a", encoding="utf-8") as stream:
+        stream.write(f"\n{json_line}")
 
 
 def digest_file(path: Path) -> str:

@@ -3,14 +3,14 @@
 from collections.abc import Iterable
 from pathlib import Path
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, TypeAdapter
 
 from stpa.data.probe import Probe
-from stpa.files import write_text
+from stpa.files import append_record, read_records, write_text
 
 
 class _Entry(BaseModel):
-    """A line of the cache. Failures are not kept: a busy machine's deadline may pass next time."""
+    """One probe. Failures are not kept: a busy machine's deadline may pass next time."""
 
     path: str
     size: int
@@ -18,21 +18,22 @@ class _Entry(BaseModel):
     probe: Probe
 
 
-class ProbeCache:
-    """Probes by path, size and modification time, in a file of one JSON object a line.
+_RECORD = TypeAdapter(_Entry)
 
-    Each probe is appended as it comes, so a kill can tear the last line; whatever cannot be
-    read is forgotten.
-    """
+
+class ProbeCache:
+    """Probes by path, size and modification time, in a file of records; each is appended."""
 
     def __init__(self, file: Path, root: Path, paths: Iterable[Path]) -> None:
         """Load what `file` knows of `paths`, which lie below `root`, and forget all else."""
         self._file = file
         self._root = root
         current = {self._key(path): path for path in paths}
-        entries = [entry for entry in _read_entries(file) if _key(entry) in current]
+        entries = [
+            entry for entry in read_records(file, _RECORD.validate_json) if _key(entry) in current
+        ]
         self.probes = {current[_key(entry)]: entry.probe for entry in entries}
-        kept = "".join(f"{entry.model_dump_json()}\n" for entry in entries)
+        kept = "\n".join(entry.model_dump_json() for entry in entries)
         if not file.is_file() or file.read_bytes() != kept.encode():
             write_text(file, kept)
 
@@ -40,8 +41,7 @@ class ProbeCache:
         """Remember one more probe."""
         name, size, mtime_ns = self._key(path)
         entry = _Entry(path=name, size=size, mtime_ns=mtime_ns, probe=probe)
-        with self._file.open("a", encoding="utf-8") as stream:
-            stream.write(f"{entry.model_dump_json()}\n")
+        append_record(self._file, entry.model_dump_json())
         self.probes[path] = probe
 
     def _key(self, path: Path) -> tuple[str, int, int]:
@@ -51,15 +51,3 @@ class ProbeCache:
 
 def _key(entry: _Entry) -> tuple[str, int, int]:
     return entry.path, entry.size, entry.mtime_ns
-
-
-def _read_entries(file: Path) -> list[_Entry]:
-    if not file.is_file():
-        return []
-    entries = []
-    for line in file.read_bytes().splitlines():
-        try:
-            entries.append(_Entry.model_validate_json(line))
-        except ValidationError:
-            continue
-    return entries

@@ -90,7 +90,7 @@ def test_a_killed_ingest_goes_on_where_it_stopped(source, workspace, make_config
         ingest(workspace, make_config(), source, kill)
     assert not workspace.manifest.exists()
     with (workspace.runs / "probes.jsonl").open("a") as stream:
-        stream.write('{"path": "row/v_ro')
+        stream.write('\n{"path": "row/v_ro')
     probed.clear()
     ingest(workspace, make_config(), source, silent)
     assert len(probed) == 3
