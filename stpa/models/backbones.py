@@ -10,8 +10,8 @@ from torch import nn
 import stpa.models.bn_inception  # noqa: F401 - registers it with timm
 from stpa.errors import ModelError, first_line
 from stpa.models.cut import cut, trace
-from stpa.models.weights import read_weights
 from stpa.shapes import Float
+from stpa.weights import read_weights
 
 RGB_CHANNELS = 3
 

@@ -13,12 +13,12 @@ from stpa.data.versioning import DataVersion, read_version
 from stpa.errors import ModelError
 from stpa.files import atomic_path, digest_value, read_json, write_json
 from stpa.models.checkpoint import SPEC_FILE, WEIGHTS_FILE
-from stpa.models.weights import weights_digest
 from stpa.progress import ReportProgress, silent
 from stpa.registry.lineage import collect_lineage
 from stpa.registry.tracking import Tracker, open_tracker
 from stpa.training.checkpoint import PROGRESS_FILE
 from stpa.training.fit import TrainingJob
+from stpa.weights import weights_digest
 from stpa.workspace import Workspace
 
 SERVED_HEAD = "stpa"

@@ -29,14 +29,14 @@ def read_weights(location: str) -> dict[str, torch.Tensor]:
             content = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise ModelError(
-            f"model.pretrained {location} is damaged or holds pickled objects, which could run "
+            f"weights file {location} is damaged or holds pickled objects, which could run "
             "code: if you trust it, save its state dict with safetensors.torch.save_file"
         ) from error
     except OSError as error:
         raise _unreadable(location, error) from error
     except Exception as error:  # Damaged bytes make the parsers raise nearly anything.
         raise ModelError(
-            f"model.pretrained {location} is damaged or no weights file ({first_line(error)}): "
+            f"weights file {location} is damaged or no weights file ({first_line(error)}): "
             "give a .safetensors file, or a state dict saved by torch.save"
         ) from error
     return _state_dict(content, location)
@@ -59,7 +59,7 @@ def _local_path(location: str) -> Path:
         raise
     except Exception as error:  # Each file system has exceptions of its own.
         raise ModelError(
-            f"model.pretrained {location} cannot be fetched ({first_line(error)}): "
+            f"weights file {location} cannot be fetched ({first_line(error)}): "
             "check the address, the credentials and the network"
         ) from error
 
@@ -78,7 +78,7 @@ def _fetch(url: str) -> Path:
     size = filesystem.info(remote)["size"]
     if size is None or size > MAX_FETCHED_BYTES:
         raise ModelError(
-            f"model.pretrained {url} has {size} bytes, and at most {MAX_FETCHED_BYTES} are "
+            f"weights file {url} has {size} bytes, and at most {MAX_FETCHED_BYTES} are "
             "fetched: check the address, or copy the file here and give its path"
         )
     folder = Path(torch.hub.get_dir()) / "stpa" / digest_value(url)
@@ -100,13 +100,11 @@ def _state_dict(content: Any, location: str) -> dict[str, torch.Tensor]:
     if isinstance(content, Mapping) and isinstance(content.get("state_dict"), Mapping):
         content = content["state_dict"]
     if not isinstance(content, Mapping) or not content:
-        raise ModelError(
-            f"model.pretrained {location} holds no state dict: save model.state_dict()"
-        )
+        raise ModelError(f"weights file {location} holds no state dict: save model.state_dict()")
     for name, value in content.items():
         if not isinstance(name, str) or not isinstance(value, torch.Tensor):
             raise ModelError(
-                f"model.pretrained {location} holds a {type(value).__name__} at {name!r} where "
+                f"weights file {location} holds a {type(value).__name__} at {name!r} where "
                 "tensors were wanted: save model.state_dict() alone"
             )
     prefix = "module." if all(name.startswith("module.") for name in content) else ""
@@ -114,4 +112,4 @@ def _state_dict(content: Any, location: str) -> dict[str, torch.Tensor]:
 
 
 def _unreadable(location: str, error: OSError) -> ModelError:
-    return ModelError(f"model.pretrained {location} cannot be read: {first_line(error)}")
+    return ModelError(f"weights file {location} cannot be read: {first_line(error)}")

@@ -12,9 +12,9 @@ import torch
 from fsspec.implementations.memory import MemoryFileSystem
 from safetensors.torch import save, save_file
 
+from stpa import weights as weights_module
 from stpa.errors import ModelError
-from stpa.models import weights as weights_module
-from stpa.models.weights import read_weights, weights_digest
+from stpa.weights import read_weights, weights_digest
 
 STATE = {"stem.weight": torch.arange(6.0).reshape(2, 3), "stem.bias": torch.tensor([1.0, 2.0])}
 URL = "memory://weights/net.safetensors"
