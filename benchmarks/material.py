@@ -102,6 +102,7 @@ def _extract_flow(folder: Path, video: Video) -> None:
         files_of(folder, "rgb") / video.path,
         output,
         estimator="dis",
+        options={},
         bound_px=20,
         width=340,
         height=256,

@@ -102,6 +102,8 @@ class OpticalFlowConfig(Section):
 
     estimator: str
     """A name in `stpa.optical_flow.ESTIMATORS`."""
+    options: dict[str, str | int | float | bool]
+    """Of the estimator: tvl1 takes `parameters`, raft `weights` (a path or a URL)."""
     bound_px: PositiveFloat
     """Displacements are clipped to [-bound_px, bound_px] and stored in 8 bits (TSN: 20)."""
     width: PositiveInt

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator
 from difflib import get_close_matches
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,8 @@ from stpa.errors import ConfigError, one_line
 EXTENDS = "extends"
 """A params file with this key adds to, or overrides, the file it names (relative to itself)."""
 
-PATHS = (("data", "source"), ("model", "pretrained"))
+WEIGHTS = (("model", "pretrained"), ("optical_flow", "options", "weights"))
+PATHS = (("data", "source"), *WEIGHTS)
 """Where a relative path may stand; it counts from the folder of the file that states it."""
 
 
@@ -35,7 +37,12 @@ def read_params(path: Path) -> dict[str, Any]:
 
 def check_params(params: dict[str, Any], origin: Path) -> Config:
     """Turn plain values into a `Config`; `origin` is named in the error."""
-    faults = [*_unknown_names(params), *_missing_files(params), *_misfits(params)]
+    faults = [
+        *_unknown_names(params),
+        *_wrong_flow_options(params),
+        *_missing_files(params),
+        *_misfits(params),
+    ]
     try:
         config = Config.model_validate(params)
     except ValidationError as error:
@@ -65,13 +72,10 @@ def _read(path: Path, seen: tuple[Path, ...]) -> dict[str, Any]:
 
 
 def _resolve_paths(params: dict[str, Any], folder: Path) -> None:
-    for section, key in PATHS:
-        values = params.get(section)
-        if not isinstance(values, dict):
-            continue
-        value = values.get(key)
+    for *sections, key in PATHS:
+        value = _value(params, *sections, key)
         if isinstance(value, str) and "://" not in value:
-            values[key] = str((folder / value).resolve())
+            _value(params, *sections)[key] = str((folder / value).resolve())
 
 
 def _merge(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
@@ -150,10 +154,24 @@ def _unknown_names(params: dict[str, Any]) -> Iterator[str]:
             yield f"model.backbone {name!r} is unknown to timm{suggestion}"
 
 
+def _wrong_flow_options(params: dict[str, Any]) -> Iterator[str]:
+    from stpa.optical_flow import ESTIMATORS
+
+    options = _value(params, "optical_flow", "options")
+    for name in _names(params, "optical_flow", "estimator"):
+        if name in ESTIMATORS and isinstance(options, dict):
+            try:
+                signature(ESTIMATORS[name].make).bind(**options)
+                ESTIMATORS[name].make(**options)
+            except (TypeError, ValueError) as error:
+                yield f"optical_flow.options of {name}: {error}"
+
+
 def _missing_files(params: dict[str, Any]) -> Iterator[str]:
-    for weights in _names(params, "model", "pretrained"):
-        if "://" not in weights and not Path(weights).is_file():
-            yield f"model.pretrained {weights} is not a file: give a weights file, or true or false"
+    for place in WEIGHTS:
+        for weights in _names(params, *place):
+            if "://" not in weights and not Path(weights).is_file():
+                yield f"{'.'.join(place)} {weights} is not a file: give a weights file"
 
 
 def _misfits(params: dict[str, Any]) -> Iterator[str]:
@@ -164,12 +182,14 @@ def _misfits(params: dict[str, Any]) -> Iterator[str]:
         yield (f"train.batch_size {batch_size} must divide by compute.workers_per_stream {workers}")
 
 
-def _names(params: dict[str, Any], section: str, key: str) -> list[str]:
+def _names(params: dict[str, Any], *place: str) -> list[str]:
     """Return the name or names at a place of params that may be of any shape."""
-    value = _value(params, section, key)
+    value = _value(params, *place)
     return [name for name in (value if isinstance(value, list) else [value]) if type(name) is str]
 
 
-def _value(params: dict[str, Any], section: str, key: str) -> Any:
-    values = params.get(section)
-    return values.get(key) if isinstance(values, dict) else None
+def _value(params: dict[str, Any], *place: str) -> Any:
+    value: Any = params
+    for key in place:
+        value = value.get(key) if isinstance(value, dict) else None
+    return value

@@ -83,7 +83,7 @@ def small_params(**changes: dict[str, Any]) -> dict[str, Any]:
     stream = {"epochs": NUM_EPOCHS, "learning_rate": 0.004, "new_layer_rate": 1, "dropout": 0.2}
     params = read_params(REPOSITORY / "params.yaml")
     small: dict[str, dict[str, Any]] = {
-        "optical_flow": {"width": 64, "height": 64},
+        "optical_flow": {"estimator": "dis", "width": 64, "height": 64},
         "model": {"backbone": "mobilenetv3_small_050", "pretrained": False},
         "train": {
             "input_size": 64,

@@ -105,6 +105,11 @@ def count_slots(wanted: Mapping[str, float], purpose: str) -> int:
     return slots
 
 
+def gpu_share(tasks_per_gpu: int) -> float:
+    """Return the share of a GPU for each of so many tasks; 0 where the cluster has none."""
+    return 1 / tasks_per_gpu if ray.cluster_resources().get("GPU") else 0.0
+
+
 def _call(function: Callable[[Item], Result], item: Item) -> Result:
     """Run in a worker. Ray makes tasks of plain functions alone, not of partials."""
     return function(item)

@@ -1,7 +1,9 @@
 """The optical flow of one video file, stored; made once for the same file and settings."""
 
-from collections.abc import Iterator
-from itertools import islice, pairwise
+from collections.abc import Iterable, Iterator, Mapping
+from functools import cache
+from importlib.metadata import version
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +13,12 @@ import numpy as np
 from stpa.data.decode import decode_video, turn_upright
 from stpa.errors import DataError
 from stpa.optical_flow.codec import quantise, read_provenance, write_flow_video
-from stpa.optical_flow.estimators import ESTIMATORS
+from stpa.optical_flow.estimators import ESTIMATORS, Frames
 from stpa.shapes import UInt8
+from stpa.weights import weights_digest
+
+PAIRS_AT_ONCE = 32
+"""That an estimator is given: enough to fill a GPU at 340 x 256, few enough to hold in memory."""
 
 
 def extract_video(
@@ -20,6 +26,7 @@ def extract_video(
     output: Path,
     *,
     estimator: str,
+    options: Mapping[str, Any],
     bound_px: float,
     width: int,
     height: int,
@@ -31,12 +38,12 @@ def extract_video(
     N frames give N - 1. Frames are resized to `width` x `height` first, so displacements count
     in pixels of that size. Does nothing where `output` was made so already. Raises DataError.
     """
-    made_by = provenance(estimator, bound_px, width, height, num_frames, source_sha256)
+    made_by = provenance(estimator, options, bound_px, width, height, num_frames, source_sha256)
     if read_provenance(output) == made_by:
         return
-    estimate = ESTIMATORS[estimator]()
-    frames = _gray_frames(video, num_frames, width, height)
-    levels = (quantise(estimate(*pair), bound_px) for pair in pairwise(frames))
+    estimate = ESTIMATORS[estimator].make(**options)
+    runs = _runs(_resized_frames(video, num_frames, width, height))
+    levels = (level for run in runs for level in quantise(estimate(run), bound_px))
     try:
         write_flow_video(output, levels, width=width, height=height, provenance=made_by)
     except OSError as error:
@@ -47,6 +54,7 @@ def extract_video(
 
 def provenance(
     estimator: str,
+    options: Mapping[str, Any],
     bound_px: float,
     width: int,
     height: int,
@@ -56,8 +64,11 @@ def provenance(
     """Name all that decides a stored flow, the libraries that compute and code it included."""
     import av
 
+    packages = {package: version(package) for package in ESTIMATORS[estimator].packages}
+    weights = {"weights_sha256": _digest(options["weights"])} if "weights" in options else {}
     return {
         "estimator": estimator,
+        "options": dict(options),
         "bound_px": float(bound_px),
         "width": width,
         "height": height,
@@ -65,20 +76,36 @@ def provenance(
         "source_sha256": source_sha256,
         "opencv": cv2.__version__,
         "av": av.__version__,
+        **packages,
+        **weights,
     }
 
 
-def _gray_frames(
+@cache
+def _digest(weights: str) -> str:
+    """Read a weights file once for all videos of a process."""
+    return weights_digest(weights)
+
+
+def _runs(frames: Iterable[UInt8[np.ndarray, "height width 3"]]) -> Iterator[Frames]:
+    """Cut frames into runs of `PAIRS_AT_ONCE` pairs; each begins with the last frame before it."""
+    remaining = iter(frames)
+    run = list(islice(remaining, 1))
+    while following := list(islice(remaining, PAIRS_AT_ONCE)):
+        run = [run[-1], *following]
+        yield np.stack(run)
+
+
+def _resized_frames(
     video: Path, num_frames: int, width: int, height: int
-) -> Iterator[UInt8[np.ndarray, "height width"]]:
+) -> Iterator[UInt8[np.ndarray, "height width 3"]]:
     num_read = 0
     for frame in islice(decode_video(video), num_frames):
         num_read += 1
         picture = turn_upright(frame.to_ndarray(format="rgb24"), frame.rotation)
         shrinks = picture.shape[0] > height
         method = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
-        resized = cv2.resize(picture, (width, height), interpolation=method)
-        yield cv2.cvtColor(resized, cv2.COLOR_RGB2GRAY)
+        yield np.asarray(cv2.resize(picture, (width, height), interpolation=method))
     if num_read < num_frames:
         raise DataError(
             f"{video} has {num_read} frames where {num_frames} were ingested: ingest it again"

@@ -5,17 +5,21 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from stpa.compute.tasks import cluster, map_unordered
+from stpa.compute.tasks import cluster, gpu_share, map_unordered
 from stpa.config import Config, OpticalFlowConfig
 from stpa.data import versioning
 from stpa.data.manifest import Video, read_manifest
 from stpa.data.versioning import DataVersion, read_version
+from stpa.optical_flow import ESTIMATORS
 from stpa.optical_flow.codec import read_provenance
 from stpa.optical_flow.extract import extract_video, provenance
 from stpa.progress import ReportProgress, silent
 from stpa.workspace import Workspace
 
 logger = logging.getLogger(__name__)
+
+TASKS_PER_GPU = 4
+"""While one computes, others decode and write."""
 
 
 def extract(workspace: Workspace, config: Config, progress: ReportProgress = silent) -> DataVersion:
@@ -57,8 +61,11 @@ def extract_untracked(
         optical_flow=workspace.optical_flow.resolve(),
         config=config.optical_flow,
     )
+    on_gpu = ESTIMATORS[config.optical_flow.estimator].on_gpu
     with cluster(config.compute.address):
-        for num_new, _ in enumerate(map_unordered(extract_one, missing), start=1):
+        share = gpu_share(TASKS_PER_GPU) if on_gpu else 0.0
+        done = map_unordered(extract_one, missing, num_gpus=share)
+        for num_new, _ in enumerate(done, start=1):
             progress(num_done + num_new, len(videos))
 
 

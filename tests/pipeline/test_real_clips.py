@@ -36,7 +36,7 @@ UCF101 = {
     "Biking": ("v_Biking_g01_c04.avi", "v_Biking_g20_c06.avi"),
     "Diving": ("v_Diving_g02_c02.avi", "v_Diving_g16_c04.avi"),
 }
-FLOW = {"estimator": "farneback", "bound_px": 8.0, "width": 120, "height": 90}
+FLOW = {"estimator": "farneback", "options": {}, "bound_px": 8.0, "width": 120, "height": 90}
 K = FRAMES_SHOWN + 1
 
 pytestmark = pytest.mark.skipif(not CLIPS.is_dir(), reason=f"needs the real clips in {CLIPS}")

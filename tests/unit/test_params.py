@@ -8,6 +8,7 @@ import yaml
 
 from stpa.errors import ConfigError
 from stpa.params import check_params, read_params
+from stpa.stages.initialise import default_estimator
 
 REPOSITORY = Path(__file__).parents[2]
 
@@ -26,7 +27,9 @@ def write(tmp_path: Path):
 
 
 def whole() -> dict[str, Any]:
-    return read_params(REPOSITORY / "params.yaml")
+    params = read_params(REPOSITORY / "params.yaml")
+    params["optical_flow"]["estimator"] = "dis"  # "auto" is for `stpa init`
+    return params
 
 
 def faults_of(params: dict[str, Any]) -> str:
@@ -44,6 +47,8 @@ def test_every_params_file_of_the_project_is_sound(path, tmp_path):
     if isinstance(params["model"]["pretrained"], str):  # not everyone has the file
         params["model"]["pretrained"] = str(tmp_path / "w.safetensors")
         (tmp_path / "w.safetensors").touch()
+    if params["optical_flow"]["estimator"] == "auto":
+        params["optical_flow"]["estimator"] = default_estimator()
     check_params(params, path)
 
 
@@ -106,6 +111,21 @@ class TestFaults:
             assert fault in told
 
     @pytest.mark.parametrize(
+        ("estimator", "options", "told"),
+        [
+            ("tvl1", {"parametrs": "opencv_cpu"}, "unexpected keyword argument 'parametrs'"),
+            ("tvl1", {"parameters": "opencv"}, "parameters 'opencv' is unknown: choose from"),
+            ("raft", {}, "missing a required argument: 'weights'"),
+            ("dis", {"preset": 1}, "unexpected keyword argument 'preset'"),
+        ],
+    )
+    def test_options_that_the_estimator_does_not_take(self, estimator, options, told):
+        params = whole()
+        params["optical_flow"] |= {"estimator": estimator, "options": options}
+        assert f"optical_flow.options of {estimator}: " in faults_of(params)
+        assert told in faults_of(params)
+
+    @pytest.mark.parametrize(
         ("place", "suggestion"),
         [
             (("dtaa",), "unknown key dtaa (did you mean data?)"),
@@ -149,6 +169,17 @@ class TestFaults:
         params = whole()
         params[section] |= values
         assert fault in faults_of(params)
+
+    def test_weights_of_the_optical_flow_count_from_the_file_that_names_them(self, write, tmp_path):
+        options = {"weights": "raft.pth"}
+        path = write("a.yaml", {"optical_flow": {"estimator": "raft", "options": options}})
+        values = read_params(path)["optical_flow"]
+        assert values["options"]["weights"] == str(tmp_path / "raft.pth")
+        params = whole()
+        params["optical_flow"] |= values
+        assert f"optical_flow.options.weights {tmp_path}/raft.pth is not a file" in faults_of(
+            params
+        )
 
     def test_what_does_not_fit_together_is_told_beside_the_faults_of_each_section(self):
         params = whole()

@@ -19,7 +19,7 @@ from tests.workspaces import make_video, write_video
 
 SWEEP = [7, 1, 4, 30]
 NUM_FRAMES = 23
-FLOW = {"estimator": "farneback", "bound_px": 8.0, "width": 64, "height": 64}
+FLOW = {"estimator": "farneback", "options": {}, "bound_px": 8.0, "width": 64, "height": 64}
 
 
 class LastFrameHead(Head):

@@ -24,7 +24,7 @@ from stpa.models.network import ActionNetwork, NetworkSpec
 from stpa.optical_flow.extract import extract_video
 from tests.workspaces import write_video
 
-FLOW = {"estimator": "farneback", "bound_px": 8.0, "width": 64, "height": 64}
+FLOW = {"estimator": "farneback", "options": {}, "bound_px": 8.0, "width": 64, "height": 64}
 K = 4
 
 

@@ -1,6 +1,8 @@
 import errno
+import hashlib
 import os
 from fractions import Fraction
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +15,7 @@ from stpa.data.decode import read_flow_stacks
 from stpa.errors import DataError
 from stpa.optical_flow import extract
 from stpa.optical_flow.codec import dequantise, read_provenance
-from stpa.optical_flow.extract import extract_video
+from stpa.optical_flow.extract import extract_video, provenance
 
 NUM_FRAMES, WIDTH, HEIGHT = 6, 128, 96
 
@@ -21,6 +23,7 @@ NUM_FRAMES, WIDTH, HEIGHT = 6, 128, 96
 def settings(**changes: Any) -> dict[str, Any]:
     return {
         "estimator": "dis",
+        "options": {},
         "bound_px": 20.0,
         "width": 64,
         "height": 48,
@@ -77,6 +80,7 @@ def test_the_same_file_and_settings_are_not_extracted_again(video, tmp_path, mon
     "change",
     [
         {"estimator": "farneback"},
+        {"estimator": "tvl1"},
         {"bound_px": 10.0},
         {"width": 80},
         {"height": 64},
@@ -91,6 +95,34 @@ def test_another_file_or_setting_replaces_the_stored_flow(video, tmp_path, chang
     recorded = read_provenance(output)
     assert recorded is not None
     assert recorded.items() >= change.items()
+
+
+def test_another_option_replaces_the_stored_flow(video, tmp_path):
+    output = tmp_path / "clip.avi"
+    for options in ({"parameters": "opencv_cpu"}, {}):
+        extract_video(video, output, **settings(estimator="tvl1", options=options))
+        recorded = read_provenance(output)
+        assert recorded is not None
+        assert recorded["options"] == options
+        assert recorded["torch"] == version("torch")
+
+
+def test_learnt_flow_is_known_by_its_weights(tmp_path):
+    weights = tmp_path / "raft.pth"
+    weights.write_bytes(b"weights")
+    values = settings(estimator="raft", options={"weights": str(weights)})
+    assert provenance(**values)["weights_sha256"] == hashlib.sha256(b"weights").hexdigest()
+
+
+def test_runs_join_without_a_gap(video, tmp_path, monkeypatch):
+    extract_video(video, tmp_path / "whole.avi", **settings())
+    monkeypatch.setattr(extract, "PAIRS_AT_ONCE", 2)
+    extract_video(video, tmp_path / "runs.avi", **settings())
+    whole, runs = (
+        read_flow_stacks(tmp_path / name, range(NUM_FRAMES - 1), 1)
+        for name in ("whole.avi", "runs.avi")
+    )
+    np.testing.assert_array_equal(runs, whole)
 
 
 def test_another_library_version_replaces_the_stored_flow(video, tmp_path, monkeypatch):

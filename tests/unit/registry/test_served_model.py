@@ -13,7 +13,7 @@ from stpa.config import OpticalFlowConfig
 from stpa.registry.candidate import Serving
 from stpa.registry.tracking import Tracker
 
-FLOW = OpticalFlowConfig(estimator="dis", bound_px=20, width=96, height=96)
+FLOW = OpticalFlowConfig(estimator="dis", options={}, bound_px=20, width=96, height=96)
 SERVING = Serving(class_names=("a", "b"), num_segments=5, optical_flow=FLOW)
 
 

@@ -37,7 +37,7 @@ VIDEOS = [
     make_video(f"v{index}", split="test", num_frames=num_frames)
     for index, num_frames in enumerate([SHORT, LONG, SHORT, LONG, SHORT])
 ]
-FLOW = {"estimator": "farneback", "bound_px": 8.0, "width": 64, "height": 64}
+FLOW = {"estimator": "farneback", "options": {}, "bound_px": 8.0, "width": 64, "height": 64}
 
 
 def make_material(workspace: Workspace) -> None:
