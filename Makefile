@@ -30,11 +30,12 @@ test: .venv/.ready ## Run the tests, but for the slow ones
 test-slow: .venv/.ready ## Run the slow tests
 	$(BIN)/python -m pytest -m slow
 
-bench: .venv/.ready ## Time the network and the K-sweep (half an hour on two idle cores)
+bench: .venv/.ready ## Time the network, the K-sweep and the optical flow (35 min on two idle cores)
 	$(BIN)/python -m benchmarks.k_sweep --grid nested
 	$(BIN)/python -m benchmarks.k_sweep --grid exact
 	$(BIN)/python -m benchmarks.long_video
 	$(BIN)/python -m benchmarks.attention_overhead
+	$(BIN)/python -m benchmarks.tvl1
 
 check: .venv/.ready ## Formatting, lint, types and import layers
 	$(BIN)/ruff format --check .

@@ -11,11 +11,15 @@ The result is part of the data that networks learn from, so `Tvl1Options` holds 
 that implementations differ in.
 """
 
+import shutil
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from functools import cache
+from typing import Any, Literal
 
 import torch
 from torch.nn import functional as F
+from torch.utils._triton import has_triton
 
 from stpa.optical_flow.estimators import base
 from stpa.shapes import Bool, Float
@@ -107,8 +111,9 @@ def _refine(first: Images, second: Images, flow: Flows, options: Tvl1Options) ->
     """Solve one scale."""
     images = torch.stack([second, *_centred_gradient(second)], dim=1)
     dual = flow.new_zeros(len(flow), 2, 2, *flow.shape[-2:])
+    warp = _fastest(_warp, flow)
     for _ in range(options.num_warps):
-        warped = _warp(images, flow, options.cubic, options.border)
+        warped = warp(images, flow, options.cubic, options.border)
         gradient = warped[:, 1:]
         residual = warped[:, 0] - (gradient * flow).sum(dim=1) - first
         flow, dual = _minimise(flow, dual, gradient, residual, options)
@@ -120,15 +125,28 @@ def _minimise(
 ) -> tuple[Flows, torch.Tensor]:
     """Iterate until each pair has converged."""
     energy = gradient.square().sum(dim=1).clamp_min(torch.finfo(flow.dtype).eps)
-    look_every = 1 if flow.device.type == "cpu" else ITERATIONS_UNSEEN
+    step, smooth = _fastest(_step, flow), _fastest(median_filter, flow)
+    look_every = ITERATIONS_UNSEEN if flow.is_cuda else 1
     moving = flow.new_ones(len(flow), dtype=torch.bool)
     for iteration in range(options.max_iterations):
         if options.median_every and iteration % options.median_every == 0:
-            flow = _while(moving, median_filter(flow), flow)
-        flow, dual, moving = _step(flow, dual, moving, gradient, residual, energy, options)
+            flow = _while(moving, smooth(flow), flow)
+        flow, dual, moving = step(flow, dual, moving, gradient, residual, energy, options)
         if (iteration + 1) % look_every == 0 and not moving.any():
             break
     return flow, dual
+
+
+def _fastest(function: Callable[..., Any], flow: Flows) -> Callable[..., Any]:
+    return _fused(function) if flow.is_cuda else function
+
+
+@cache
+def _fused(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Return `function` as a few GPU kernels; as it is where there is no compiler for them."""
+    if has_triton() and any(map(shutil.which, ("cc", "gcc", "clang"))):
+        return torch.compile(function, dynamic=True)
+    return function
 
 
 def _step(
