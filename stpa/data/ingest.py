@@ -7,12 +7,12 @@ from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
 from stpa.config import DataConfig
-from stpa.data.datasets import DATASETS, Dataset, ListedVideo
+from stpa.data.datasets import ListedVideo, find_dataset
 from stpa.data.datasets.base import raise_faults, split_faults
 from stpa.data.manifest import Manifest, Video, read_manifest, write_manifest
 from stpa.data.probe import Probe, probe_videos
 from stpa.data.probe_cache import ProbeCache
-from stpa.errors import ConfigError, DataError
+from stpa.errors import DataError
 from stpa.files import read_json, write_json
 from stpa.progress import ReportProgress
 from stpa.workspace import Workspace
@@ -29,7 +29,7 @@ def ingest(
     used are quarantined with their reason. Where they are too many, or leave a class without
     training or test videos, raises DataError and writes no manifest.
     """
-    dataset = _find_dataset(config.dataset)
+    dataset = find_dataset(config.dataset)
     if source is None and config.source is not None:
         source = workspace.root / config.source
     dataset.prepare(workspace.videos, source, config, progress)
@@ -44,12 +44,6 @@ def ingest(
     if not _same_split_rule(workspace, config):
         write_json(_split_record(workspace), _split_rule(config))
     return manifest
-
-
-def _find_dataset(name: str) -> Dataset:
-    if name not in DATASETS:
-        raise ConfigError(f"data.dataset {name!r} is not known: take one of {', '.join(DATASETS)}")
-    return DATASETS[name]
 
 
 def _keep_sides(
