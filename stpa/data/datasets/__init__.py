@@ -6,6 +6,7 @@ lists decide the split derives from `listed.ListedDataset`.
 
 from stpa.data.datasets.base import Dataset, ListedVideo
 from stpa.data.datasets.folder import FolderDataset
+from stpa.data.datasets.hmdb51 import Hmdb51Dataset
 from stpa.data.datasets.listed import ListedDataset
 from stpa.data.datasets.synthetic import SyntheticDataset
 from stpa.data.datasets.ucf101 import Ucf101Dataset
@@ -15,6 +16,7 @@ __all__ = ["DATASETS", "Dataset", "ListedDataset", "ListedVideo", "find_dataset"
 
 DATASETS: dict[str, Dataset] = {
     "folder": FolderDataset(),
+    "hmdb51": Hmdb51Dataset(),
     "synthetic": SyntheticDataset(),
     "ucf101": Ucf101Dataset(),
 }

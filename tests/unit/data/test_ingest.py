@@ -141,7 +141,7 @@ def test_the_configured_source_counts_from_the_workspace(source, workspace, make
 
 
 def test_an_unknown_dataset_is_answered_with_the_known_ones(workspace, make_config):
-    with pytest.raises(ConfigError, match=r"'kinetics'.*folder, synthetic, ucf101"):
+    with pytest.raises(ConfigError, match=r"'kinetics'.*folder, hmdb51, synthetic, ucf101"):
         ingest(workspace, make_config(dataset="kinetics"), None, silent)
 
 
