@@ -7,8 +7,8 @@ from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
 from stpa.config import DataConfig
-from stpa.data.datasets import ListedVideo, find_dataset
-from stpa.data.datasets.base import raise_faults, split_faults
+from stpa.data.datasets import ListedDataset, ListedVideo, find_dataset
+from stpa.data.datasets.base import name_some, raise_faults, split_faults
 from stpa.data.manifest import Manifest, Video, read_manifest, write_manifest
 from stpa.data.probe import Probe, probe_videos
 from stpa.data.probe_cache import ProbeCache
@@ -51,12 +51,22 @@ def _keep_sides(
 ) -> list[ListedVideo]:
     """Leave each recording of the present manifest in its split while the rule is the same.
 
-    Where new recordings moved old ones, a champion would be tested on what it learnt from.
+    Where new recordings moved old ones, a champion would be tested on what it learnt from. The
+    dataset's own lists are followed nevertheless.
     """
     if not (workspace.manifest.exists() and _same_split_rule(workspace, config)):
         return list(listed)
     sides = {video.group: video.split for video in read_manifest(workspace.manifest).videos}
-    return [replace(video, split=sides.get(video.group, video.split)) for video in listed]
+    kept = [replace(video, split=sides.get(video.group, video.split)) for video in listed]
+    if not isinstance(find_dataset(config.dataset), ListedDataset):
+        return kept
+    if moved := sorted({new.group for new, old in zip(listed, kept, strict=True) if new != old}):
+        logger.warning(
+            "%d recordings change their split, as the lists say (%s): "
+            "a champion may be tested on what it learnt from",
+            *(len(moved), name_some(moved)),
+        )
+    return list(listed)
 
 
 def _same_split_rule(workspace: Workspace, config: DataConfig) -> bool:

@@ -5,6 +5,7 @@ lists decide the split derives from `listed.ListedDataset`.
 """
 
 from stpa.data.datasets.base import Dataset, ListedVideo
+from stpa.data.datasets.csv_list import CsvDataset
 from stpa.data.datasets.folder import FolderDataset
 from stpa.data.datasets.hmdb51 import Hmdb51Dataset
 from stpa.data.datasets.listed import ListedDataset
@@ -15,6 +16,7 @@ from stpa.errors import ConfigError
 __all__ = ["DATASETS", "Dataset", "ListedDataset", "ListedVideo", "find_dataset"]
 
 DATASETS: dict[str, Dataset] = {
+    "csv": CsvDataset(),
     "folder": FolderDataset(),
     "hmdb51": Hmdb51Dataset(),
     "synthetic": SyntheticDataset(),

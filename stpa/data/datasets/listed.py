@@ -6,6 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 from stpa.config import DataConfig
 from stpa.data.datasets.base import (
@@ -36,6 +37,9 @@ class Listing:
 class ListedDataset(ABC):
     """A `base.Dataset` that lies in a folder with its lists; the lists are kept as they are."""
 
+    must_be_whole: ClassVar[bool] = False
+    """Whether an absent video is an error; of large downloads, some are never complete."""
+
     @abstractmethod
     def read_lists(self, root: Path, split: int) -> Listing:
         """Read the lists of one split below `root`.
@@ -61,7 +65,7 @@ class ListedDataset(ABC):
         mirror(source, destination, self.find_files, progress)
 
     def list_videos(self, root: Path, config: DataConfig) -> list[ListedVideo]:
-        """List the videos of split `config.split` that are there; others on the lists are logged.
+        """List the videos of split `config.split` that are there; tell of those that are not.
 
         Videos on no list are left out. Raises one DataError with all that is wrong: a video
         listed twice, a group in both splits, a class that lacks training or test videos.
@@ -73,12 +77,16 @@ class ListedDataset(ABC):
             *_contradictions(listing.videos),
             *split_faults([(video.label, video.split) for video in videos], listing.class_names),
         ]
-        raise_faults(root, faults)
         if absent := [video.path for video in listing.videos if video.path not in present]:
-            logger.warning(
-                "%d of %d listed videos are not in %s: %s",
-                *(len(absent), len(listing.videos), root, name_some(absent)),
+            absence = (
+                f"{len(absent)} of {len(listing.videos)} listed videos are not there "
+                f"({name_some(absent)})"
             )
+            if self.must_be_whole:
+                faults.insert(0, absence)
+            else:
+                logger.warning("%s: %s", root, absence)
+        raise_faults(root, faults)
         return videos
 
 

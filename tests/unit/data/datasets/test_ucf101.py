@@ -57,7 +57,7 @@ def test_a_listed_video_that_is_absent_is_logged(root, make_config, caplog):
     with caplog.at_level(logging.WARNING):
         videos = Ucf101Dataset().list_videos(root, make_config())
     assert len(videos) == 7
-    assert f"1 of 8 listed videos are not in {root}: 'UCF-101/{VIDEOS[0]}'" in caplog.text
+    assert f"{root}: 1 of 8 listed videos are not there ('UCF-101/{VIDEOS[0]}')" in caplog.text
 
 
 def test_a_class_without_test_videos_is_an_error(root, make_config):
