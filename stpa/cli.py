@@ -12,7 +12,7 @@ from rich.table import Table
 
 from stpa.config import Config, Stream
 from stpa.errors import ConfigError, StpaError, one_line
-from stpa.results import RESULTS, show_decision, show_findings, show_summary
+from stpa.results import RESULTS, show_check, show_decision, show_findings, show_summary
 from stpa.terminal import TERMINAL, log_to_terminal
 from stpa.workspace import Workspace, exclusive
 
@@ -25,6 +25,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+
+data_app = typer.Typer(help="Look at datasets before they are ingested.", no_args_is_help=True)
+app.add_typer(data_app, name="data")
 
 WorkspaceOption = Annotated[
     Path,
@@ -77,6 +80,36 @@ def doctor(workspace: WorkspaceOption = Path()) -> None:
     findings = diagnose(Workspace(workspace))
     show_findings(findings)
     if not all(finding.passed for finding in findings):
+        raise typer.Exit(1)
+
+
+@data_app.command()
+def check(
+    source: Annotated[
+        Path | None,
+        typer.Argument(help="The downloaded folder; default: data.source, else data/videos."),
+    ] = None,
+    dataset: Annotated[str | None, typer.Option(help="Its kind; default: data.dataset.")] = None,
+    split: Annotated[
+        int | None, typer.Option(min=1, help="Which of its lists; default: data.split, else 1.")
+    ] = None,
+    workspace: WorkspaceOption = Path(),
+) -> None:
+    """Say which videos of a dataset's own lists a download lacks.
+
+    With SOURCE and --dataset, no workspace is needed.
+    """
+    from stpa.data.check import check_dataset
+
+    if source is None or dataset is None:
+        place, config = _open(workspace)
+        if source is None:
+            source = place.root / config.data.source if config.data.source else place.videos
+        dataset = dataset or config.data.dataset
+        split = split or config.data.split
+    result = check_dataset(source, dataset, split or 1)
+    show_check(result)
+    if not result.complete:
         raise typer.Exit(1)
 
 

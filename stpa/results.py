@@ -14,6 +14,7 @@ from rich.table import Table
 from stpa.workspace import Workspace
 
 if TYPE_CHECKING:
+    from stpa.data.check import DatasetCheck
     from stpa.registry.promotion import Decision
     from stpa.stages.diagnose import Finding
     from stpa.stages.summarise import Summary
@@ -28,6 +29,24 @@ def show_findings(findings: "Iterable[Finding]") -> None:
         mark = "[green]ok[/]" if finding.passed else "[red]failed[/]"
         table.add_row(mark, finding.subject, escape(finding.message))
     RESULTS.print(table)
+
+
+def show_check(check: "DatasetCheck") -> None:
+    """Show what a download lacks: by class, and the first names of each kind."""
+    from stpa.data.datasets.base import name_some
+
+    if check.missing:
+        table = Table("class", "listed", "missing")
+        for label, num_missing in sorted(check.num_missing.items()):
+            table.add_row(escape(label), str(check.num_listed[label]), f"[red]{num_missing}[/]")
+        RESULTS.print(table)
+    num_listed = sum(check.num_listed.values())
+    RESULTS.print(f"{num_listed - len(check.missing)} of {num_listed} listed videos are there")
+    kinds = {"missing": check.missing, "empty": check.empty, "on no list": check.unlisted}
+    for kind, paths in kinds.items():
+        if paths:
+            names = escape(name_some(paths))
+            RESULTS.print(f"{len(paths)} {kind}: {names}", soft_wrap=True)
 
 
 def show_decision(decision: "Decision") -> None:

@@ -7,12 +7,12 @@ from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
 from stpa.config import DataConfig
-from stpa.data.datasets import DATASETS, Dataset, ListedVideo
-from stpa.data.datasets.base import raise_faults, split_faults
+from stpa.data.datasets import ListedDataset, ListedVideo, find_dataset
+from stpa.data.datasets.base import name_some, raise_faults, split_faults
 from stpa.data.manifest import Manifest, Video, read_manifest, write_manifest
 from stpa.data.probe import Probe, probe_videos
 from stpa.data.probe_cache import ProbeCache
-from stpa.errors import ConfigError, DataError
+from stpa.errors import DataError
 from stpa.files import read_json, write_json
 from stpa.progress import ReportProgress
 from stpa.workspace import Workspace
@@ -29,7 +29,7 @@ def ingest(
     used are quarantined with their reason. Where they are too many, or leave a class without
     training or test videos, raises DataError and writes no manifest.
     """
-    dataset = _find_dataset(config.dataset)
+    dataset = find_dataset(config.dataset)
     if source is None and config.source is not None:
         source = workspace.root / config.source
     dataset.prepare(workspace.videos, source, config, progress)
@@ -46,23 +46,27 @@ def ingest(
     return manifest
 
 
-def _find_dataset(name: str) -> Dataset:
-    if name not in DATASETS:
-        raise ConfigError(f"data.dataset {name!r} is not known: take one of {', '.join(DATASETS)}")
-    return DATASETS[name]
-
-
 def _keep_sides(
     workspace: Workspace, config: DataConfig, listed: Sequence[ListedVideo]
 ) -> list[ListedVideo]:
     """Leave each recording of the present manifest in its split while the rule is the same.
 
-    Where new recordings moved old ones, a champion would be tested on what it learnt from.
+    Where new recordings moved old ones, a champion would be tested on what it learnt from. The
+    dataset's own lists are followed nevertheless.
     """
     if not (workspace.manifest.exists() and _same_split_rule(workspace, config)):
         return list(listed)
     sides = {video.group: video.split for video in read_manifest(workspace.manifest).videos}
-    return [replace(video, split=sides.get(video.group, video.split)) for video in listed]
+    kept = [replace(video, split=sides.get(video.group, video.split)) for video in listed]
+    if not isinstance(find_dataset(config.dataset), ListedDataset):
+        return kept
+    if moved := sorted({new.group for new, old in zip(listed, kept, strict=True) if new != old}):
+        logger.warning(
+            "%d recordings change their split, as the lists say (%s): "
+            "a champion may be tested on what it learnt from",
+            *(len(moved), name_some(moved)),
+        )
+    return list(listed)
 
 
 def _same_split_rule(workspace: Workspace, config: DataConfig) -> bool:

@@ -2,7 +2,10 @@
 
 import errno
 import os
+import shutil
 import sys
+from pathlib import Path
+from typing import Any
 
 import pytest
 from typer.main import get_command
@@ -12,12 +15,13 @@ from stpa.cli import app
 from stpa.errors import ConfigError
 from tests.workspaces import make_workspace, small_params
 
-COMMANDS = getattr(get_command(app), "commands")  # noqa: B009
+COMMANDS: dict[str, Any] = getattr(get_command(app), "commands")  # noqa: B009
+COMMANDS |= {f"data {name}": command for name, command in COMMANDS["data"].commands.items()}
 
 
 def test_there_is_a_command_for_each_stage_and_service():
     wanted = "init doctor ingest extract train evaluate fuse promote rollback retrain predict ui"
-    assert set(COMMANDS) == set(wanted.split())
+    assert set(COMMANDS) == {*wanted.split(), "data", "data check"}
 
 
 @pytest.mark.parametrize("name", COMMANDS)
@@ -77,3 +81,52 @@ def test_an_unknown_head_is_told_with_the_known_ones(command, monkeypatch, tmp_p
         cli.main()
     told = capsys.readouterr().err
     assert told == "error: no head 'x' is compared here: choose from stpa, tsn\n"
+
+
+@pytest.fixture
+def download(tmp_path) -> Path:
+    """Give a folder with a list of three videos, one of which is there."""
+    rows = ["path,label,split", "a[b].avi,[bold],train", "c.avi,swim,test", "[d].avi,swim,train"]
+    (tmp_path / "videos.csv").write_text("\n".join(rows))
+    (tmp_path / "a[b].avi").write_text("x")
+    (tmp_path / "[e].avi").touch()
+    return tmp_path
+
+
+def check(monkeypatch: pytest.MonkeyPatch, *arguments: str | Path) -> int:
+    monkeypatch.setattr(sys, "argv", ["stpa", "data", "check", *map(str, arguments)])
+    with pytest.raises(SystemExit) as exit_:
+        cli.main()
+    assert isinstance(exit_.value.code, int)
+    return exit_.value.code
+
+
+def test_a_download_is_checked_without_a_workspace(download, monkeypatch, capsys):
+    assert check(monkeypatch, download, "--dataset", "csv") == 1
+    told = capsys.readouterr().out.splitlines()
+    assert [line.replace("│", " ").split() for line in told if "│" in line] == [["swim", "2", "2"]]
+    assert told[-3:] == [
+        "1 of 3 listed videos are there",
+        "2 missing: '[d].avi', 'c.avi'",
+        "1 on no list: '[e].avi'",
+    ]
+
+
+def test_a_complete_download_passes(download, monkeypatch, capsys):
+    for name in ("c.avi", "[d].avi"):
+        (download / name).write_text("x")
+    assert check(monkeypatch, download, "--dataset", "csv") == 0
+    assert capsys.readouterr().out.startswith("3 of 3 listed videos are there\n")
+
+
+@pytest.mark.parametrize("configured", [True, False])
+def test_what_is_not_said_of_a_download_comes_from_the_workspace(
+    configured, download, tmp_path, monkeypatch, capsys
+):
+    source = {"source": str(download)} if configured else {}
+    root = tmp_path / "work"
+    workspace = make_workspace(root, small_params(data={"dataset": "csv", "split": 1} | source))
+    if not configured:
+        shutil.copytree(download, workspace.videos, ignore=shutil.ignore_patterns("work"))
+    assert check(monkeypatch, "--workspace", root) == 1
+    assert "2 missing: '[d].avi', 'c.avi'" in capsys.readouterr().out

@@ -65,6 +65,12 @@ def find_files(root: Path) -> list[Path]:
     )
 
 
+def require_folder(source: Path) -> None:
+    """Raise DataError if `source` is no folder."""
+    if not source.is_dir():
+        raise DataError(f"{source} is not a folder: name the one that holds the videos")
+
+
 def is_hidden(name: str) -> bool:
     """Tell whether a file name starts with a dot."""
     return name.startswith(".")

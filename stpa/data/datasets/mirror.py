@@ -5,7 +5,7 @@ import shutil
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from stpa.data.datasets.base import find_files, find_videos, is_hidden, name_some
+from stpa.data.datasets.base import find_files, find_videos, is_hidden, name_some, require_folder
 from stpa.errors import DataError
 from stpa.files import atomic_path, is_temporary, write_text
 from stpa.progress import ReportProgress
@@ -57,8 +57,7 @@ def _check_kept(destination: Path) -> None:
 
 
 def _check_source(source: Path, destination: Path) -> None:
-    if not source.is_dir():
-        raise DataError(f"{source} is not a folder: name the one that holds the videos")
+    require_folder(source)
     inner, outer = source.resolve(), destination.resolve()
     if inner.is_relative_to(outer) or outer.is_relative_to(inner):
         raise DataError(

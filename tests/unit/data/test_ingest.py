@@ -141,7 +141,7 @@ def test_the_configured_source_counts_from_the_workspace(source, workspace, make
 
 
 def test_an_unknown_dataset_is_answered_with_the_known_ones(workspace, make_config):
-    with pytest.raises(ConfigError, match=r"'kinetics'.*folder, synthetic, ucf101"):
+    with pytest.raises(ConfigError, match=r"'kinetics'.*csv, folder, hmdb51, synthetic, ucf101"):
         ingest(workspace, make_config(dataset="kinetics"), None, silent)
 
 
@@ -175,3 +175,23 @@ def test_another_split_deals_the_recordings_anew(tmp_path, write_video, make_con
         for split in (1, 2)
     ]
     assert held_out[0].isdisjoint(held_out[1])
+
+
+def test_a_list_that_moves_a_recording_is_followed_and_told(
+    source, workspace, make_config, probed, caplog
+):
+    config = make_config(dataset="csv")
+
+    def ingest_list(held_out: str) -> set[str]:
+        sides = ["test" if held_out in name else "train" for name in NAMES]
+        lines = [
+            f"{name},{name.partition('/')[0]},{side}"
+            for name, side in zip(NAMES, sides, strict=True)
+        ]
+        (source / "videos.csv").write_text("\n".join(["path,label,split", *lines]))
+        return {video.path for video in ingest(workspace, config, source, silent).select("test")}
+
+    assert ingest_list("g01") == {name for name in NAMES if "g01" in name}
+    assert not caplog.messages
+    assert ingest_list("g02") == {name for name in NAMES if "g02" in name}
+    assert "4 recordings change their split" in caplog.text

@@ -57,7 +57,7 @@ def test_a_listed_video_that_is_absent_is_logged(root, make_config, caplog):
     with caplog.at_level(logging.WARNING):
         videos = Ucf101Dataset().list_videos(root, make_config())
     assert len(videos) == 7
-    assert f"1 of 8 listed videos are not in {root}: '{VIDEOS[0]}'" in caplog.text
+    assert f"{root}: 1 of 8 listed videos are not there ('UCF-101/{VIDEOS[0]}')" in caplog.text
 
 
 def test_a_class_without_test_videos_is_an_error(root, make_config):
@@ -83,7 +83,18 @@ def test_a_listed_path_cannot_leave_the_dataset(root, make_config):
 def test_lists_that_train_on_test_videos_are_refused(root, make_config):
     with (root / "ucfTrainTestlist" / "testlist01.txt").open("a") as stream:
         stream.write(f"{VIDEOS[2]}\n")
-    with pytest.raises(DataError, match="trains on 1 of its test videos"):
+    with pytest.raises(
+        DataError, match=r"g02_c01.avi' is listed twice; group 'Row/g02' is in both"
+    ):
+        Ucf101Dataset().list_videos(root, make_config())
+
+
+def test_lists_that_part_the_clips_of_a_group_are_refused(root, make_config):
+    clip = root / "UCF-101" / "Row" / "v_Row_g02_c03.avi"
+    clip.touch()
+    with (root / "ucfTrainTestlist" / "testlist01.txt").open("a") as stream:
+        stream.write(f"Row/{clip.name}\n")
+    with pytest.raises(DataError, match=r"train on: group 'Row/g02' is in both splits$"):
         Ucf101Dataset().list_videos(root, make_config())
 
 
@@ -103,6 +114,19 @@ def test_a_list_that_is_not_text_is_refused(root, make_config):
         Ucf101Dataset().list_videos(root, make_config())
 
 
+def test_an_empty_list_is_refused(root, make_config):
+    (root / "ucfTrainTestlist" / "trainlist01.txt").write_text("\r\n")
+    with pytest.raises(DataError, match=r"trainlist01.txt is empty"):
+        Ucf101Dataset().list_videos(root, make_config())
+
+
+@pytest.mark.parametrize("line", [".", "/", "..", "Row/", " 1", "v_Row_g01_c01.avi"])
+def test_a_line_that_names_no_clip_brings_none(root, make_config, line):
+    with (root / "ucfTrainTestlist" / "testlist01.txt").open("a") as stream:
+        stream.write(f"{line}\n")
+    assert len(Ucf101Dataset().list_videos(root, make_config())) == 8
+
+
 def test_videos_and_lists_are_brought_into_the_workspace(root, tmp_path, make_config):
     destination = tmp_path / "workspace" / "videos"
     Ucf101Dataset().prepare(destination, root, make_config(), silent)
@@ -111,16 +135,18 @@ def test_videos_and_lists_are_brought_into_the_workspace(root, tmp_path, make_co
 
 
 @pytest.mark.skipif(not SHARED.is_dir(), reason="needs ../shared/data")
-def test_the_published_lists_give_the_published_counts(tmp_path, make_config):
-    lists = SHARED / "splits" / "ucfTrainTestlist"
-    (tmp_path / "ucfTrainTestlist").symlink_to(lists)
-    for half in ("train", "test"):
-        for line in (lists / f"{half}list01.txt").read_text().splitlines():
-            path = tmp_path / "UCF-101" / line.split()[0]
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.touch()
-    videos = Ucf101Dataset().list_videos(tmp_path, make_config())
-    num_train = sum(video.split == "train" for video in videos)
-    assert (num_train, len(videos) - num_train) == (9537, 3783)
-    trained = {video.group for video in videos if video.split == "train"}
-    assert trained.isdisjoint(video.group for video in videos if video.split == "test")
+@pytest.mark.parametrize(
+    ("split", "num_train", "num_test"), [(1, 9537, 3783), (2, 9586, 3734), (3, 9624, 3696)]
+)
+def test_the_published_lists_give_the_published_counts(split, num_train, num_test, tmp_path):
+    (tmp_path / "ucfTrainTestlist").symlink_to(SHARED / "splits" / "ucfTrainTestlist")
+    listing = Ucf101Dataset().read_lists(tmp_path, split)
+    assert len({video.path for video in listing.videos}) == 13320
+    assert len(listing.class_names) == 101
+    assert {video.label for video in listing.videos} == set(listing.class_names)
+    groups = {"train": set(), "test": set()}
+    for video in listing.videos:
+        groups[video.split].add(video.group)
+    assert groups["train"].isdisjoint(groups["test"])
+    assert sum(video.split == "train" for video in listing.videos) == num_train
+    assert sum(video.split == "test" for video in listing.videos) == num_test
