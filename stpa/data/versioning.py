@@ -12,9 +12,10 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from configparser import Error as ConfigParserError
 from configparser import RawConfigParser
+from contextlib import contextmanager
 from dataclasses import astuple, dataclass
 from itertools import chain
 from pathlib import Path, PurePosixPath
@@ -35,8 +36,10 @@ LOCK_FILE = "dvc.lock"
 REMOTE = "storage"
 LOCK_WAIT_SECONDS = 600.0
 """How long to wait for another DVC process in the same workspace."""
-_REMOTE_COMMANDS = ("push", "status", "list-url")
-"""What asks the remote; `status` is only called with --cloud."""
+_REMOTE_COMMANDS = ("push", "fetch", "status", "list-url")
+"""What asks the remote."""
+VERSION_FILES = ("data/videos.dvc", "data/manifest.csv.dvc", LOCK_FILE)
+"""What names a version, below the root: DVC's pointers, small text files."""
 _LOCK_MESSAGES = ("is busy", "Unable to acquire lock", "Unable to read RWLock-file")
 
 
@@ -127,19 +130,49 @@ def check_remote(root: Path, remote: str) -> str:
                 f"data.remote {folder} cannot be written: change it, or whose {nearest} is"
             )
         return str(folder)
-    with tempfile.TemporaryDirectory() as temporary:
-        trial = Path(temporary)
-        initialise(trial, remote)
-        own_settings = root / ".dvc" / "config.local"
-        if own_settings.exists():
-            shutil.copy(own_settings, trial / ".dvc")
+    if _answers(root, remote):
+        return f"{remote} answers"
+    # Who may use a part of a bucket alone cannot list the whole, but then it is there.
+    bucket = "/".join(remote.split("/")[:3])
+    if not _answers(root, bucket, refusal=True):
+        raise RemoteError(
+            f"data.remote {remote}: there is no {bucket}: make it, or change data.remote"
+        )
+    return f"{remote} answers; nothing is stored there yet"
+
+
+def copy_version_files(source: Path, destination: Path) -> None:
+    """Copy the `VERSION_FILES`, each whole."""
+    for name in VERSION_FILES:
+        with atomic_path(destination / name) as temporary:
+            shutil.copyfile(source / name, temporary)
+
+
+def restore(root: Path, remote: str, files: Path) -> DataVersion:
+    """Make `root` hold the version that the `VERSION_FILES` in the folder `files` name.
+
+    What `root` has not comes from `remote`; where that fails, RemoteError, `root` stays as it is.
+    Raises VersioningError where videos that no version holds would be lost. Killed and called
+    again, it goes on.
+    """
+    initialise(root, remote)
+    _refuse_to_lose_videos(root)
+    with _trial(root, remote) as trial:
+        cache = root / ".dvc" / "cache"
+        cache.mkdir(exist_ok=True)
+        (trial / ".dvc" / "cache").symlink_to(cache.resolve())
+        shutil.copy(root / "dvc.yaml", trial)
+        copy_version_files(files, trial)
         try:
-            _dvc(trial, "list-url", f"remote://{REMOTE}")
+            _dvc(trial, "fetch")
+            absent = _absent_from_cache(trial)
         except RemoteError as error:
-            if "does not exist" not in str(error):
-                raise RemoteError(f"data.remote {remote}: {error}") from error
-            return f"{remote} answers; nothing is stored there yet"
-    return f"{remote} answers"
+            raise RemoteError(f"{remote} does not give the version: {error}") from error
+        if absent:  # DVC's own fetch calls it a success
+            raise RemoteError(f"{remote} does not have all of the version: {', '.join(absent)}")
+    copy_version_files(files, root)
+    _dvc(root, "checkout", "--force")  # unfinished optical flow may go: it is made of the videos
+    return read_version(root)
 
 
 def tracked_hash(path: Path) -> str | None:
@@ -163,6 +196,51 @@ def read_version(root: Path) -> DataVersion:
             f"the optical flow in {root} is not that of its dataset: run `stpa extract` first"
         )
     return DataVersion(videos, manifest, _hash(stages[EXTRACT]["outs"][0]))
+
+
+def _refuse_to_lose_videos(root: Path) -> None:
+    """Raise VersioningError where the tracked videos or their manifest have changed since."""
+    for path in (root / "data" / "videos", root / "data" / "manifest.csv"):
+        present = path.is_file() or (path.is_dir() and any(path.iterdir()))
+        tracked = _pointer(path).exists()
+        if present and not (
+            tracked and _dvc(root, "status", "--json", str(_pointer(path))).strip() == "{}"
+        ):
+            raise VersioningError(
+                f"{path} holds what no data version has: run `stpa ingest`, or move it away, first"
+            )
+
+
+@contextmanager
+def _trial(root: Path, remote: str) -> Iterator[Path]:
+    """Make a DVC repository for a while, with `remote` and the settings of `root`'s user."""
+    with tempfile.TemporaryDirectory() as temporary:
+        trial = Path(temporary)
+        if "://" not in remote:  # DVC's settings take no path with other than ASCII letters
+            (trial / REMOTE).symlink_to((root / remote).resolve())
+            remote = REMOTE
+        initialise(trial, remote)
+        own_settings = root / ".dvc" / "config.local"
+        if own_settings.exists():
+            shutil.copy(own_settings, trial / ".dvc")
+        yield trial
+
+
+def _answers(root: Path, remote: str, *, refusal: bool = False) -> bool:
+    """Tell whether there is something at `remote`; raise RemoteError where nothing can be said.
+
+    With `refusal`, it is there where its listing is forbidden.
+    """
+    with _trial(root, remote) as trial:
+        try:
+            _dvc(trial, "list-url", f"remote://{REMOTE}")
+        except RemoteError as error:
+            if "does not exist" in str(error):
+                return False
+            if refusal and "Forbidden" in str(error):
+                return True
+            raise RemoteError(f"data.remote {remote}: {error}") from error
+    return True
 
 
 def _pointer(path: Path) -> Path:
@@ -207,6 +285,12 @@ def _absent_from_remote(root: Path) -> list[str]:
     return [path for path, state in states.items() if state in ("new", "missing")]
 
 
+def _absent_from_cache(root: Path) -> list[str]:
+    """Return the tracked paths whose content the cache lacks, whether the remote has it or not."""
+    states = json.loads(_dvc(root, "status", "--cloud", "--json"))
+    return [path for path, state in states.items() if state in ("deleted", "missing")]
+
+
 def _dvc(root: Path, *arguments: str) -> str:
     """Run one DVC command in `root` and return its output; wait while another one holds it."""
     for attempt in Retrying(
@@ -238,7 +322,7 @@ def _run_dvc(root: Path, *arguments: str) -> str:
             f"another DVC process is at work in {root}: wait until it is done, or stop it"
         )
     kind = RemoteError if arguments[0] in _REMOTE_COMMANDS else VersioningError
-    raise kind(f"dvc {arguments[0]} failed in {root}: {_reason(process.stderr)}")
+    raise kind(f"dvc {arguments[0]} failed: {_reason(process.stderr)}")
 
 
 def _reason(stderr: str) -> str:

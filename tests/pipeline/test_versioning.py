@@ -149,9 +149,26 @@ def test_push_refuses_to_call_lost_objects_pushed_and_tracking_restores_them(roo
     versioning.push(root)
 
 
+def test_a_version_comes_back_from_a_folder(root, tmp_path):
+    write(root / "data" / "optical_flow" / "class" / "a.avi", "flow of a")
+    versioning.commit_extraction(root)
+    remote = str(tmp_path / "rëmote")
+    versioning.initialise(root, remote)
+    versioning.push(root)
+    versioning.copy_version_files(root, tmp_path / "names")
+    elsewhere = tmp_path / "ëlsewhere"
+    elsewhere.mkdir()
+    for name in ("dvc.yaml", "params.yaml"):
+        shutil.copyfile(root / name, elsewhere / name)
+    restored = versioning.restore(elsewhere, remote, tmp_path / "names")
+    assert restored == read_version(root)
+    assert (elsewhere / "data" / "videos" / "class" / "a.avi").read_text() == "a"
+    assert (elsewhere / "data" / "optical_flow" / "class" / "a.avi").read_text() == "flow of a"
+
+
 def test_an_unreachable_remote_is_one_line(root):
     versioning.initialise(root, "/proc/no-such-folder")
-    with pytest.raises(RemoteError, match=r"^dvc .* failed in .*") as caught:
+    with pytest.raises(RemoteError, match=r"^dvc .* failed: .*") as caught:
         versioning.push(root)
     assert "\n" not in str(caught.value)
     assert "does not say why" not in str(caught.value)

@@ -10,9 +10,11 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
+from stpa.cli.data import data_app
+from stpa.cli.workspace import WorkspaceOption, open_workspace
 from stpa.config import Config, Stream
 from stpa.errors import ConfigError, StpaError, one_line
-from stpa.results import RESULTS, show_check, show_decision, show_findings, show_summary
+from stpa.results import RESULTS, show_decision, show_findings, show_summary
 from stpa.terminal import TERMINAL, log_to_terminal
 from stpa.workspace import Workspace, exclusive
 
@@ -26,13 +28,8 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-data_app = typer.Typer(help="Look at datasets before they are ingested.", no_args_is_help=True)
 app.add_typer(data_app, name="data")
 
-WorkspaceOption = Annotated[
-    Path,
-    typer.Option("--workspace", "-w", help="The folder that holds params.yaml and all results."),
-]
 HeadOption = Annotated[
     str | None, typer.Option(help="One head of those that params.yaml compares; default: all.")
 ]
@@ -83,36 +80,6 @@ def doctor(workspace: WorkspaceOption = Path()) -> None:
         raise typer.Exit(1)
 
 
-@data_app.command()
-def check(
-    source: Annotated[
-        Path | None,
-        typer.Argument(help="The downloaded folder; default: data.source, else data/videos."),
-    ] = None,
-    dataset: Annotated[str | None, typer.Option(help="Its kind; default: data.dataset.")] = None,
-    split: Annotated[
-        int | None, typer.Option(min=1, help="Which of its lists; default: data.split, else 1.")
-    ] = None,
-    workspace: WorkspaceOption = Path(),
-) -> None:
-    """Say which videos of a dataset's own lists a download lacks.
-
-    With SOURCE and --dataset, no workspace is needed.
-    """
-    from stpa.data.check import check_dataset
-
-    if source is None or dataset is None:
-        place, config = _open(workspace)
-        if source is None:
-            source = place.root / config.data.source if config.data.source else place.videos
-        dataset = dataset or config.data.dataset
-        split = split or config.data.split
-    result = check_dataset(source, dataset, split or 1)
-    show_check(result)
-    if not result.complete:
-        raise typer.Exit(1)
-
-
 @app.command()
 def ingest(
     source: Annotated[
@@ -123,7 +90,7 @@ def ingest(
     """Bring videos in, decode each one once, and version the dataset."""
     from stpa.stages.ingest import ingest as run
 
-    place, config = _open(workspace)
+    place, config = open_workspace(workspace)
     with exclusive(place), TERMINAL.bar("ingest videos") as progress:
         result = run(place, config, source, progress)
     manifest = result.manifest
@@ -145,7 +112,7 @@ def extract(
     from stpa.stages.extract import extract as run
     from stpa.stages.extract import extract_untracked
 
-    place, config = _open(workspace)
+    place, config = open_workspace(workspace)
     with exclusive(place), TERMINAL.bar("extract optical flow") as progress:
         if untracked:
             extract_untracked(place, config, progress)
@@ -160,7 +127,7 @@ def train(
     """Train networks on the Ray cluster; each goes on from its last checkpoint."""
     from stpa.stages.train import train as run
 
-    place, config = _open(workspace)
+    place, config = open_workspace(workspace)
     for chosen_head, chosen_stream in _chosen(config, stream, head):
         with exclusive(place), TERMINAL.bar(f"train {chosen_stream} {chosen_head}") as progress:
             model = run(place, config, chosen_stream, chosen_head, progress)
@@ -174,7 +141,7 @@ def evaluate(
     """Score the test videos at every K of the sweep."""
     from stpa.stages.evaluate import evaluate as run
 
-    place, config = _open(workspace)
+    place, config = open_workspace(workspace)
     table = Table("head", "stream", *[f"K={k}" for k in sorted(config.evaluate.sweep)])
     for chosen_head, chosen_stream in _chosen(config, stream, head):
         with exclusive(place), TERMINAL.bar(f"evaluate {chosen_stream} {chosen_head}") as progress:
@@ -188,7 +155,7 @@ def fuse(head: HeadOption = None, workspace: WorkspaceOption = Path()) -> None:
     """Fuse the two streams' scores by evaluate.late_fusion."""
     from stpa.stages.fuse import fuse as run
 
-    place, config = _open(workspace)
+    place, config = open_workspace(workspace)
     table = Table("head", *[f"K={k}" for k in sorted(config.evaluate.sweep)])
     for chosen in _heads(config, head):
         scores = run(place, config, chosen)
@@ -201,7 +168,7 @@ def promote(workspace: WorkspaceOption = Path()) -> None:
     """Register the networks and their fusion; serve them if they pass the rules."""
     from stpa.stages.promote import promote as run
 
-    place, config = _open(workspace)
+    place, config = open_workspace(workspace)
     with exclusive(place), TERMINAL.bar("register and judge") as progress:
         decision = run(place, config, progress)
     show_decision(decision)
@@ -212,7 +179,7 @@ def rollback(workspace: WorkspaceOption = Path()) -> None:
     """Serve the champion before this one again."""
     from stpa.stages.promote import rollback as run
 
-    place, config = _open(workspace)
+    place, config = open_workspace(workspace)
     with exclusive(place):
         show_decision(run(place, config))
 
@@ -227,7 +194,7 @@ def retrain(
     """Run all of it: ingest, extract, train, evaluate, fuse, promote, report."""
     from stpa.stages.diagnose import require_room
 
-    place, _config = _open(workspace)
+    place, _config = open_workspace(workspace)
     require_room(place)
     _prepare_prefect(place)
     from flows.retrain import retrain as retrain_flow
@@ -246,7 +213,7 @@ def predict(
     """Name the action in a video by the champion, and draw the places that decided."""
     from stpa.stages.predict import predict as run
 
-    place, config = _open(workspace)
+    place, config = open_workspace(workspace)
     with TERMINAL.console.status(f"looking at {escape(video.name)}"):
         prediction = run(place, config, video, picture)
     table = Table("class", "probability")
@@ -265,16 +232,9 @@ def ui(
     """Serve the MLflow and Prefect pages of a workspace until Ctrl-C."""
     from stpa.stages.pages import serve_pages
 
-    place, config = _open(workspace)
+    place, config = open_workspace(workspace)
     _prepare_prefect(place)
     serve_pages(place, config, mlflow_port=mlflow_port, prefect_port=prefect_port)
-
-
-def _open(root: Path) -> tuple[Workspace, Config]:
-    from stpa.params import load_config
-
-    workspace = Workspace(root)
-    return workspace, load_config(workspace.params)
 
 
 def _heads(config: Config, wanted: str | None) -> list[str]:

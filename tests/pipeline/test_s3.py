@@ -1,0 +1,224 @@
+"""Data versions on a real S3 server: pushed, brought back, and what its death does."""
+
+import hashlib
+import os
+import shutil
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import fsspec
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from stpa.data import versioning
+from stpa.data.versioning import VERSION_FILES, read_version
+from stpa.errors import ModelError, RemoteError, VersioningError
+from stpa.weights import read_weights
+from tests.servers.swift import SwiftServer, swift_server
+from tests.workspaces import REPOSITORY
+
+VIDEO_BYTES = 300_000
+NUM_VIDEOS = 40
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SwiftServer]:
+    with swift_server(tmp_path_factory.mktemp("swift")) as server:
+        yield server
+
+
+@pytest.fixture
+def remote(server: SwiftServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """An address in a bucket of its own."""
+    for name, value in server.environment.items():
+        monkeypatch.setenv(name, value)
+    bucket = hashlib.md5(str(tmp_path).encode()).hexdigest()[:12]
+    server.filesystem().mkdir(bucket)
+    return f"s3://{bucket}/dvc"
+
+
+@pytest.fixture
+def root(tmp_path: Path, remote: str) -> Path:
+    """A workspace whose data version has not been pushed."""
+    root = empty_workspace(tmp_path / "wörk space")
+    for index in range(NUM_VIDEOS):
+        write(root / "data" / "videos" / "class ü" / f"{index}.avi", os.urandom(VIDEO_BYTES))
+    write(root / "data" / "manifest.csv", b"manifest")
+    write(root / "data" / "optical_flow" / "class ü" / "0.avi", b"flow")
+    versioning.initialise(root, remote)
+    record(root)
+    return root
+
+
+def empty_workspace(root: Path) -> Path:
+    root.mkdir()
+    shutil.copy(REPOSITORY / "dvc.yaml", root)
+    (root / "params.yaml").write_text("optical_flow: {estimator: dis}")
+    return root
+
+
+def write(path: Path, content: bytes) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content)
+
+
+def record(root: Path) -> None:
+    versioning.track(root, [root / "data" / "videos", root / "data" / "manifest.csv"])
+    versioning.commit_extraction(root)
+
+
+def contents(root: Path) -> dict[str, bytes]:
+    data = root / "data"
+    return {
+        path.relative_to(data).as_posix(): path.read_bytes()
+        for path in sorted(data.rglob("*"))
+        if path.is_file() and path.suffix != ".dvc" and path.name != ".gitignore"
+    }
+
+
+def names(root: Path, folder: Path) -> Path:
+    versioning.copy_version_files(root, folder)
+    return folder
+
+
+def assert_remote_is_sound(server: SwiftServer, remote: str) -> None:
+    """Each object there is whole: it is named by its content."""
+    filesystem = server.filesystem()
+    for path in filesystem.find(remote):
+        content = filesystem.cat_file(path)
+        assert isinstance(content, bytes)
+        digest = hashlib.md5(content).hexdigest()
+        assert digest == "".join(path.split("/")[-2:]).removesuffix(".dir")
+
+
+def test_a_version_comes_back_in_an_empty_workspace(server, root, remote, tmp_path):
+    versioning.push(root)
+    assert_remote_is_sound(server, remote)
+    elsewhere = empty_workspace(tmp_path / "elsewhere")
+    restored = versioning.restore(elsewhere, remote, names(root, tmp_path / "names"))
+    assert restored == read_version(root)
+    assert contents(elsewhere) == contents(root)
+
+
+def test_an_older_version_takes_the_place_of_a_newer_one(root, remote, tmp_path):
+    versioning.push(root)
+    before, version = contents(root), read_version(root)
+    kept = names(root, tmp_path / "names")
+    (root / "data" / "videos" / "class ü" / "0.avi").unlink()
+    write(root / "data" / "videos" / "class ü" / "new.avi", b"new")
+    with pytest.raises(VersioningError, match="videos holds what no data version has"):
+        versioning.restore(root, remote, kept)
+    record(root)
+    assert read_version(root) != version
+    versioning.restore(root, remote, kept)
+    assert contents(root) == before
+    assert read_version(root) == version
+
+
+def test_objects_that_are_gone_from_the_bucket_leave_the_workspace_as_it_was(
+    server, root, remote, tmp_path
+):
+    versioning.push(root)
+    kept = names(root, tmp_path / "names")
+    manifest = hashlib.md5(b"manifest").hexdigest()
+    [lost] = [path for path in server.filesystem().find(remote) if path.endswith(manifest[2:])]
+    server.filesystem().rm_file(lost)
+    elsewhere = empty_workspace(tmp_path / "elsewhere")
+    with pytest.raises(RemoteError, match="does not have all of the version: data/man") as caught:
+        versioning.restore(elsewhere, remote, kept)
+    assert "\n" not in str(caught.value)
+    assert not any((elsewhere / name).exists() for name in VERSION_FILES)
+    assert contents(elsewhere) == {}
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"AWS_SECRET_ACCESS_KEY": "wrong"}, "403"),
+        ({"AWS_ENDPOINT_URL": "http://127.0.0.1:9"}, "Could not connect"),
+    ],
+)
+def test_a_remote_that_does_not_let_in_is_one_line(root, remote, monkeypatch, change, told):
+    for name, value in change.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(RemoteError, match=told) as caught:
+        versioning.check_remote(root, remote)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_bucket_that_is_not_there_is_told_from_an_empty_one(root, remote):
+    assert "nothing is stored there yet" in versioning.check_remote(root, remote)
+    with pytest.raises(RemoteError, match=r"there is no s3://no-such-bucket: make it"):
+        versioning.check_remote(root, "s3://no-such-bucket/dvc")
+
+
+def test_weights_are_read_from_a_bucket_and_a_dead_server_is_one_line(
+    server, remote, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path / "hub"))
+    save_file({"layer.weight": torch.arange(6.0)}, tmp_path / "w.safetensors")
+    address = f"{remote}/w.safetensors"
+    server.filesystem().put_file(str(tmp_path / "w.safetensors"), address)
+    assert read_weights(address)["layer.weight"].tolist() == list(range(6))
+    server.kill()
+    fsspec.filesystem("s3").invalidate_cache()
+    with pytest.raises(ModelError, match=f"{address} cannot be fetched") as caught:
+        read_weights(address)
+    assert "\n" not in str(caught.value)
+    server.start()
+    assert read_weights(address)["layer.weight"].tolist() == list(range(6))
+
+
+@pytest.mark.slow
+def test_a_push_whose_server_dies_fails_and_the_next_one_completes_it(
+    server, root, remote, tmp_path
+):
+    filesystem = server.filesystem()
+
+    def kill_once_some_has_come() -> None:
+        while not len(filesystem.find(remote)):
+            time.sleep(0.01)
+        server.kill()
+
+    killer = threading.Thread(target=kill_once_some_has_come)
+    killer.start()
+    with pytest.raises(RemoteError) as caught:
+        versioning.push(root)
+    killer.join()
+    assert "\n" not in str(caught.value)
+    server.start()
+    assert 0 < len(server.filesystem().find(remote)) < NUM_VIDEOS + 3, "killed in the middle"
+    assert_remote_is_sound(server, remote)
+    versioning.push(root)
+    assert_remote_is_sound(server, remote)
+    elsewhere = empty_workspace(tmp_path / "elsewhere")
+    versioning.restore(elsewhere, remote, names(root, tmp_path / "names"))
+    assert contents(elsewhere) == contents(root)
+
+
+@pytest.mark.slow
+def test_a_restoration_whose_server_dies_changes_nothing_and_the_next_one_completes_it(
+    server, root, remote, tmp_path
+):
+    versioning.push(root)
+    kept = names(root, tmp_path / "names")
+    elsewhere = empty_workspace(tmp_path / "elsewhere")
+    cache = elsewhere / ".dvc" / "cache"
+
+    def kill_once_some_has_come() -> None:
+        while not any(path.is_file() for path in cache.rglob("*")):
+            time.sleep(0.001)
+        server.kill()
+
+    killer = threading.Thread(target=kill_once_some_has_come)
+    killer.start()
+    with pytest.raises(RemoteError, match="does not give the version"):
+        versioning.restore(elsewhere, remote, kept)
+    killer.join()
+    assert contents(elsewhere) == {}
+    server.start()
+    versioning.restore(elsewhere, remote, kept)
+    assert contents(elsewhere) == contents(root)
