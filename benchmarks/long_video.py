@@ -4,6 +4,7 @@ Each measurement has a process of its own, since a process's peak never falls. T
 the process held of memory, libraries and weights included, or on a GPU what PyTorch allocated.
 """
 
+import ctypes
 import tempfile
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
@@ -47,6 +48,9 @@ SHORT_CLIP, LONG_CLIP, CHUNK = 24, 96, 12
 and the gradients it adds up to, are part of what is compared."""
 
 BOUND = 1.1
+M_MMAP_THRESHOLD = -3
+"""malloc.h's name for it."""
+MMAP_THRESHOLD_BYTES = 2**16
 MIB = 2**20
 
 
@@ -132,9 +136,20 @@ def _figures(costs: dict[int, list[Cost]], setting: Setting) -> list[Figure]:
 
 
 def _alone(work: Callable[[], Cost]) -> Cost:
-    """Measure in a process of its own."""
-    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+    """Measure in a process of its own, which gives back what it frees.
+
+    By default the C library keeps freed memory in pieces for later, and a process that needs no
+    more than another one holds up to twice as much.
+    """
+    with ProcessPoolExecutor(
+        1, mp_context=get_context("spawn"), initializer=_give_back_what_is_freed
+    ) as pool:
         return pool.submit(work).result()
+
+
+def _give_back_what_is_freed() -> None:
+    """Fix the size from which glibc takes memory from the system and returns it there."""
+    ctypes.CDLL(None).mallopt(M_MMAP_THRESHOLD, MMAP_THRESHOLD_BYTES)
 
 
 def _sweep(spec: NetworkSpec, setting: Setting, video: Video, root: Path, k: int) -> Cost:

@@ -11,9 +11,13 @@ from pydantic import BaseModel, ValidationError
 
 from stpa.config import Config
 from stpa.errors import ConfigError, one_line
+from stpa.workspace import Workspace
 
 EXTENDS = "extends"
 """A params file with this key adds to, or overrides, the file it names (relative to itself)."""
+
+AUTO = "auto"
+"""An estimator chosen by `stpa.optical_flow.extract.choose_estimator`."""
 
 WEIGHTS = (("model", "pretrained"), ("optical_flow", "options", "weights"))
 PATHS = (("data", "source"), *WEIGHTS)
@@ -27,12 +31,22 @@ def load_config(path: Path) -> Config:
             f"{path.parent.resolve()} is no workspace, for it has no {path.name}: name another "
             "one with --workspace, or make one with `stpa init FOLDER --params FILE`"
         )
-    return check_params(read_params(path), path)
+    params = read_params(path)
+    settle_estimator(params, Workspace(path.parent))
+    return check_params(params, path)
 
 
 def read_params(path: Path) -> dict[str, Any]:
     """Read a params file, merged over the files it extends, its relative paths made absolute."""
     return _read(path, seen=())
+
+
+def settle_estimator(params: dict[str, Any], workspace: Workspace) -> None:
+    """Put a name in the place of the "auto" that `optical_flow.estimator` may be."""
+    if _value(params, "optical_flow", "estimator") == AUTO:
+        from stpa.optical_flow.extract import choose_estimator
+
+        params["optical_flow"]["estimator"] = choose_estimator(workspace.optical_flow)
 
 
 def check_params(params: dict[str, Any], origin: Path) -> Config:

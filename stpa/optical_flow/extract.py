@@ -52,6 +52,19 @@ def extract_video(
         ) from error
 
 
+def choose_estimator(folder: Path) -> str:
+    """Name the estimator that made the flow stored below `folder`; before that, by the machine.
+
+    That is "tvl1", TSN's, where this process finds a GPU, else "dis": on a core, TV-L1 takes half
+    a second a pair.
+    """
+    import torch
+
+    stored = (read_provenance(path) for path in folder.rglob("*.avi"))
+    made_by = next((each["estimator"] for each in stored if each), None)
+    return made_by or ("tvl1" if torch.cuda.is_available() else "dis")
+
+
 def provenance(
     estimator: str,
     options: Mapping[str, Any],

@@ -3,12 +3,15 @@
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+import torch
 import yaml
 
 from stpa.errors import ConfigError
-from stpa.params import check_params, read_params
-from stpa.stages.initialise import default_estimator
+from stpa.optical_flow.codec import write_flow_video
+from stpa.params import check_params, load_config, read_params, settle_estimator
+from stpa.workspace import Workspace
 
 REPOSITORY = Path(__file__).parents[2]
 
@@ -28,7 +31,7 @@ def write(tmp_path: Path):
 
 def whole() -> dict[str, Any]:
     params = read_params(REPOSITORY / "params.yaml")
-    params["optical_flow"]["estimator"] = "dis"  # "auto" is for `stpa init`
+    params["optical_flow"]["estimator"] = "dis"
     return params
 
 
@@ -47,9 +50,33 @@ def test_every_params_file_of_the_project_is_sound(path, tmp_path):
     if isinstance(params["model"]["pretrained"], str):  # not everyone has the file
         params["model"]["pretrained"] = str(tmp_path / "w.safetensors")
         (tmp_path / "w.safetensors").touch()
-    if params["optical_flow"]["estimator"] == "auto":
-        params["optical_flow"]["estimator"] = default_estimator()
+    settle_estimator(params, Workspace(tmp_path))
     check_params(params, path)
+
+
+class TestAutomaticEstimator:
+    @pytest.mark.parametrize(("has_gpu", "estimator"), [(True, "tvl1"), (False, "dis")])
+    def test_is_chosen_by_the_machine_before_any_is_stored(
+        self, write, monkeypatch, has_gpu, estimator
+    ):
+        monkeypatch.setattr(torch.cuda, "is_available", lambda: has_gpu)
+        path = write("params.yaml", whole() | {"optical_flow": automatic()})
+        assert load_config(path).optical_flow.estimator == estimator
+
+    def test_stays_what_made_the_stored_flow(self, write, tmp_path):
+        path = write("params.yaml", whole() | {"optical_flow": automatic()})
+        write_flow_video(
+            tmp_path / "data" / "optical_flow" / "swim" / "a.avi",
+            np.zeros((2, 2, 32, 32), np.uint8),
+            width=32,
+            height=32,
+            provenance={"estimator": "farneback"},
+        )
+        assert load_config(path).optical_flow.estimator == "farneback"
+
+
+def automatic() -> dict[str, Any]:
+    return whole()["optical_flow"] | {"estimator": "auto"}
 
 
 class TestExtends:
