@@ -136,11 +136,12 @@ def test_recomputed_chunks_give_the_gradients_of_the_whole(name: str) -> None:
         assert relative_error(gradient, whole[key]) < 1e-3, key
 
 
-# vgg16, untrained and without batch norms, takes more steps than a test has time for.
-@pytest.mark.parametrize("name", [*LIGHT, *(each for each in HEAVY if "vgg16" not in each.values)])
+@every_backbone
 def test_one_batch_is_learnt_by_heart(name: str) -> None:
     network, clips = make_network(name).train(), random_clips(name)
-    optimizer = torch.optim.Adam(network.parameters(), lr=3e-4)
+    # Untrained and without batch norms, vgg16 takes smaller steps and more of them.
+    rate, most_pairs = (1e-4, 25) if name == "vgg16" else (3e-4, 10)
+    optimizer = torch.optim.Adam(network.parameters(), lr=rate)
 
     def take_two_steps() -> dict[str, float]:
         return train_epoch(
@@ -153,7 +154,7 @@ def test_one_batch_is_learnt_by_heart(name: str) -> None:
             device=torch.device("cpu"),
         )
 
-    assert any(take_two_steps()["classification"] < 0.05 for _ in range(10))
+    assert any(take_two_steps()["classification"] < 0.05 for _ in range(most_pairs))
 
 
 @pytest.fixture
