@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 Record = TypeVar("Record")
 
-_TEMPORARY_PREFIX = ".partial-"
+TEMPORARY_PREFIX = ".partial-"
 
 
 @contextmanager
@@ -23,7 +23,7 @@ def atomic_path(path: Path) -> Iterator[Path]:
     be made a file or a folder. A folder replaces an existing one.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f"{_TEMPORARY_PREFIX}{uuid.uuid4().hex[:8]}{path.suffix}")
+    temporary = path.with_name(f"{TEMPORARY_PREFIX}{uuid.uuid4().hex[:8]}{path.suffix}")
     try:
         yield temporary
         if temporary.is_dir():
@@ -45,7 +45,7 @@ def atomic_path(path: Path) -> Iterator[Path]:
 
 def is_temporary(path: Path) -> bool:
     """Tell whether a killed `atomic_path` left `path` behind."""
-    return path.name.startswith(_TEMPORARY_PREFIX)
+    return path.name.startswith(TEMPORARY_PREFIX)
 
 
 def remove_temporaries(folder: Path) -> None:
@@ -54,7 +54,7 @@ def remove_temporaries(folder: Path) -> None:
     Nobody may be writing there now.
     """
     # A list first: a folder among them takes others with it.
-    for path in list(folder.rglob(f"{_TEMPORARY_PREFIX}*")):
+    for path in list(folder.rglob(f"{TEMPORARY_PREFIX}*")):
         if path.is_dir():
             shutil.rmtree(path, ignore_errors=True)
         else:

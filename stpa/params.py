@@ -42,8 +42,13 @@ def read_params(path: Path) -> dict[str, Any]:
 
 
 def settle_estimator(params: dict[str, Any], workspace: Workspace) -> None:
-    """Put a name in the place of the "auto" that `optical_flow.estimator` may be."""
-    if _value(params, "optical_flow", "estimator") == AUTO:
+    """Put a name in the place of the "auto" that `optical_flow.estimator` may be.
+
+    Options are of a named estimator: beside them, "auto" stays, and is told as unknown.
+    """
+    if _value(params, "optical_flow", "estimator") == AUTO and not _value(
+        params, "optical_flow", "options"
+    ):
         from stpa.optical_flow.extract import choose_estimator
 
         params["optical_flow"]["estimator"] = choose_estimator(workspace.optical_flow)

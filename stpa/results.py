@@ -47,6 +47,8 @@ def show_check(check: "DatasetCheck") -> None:
         if paths:
             names = escape(name_some(paths))
             RESULTS.print(f"{len(paths)} {kind}: {names}", soft_wrap=True)
+    for contradiction in check.contradictions:
+        RESULTS.print(f"[red]the lists:[/] {escape(contradiction)}", soft_wrap=True)
 
 
 def show_decision(decision: "Decision") -> None:

@@ -52,7 +52,8 @@ def restore(
 ) -> None:
     """Make the workspace hold exactly the data that a run used: videos, manifest, optical flow.
 
-    What it lacks comes from the DVC remote. Data that no version has are never overwritten.
+    What it lacks comes from the DVC remote. Videos that no version has are never overwritten;
+    optical flow may be.
     """
     from stpa.stages.restore import restore as run_restore
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from stpa.data.datasets import DATASETS, ListedDataset, find_dataset
 from stpa.data.datasets.base import require_folder
-from stpa.data.datasets.listed import find_present
+from stpa.data.datasets.listed import find_contradictions, find_present
 from stpa.errors import ConfigError
 
 
@@ -24,11 +24,13 @@ class DatasetCheck:
     """Listed videos that are files without content, as a broken download leaves them."""
     unlisted: tuple[str, ...]
     """Videos that are there and on no list; ingest leaves them out."""
+    contradictions: tuple[str, ...]
+    """Where the lists disagree with themselves; ingest refuses them."""
 
     @property
     def complete(self) -> bool:
-        """Whether every listed video is there with some content."""
-        return not (self.missing or self.empty)
+        """Whether every listed video is there with some content, and the lists agree."""
+        return not (self.missing or self.empty or self.contradictions)
 
 
 def check_dataset(source: Path, dataset: str, split: int) -> DatasetCheck:
@@ -56,4 +58,5 @@ def check_dataset(source: Path, dataset: str, split: int) -> DatasetCheck:
             path for path in sorted(labels.keys() & present) if not (source / path).stat().st_size
         ),
         unlisted=tuple(sorted(present - labels.keys())),
+        contradictions=tuple(find_contradictions(listing.videos)),
     )

@@ -42,8 +42,13 @@ def ingest(
     raise_faults(workspace.videos, split_faults(kept, class_names))
     write_manifest(workspace.manifest, manifest)
     if not _same_split_rule(workspace, config):
-        write_json(_split_record(workspace), _split_rule(config))
+        remember_split_rule(workspace, config)
     return manifest
+
+
+def remember_split_rule(workspace: Workspace, config: DataConfig) -> None:
+    """Note by what rule the workspace's manifest was split: by the same one, its sides stay."""
+    write_json(_split_record(workspace), _split_rule(config))
 
 
 def _keep_sides(

@@ -26,7 +26,7 @@ import yaml
 from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_fixed
 
 from stpa.errors import RemoteError, VersioningError
-from stpa.files import atomic_path, digest_value
+from stpa.files import TEMPORARY_PREFIX, atomic_path, digest_value, write_text
 
 logger = logging.getLogger(__name__)
 
@@ -38,8 +38,6 @@ LOCK_WAIT_SECONDS = 600.0
 """How long to wait for another DVC process in the same workspace."""
 _REMOTE_COMMANDS = ("push", "fetch", "status", "list-url")
 """What asks the remote."""
-VERSION_FILES = ("data/videos.dvc", "data/manifest.csv.dvc", LOCK_FILE)
-"""What names a version, below the root: DVC's pointers, small text files."""
 _LOCK_MESSAGES = ("is busy", "Unable to acquire lock", "Unable to read RWLock-file")
 
 
@@ -88,7 +86,14 @@ def initialise(root: Path, remote: str) -> None:
 
 
 def track(root: Path, paths: Sequence[Path]) -> None:
-    """Record the present content of files and folders below `root` in their .dvc files."""
+    """Record the present content of files and folders below `root` in their .dvc files.
+
+    Raises VersioningError while a restoration is half done.
+    """
+    if _restoration(root).exists():
+        raise VersioningError(
+            f"a restoration into {root} was cut off: run `stpa data restore` once more"
+        )
     for path in paths:
         _remove_half_written(_pointer(path))
     _dvc(root, "add", *(str(path.relative_to(root)) for path in paths))
@@ -96,8 +101,8 @@ def track(root: Path, paths: Sequence[Path]) -> None:
 
 def commit_extraction(root: Path) -> None:
     """Record the present optical flow, and what it was made from, in dvc.lock."""
-    if not (root / "dvc.yaml").exists():
-        raise VersioningError(f"{root} has no dvc.yaml: make the workspace with `stpa init`")
+    if EXTRACT not in _read_stages(root):
+        raise VersioningError(f"{root / 'dvc.yaml'} has no stage {EXTRACT}: run `stpa init` again")
     _remove_half_written(root / LOCK_FILE)
     _dvc(root, "commit", "--force", EXTRACT)
 
@@ -141,38 +146,74 @@ def check_remote(root: Path, remote: str) -> str:
     return f"{remote} answers; nothing is stored there yet"
 
 
-def copy_version_files(source: Path, destination: Path) -> None:
-    """Copy the `VERSION_FILES`, each whole."""
-    for name in VERSION_FILES:
-        with atomic_path(destination / name) as temporary:
-            shutil.copyfile(source / name, temporary)
+def restore(root: Path, remote: str, version: DataVersion) -> None:
+    """Make `root` hold the videos, manifest and optical flow of `version`.
 
-
-def restore(root: Path, remote: str, files: Path) -> DataVersion:
-    """Make `root` hold the version that the `VERSION_FILES` in the folder `files` name.
-
-    What `root` has not comes from `remote`; where that fails, RemoteError, `root` stays as it is.
-    Raises VersioningError where videos that no version holds would be lost. Killed and called
-    again, it goes on.
+    What it has not comes from `remote`; where that fails, RemoteError, `root` stays as it is.
+    Raises VersioningError where videos that no version holds would be lost; optical flow may be,
+    since it can be made again. Killed and called again, it goes on.
     """
     initialise(root, remote)
-    _refuse_to_lose_videos(root)
-    with _trial(root, remote) as trial:
-        cache = root / ".dvc" / "cache"
-        cache.mkdir(exist_ok=True)
-        (trial / ".dvc" / "cache").symlink_to(cache.resolve())
-        shutil.copy(root / "dvc.yaml", trial)
-        copy_version_files(files, trial)
+    under_way = _restoration(root)
+    if not under_way.exists():
+        _refuse_to_lose_videos(root)
+    _fetch(root, remote, version)
+    write_text(under_way, version.id)
+    _write_pointer(_pointer(root / "data" / "videos"), f"{version.videos}.dir")
+    _write_pointer(_pointer(root / "data" / "manifest.csv"), version.manifest)
+    _write_lock(root, version)
+    _dvc(root, "checkout", "--force")
+    commit_extraction(root)
+    under_way.unlink()
+
+
+def _fetch(root: Path, remote: str, version: DataVersion) -> None:
+    """Bring a version into the cache of `root`, and see that it is there."""
+    hashes = {
+        "videos": f"{version.videos}.dir",
+        "manifest.csv": version.manifest,
+        "optical_flow": f"{version.optical_flow}.dir",
+    }
+    (root / "data").mkdir(exist_ok=True)
+    # Pointers in a folder of their own: those of `root` change once all is here.
+    with tempfile.TemporaryDirectory(dir=root / "data", prefix=TEMPORARY_PREFIX) as temporary:
+        pointers = [_pointer(Path(temporary) / name) for name in hashes]
+        for pointer, content in zip(pointers, hashes.values(), strict=True):
+            _write_pointer(pointer, content)
+        targets = [str(pointer.relative_to(root)) for pointer in pointers]
         try:
-            _dvc(trial, "fetch")
-            absent = _absent_from_cache(trial)
+            _dvc(root, "fetch", *targets)
+            states = json.loads(_dvc(root, "status", "--cloud", "--json", *targets))
         except RemoteError as error:
             raise RemoteError(f"{remote} does not give the version: {error}") from error
-        if absent:  # DVC's own fetch calls it a success
-            raise RemoteError(f"{remote} does not have all of the version: {', '.join(absent)}")
-    copy_version_files(files, root)
-    _dvc(root, "checkout", "--force")  # unfinished optical flow may go: it is made of the videos
-    return read_version(root)
+        # DVC's own fetch calls it a success when objects are gone from the remote.
+        if absent := [path for path, state in states.items() if state in ("deleted", "missing")]:
+            names = ", ".join(sorted(PurePosixPath(path).name for path in absent))
+            raise RemoteError(f"{remote} does not have all of the version: {names}")
+
+
+def _write_pointer(pointer: Path, content: str) -> None:
+    out = {"md5": content, "hash": "md5", "path": pointer.stem}
+    write_text(pointer, yaml.safe_dump({"outs": [out]}))
+
+
+def _write_lock(root: Path, version: DataVersion) -> None:
+    """Name the version's optical flow in dvc.lock, for a checkout."""
+    out = {"path": "data/optical_flow", "hash": "md5", "md5": f"{version.optical_flow}.dir"}
+    stage = {"cmd": _read_stages(root)[EXTRACT]["cmd"], "outs": [out]}
+    write_text(root / LOCK_FILE, yaml.safe_dump({"schema": "2.0", "stages": {EXTRACT: stage}}))
+
+
+def _read_stages(root: Path) -> dict[str, Any]:
+    tree = _read_tree(root / "dvc.yaml")
+    if tree is None:
+        raise VersioningError(f"{root} has no dvc.yaml: make the workspace with `stpa init`")
+    return tree["stages"]
+
+
+def _restoration(root: Path) -> Path:
+    """Return the file that is there while a version takes the place of another."""
+    return root / ".dvc" / "tmp" / "restoring"
 
 
 def tracked_hash(path: Path) -> str | None:
@@ -216,13 +257,11 @@ def _trial(root: Path, remote: str) -> Iterator[Path]:
     """Make a DVC repository for a while, with `remote` and the settings of `root`'s user."""
     with tempfile.TemporaryDirectory() as temporary:
         trial = Path(temporary)
-        if "://" not in remote:  # DVC's settings take no path with other than ASCII letters
-            (trial / REMOTE).symlink_to((root / remote).resolve())
-            remote = REMOTE
         initialise(trial, remote)
-        own_settings = root / ".dvc" / "config.local"
-        if own_settings.exists():
-            shutil.copy(own_settings, trial / ".dvc")
+        for own_settings in (root / ".dvc" / "config", root / ".dvc" / "config.local"):
+            if own_settings.exists():
+                shutil.copy(own_settings, trial / ".dvc")
+        initialise(trial, remote)
         yield trial
 
 
@@ -283,12 +322,6 @@ def _absent_from_remote(root: Path) -> list[str]:
     """Return the tracked paths whose present content the remote lacks."""
     states = json.loads(_dvc(root, "status", "--cloud", "--json"))
     return [path for path, state in states.items() if state in ("new", "missing")]
-
-
-def _absent_from_cache(root: Path) -> list[str]:
-    """Return the tracked paths whose content the cache lacks, whether the remote has it or not."""
-    states = json.loads(_dvc(root, "status", "--cloud", "--json"))
-    return [path for path, state in states.items() if state in ("deleted", "missing")]
 
 
 def _dvc(root: Path, *arguments: str) -> str:

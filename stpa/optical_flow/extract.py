@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Iterator, Mapping
 from functools import cache
 from importlib.metadata import version
+from inspect import signature
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -53,16 +54,18 @@ def extract_video(
 
 
 def choose_estimator(folder: Path) -> str:
-    """Name the estimator that made the flow stored below `folder`; before that, by the machine.
+    """Choose "tvl1", TSN's, where this process finds a GPU, else "dis".
 
-    That is "tvl1", TSN's, where this process finds a GPU, else "dis": on a core, TV-L1 takes half
-    a second a pair.
+    (On a core, TV-L1 takes half a second a pair.) Once one of them has made the flow stored below
+    `folder`, that one stays.
     """
     import torch
 
     stored = (read_provenance(path) for path in folder.rglob("*.avi"))
     made_by = next((each["estimator"] for each in stored if each), None)
-    return made_by or ("tvl1" if torch.cuda.is_available() else "dis")
+    if made_by in ("tvl1", "dis"):
+        return made_by
+    return "tvl1" if torch.cuda.is_available() else "dis"
 
 
 def provenance(
@@ -77,11 +80,15 @@ def provenance(
     """Name all that decides a stored flow, the libraries that compute and code it included."""
     import av
 
-    packages = {package: version(package) for package in ESTIMATORS[estimator].packages}
-    weights = {"weights_sha256": _digest(options["weights"])} if "weights" in options else {}
+    method = ESTIMATORS[estimator]
+    effective = signature(method.make).bind(**options)
+    effective.apply_defaults()
+    weights = options.get("weights")
     return {
         "estimator": estimator,
-        "options": dict(options),
+        "version": method.version,
+        # Weights are what they hold, wherever they lie.
+        "options": effective.arguments | ({"weights": _digest(weights)} if weights else {}),
         "bound_px": float(bound_px),
         "width": width,
         "height": height,
@@ -89,8 +96,7 @@ def provenance(
         "source_sha256": source_sha256,
         "opencv": cv2.__version__,
         "av": av.__version__,
-        **packages,
-        **weights,
+        **{package: version(package) for package in method.packages},
     }
 
 

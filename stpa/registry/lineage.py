@@ -1,8 +1,10 @@
 """Where a run came from: the code, the data and the environment, as tags."""
 
 import platform
+import re
 import subprocess
-from dataclasses import asdict
+from collections.abc import Mapping
+from dataclasses import asdict, fields
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -36,6 +38,13 @@ def collect_lineage(data_version: DataVersion, code: Path = CODE) -> dict[str, s
         "environment.gpu": _gpu_name(),
         **{f"environment.{package}": _package_version(package) for package in _PACKAGES},
     }
+
+
+def read_data_version(tags: Mapping[str, str]) -> DataVersion | None:
+    """Return the data version that `collect_lineage` wrote; None where it is absent or no hash."""
+    hashes = [tags.get(f"data.{field.name}", "") for field in fields(DataVersion)]
+    whole = all(re.fullmatch("[0-9a-f]{32}", each) for each in hashes)
+    return DataVersion(*hashes) if whole else None
 
 
 def _dirty(root: Path) -> str:

@@ -20,7 +20,6 @@ from stpa.registry.rules import check_rules
 from stpa.registry.tracking import Tracker, Version, open_tracker
 from stpa.stages.candidate import gather_candidate
 from stpa.stages.evaluate import judge_served
-from stpa.stages.restore import keep_version
 from stpa.workspace import Workspace
 
 JudgeServed = Callable[[Path, Path, Serving], Judgement]
@@ -60,7 +59,6 @@ def promote_candidate(
     lineage = collect_lineage(data)
     run_id = tracker.open_run(candidate.key, "fusion", config.model_dump(mode="json"), lineage)
     try:
-        keep_version(tracker, run_id, workspace)
         _write_judgement(tracker, run_id, candidate.judgement)
         tracker.log_metrics(run_id, {"fused_top1": candidate.judgement.top1})
         challenger = _register(tracker, config, candidate, run_id, progress)

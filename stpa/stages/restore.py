@@ -1,49 +1,49 @@
 """Bring back the data of a tracked run."""
 
 import logging
-import tempfile
-from pathlib import Path
 
 import yaml
+from pydantic import ValidationError
 
-from stpa.config import Config
+from stpa.config import Config, DataConfig
 from stpa.data import versioning
+from stpa.data.ingest import remember_split_rule
 from stpa.data.versioning import DataVersion
 from stpa.errors import RegistryError
-from stpa.registry.tracking import Tracker, open_tracker
+from stpa.params import load_config
+from stpa.registry.lineage import read_data_version
+from stpa.registry.tracking import open_tracker
 from stpa.workspace import Workspace
 
-VERSION = "version"
-"""The folder of a run that holds DVC's names of its data."""
-
 logger = logging.getLogger(__name__)
-
-
-def keep_version(tracker: Tracker, run_id: str, workspace: Workspace) -> None:
-    """Store with a run what `restore` needs."""
-    with tempfile.TemporaryDirectory() as temporary:
-        versioning.copy_version_files(workspace.root, Path(temporary))
-        tracker.log_files(run_id, Path(temporary), VERSION)
 
 
 def restore(workspace: Workspace, config: Config, run_id: str) -> DataVersion:
     """Make the workspace hold exactly the data that a run used.
 
-    Raises RegistryError for a run that is not there or has no data.
+    Tells where params.yaml would make other data of them. Raises RegistryError for a run that
+    is not there or names no data.
     """
     tracker = open_tracker(workspace, config.tracking)
-    with tempfile.TemporaryDirectory() as temporary:
-        files = tracker.fetch_files(run_id, VERSION, Path(temporary))
-        if files is None:
-            raise RegistryError(
-                f"run {run_id} names no data version: give a training or fusion run"
-            )
-        version = versioning.restore(workspace.root, config.data.remote, files)
+    version = read_data_version(tracker.tags(run_id))
+    if version is None:
+        raise RegistryError(f"run {run_id} names no data version: give a training or fusion run")
     params = yaml.safe_load(tracker.read_text(run_id, "params.yaml") or "") or {}
-    if params.get("optical_flow") != config.optical_flow.model_dump(mode="json"):
-        logger.warning(
-            "params.yaml asks for another optical flow than was restored, and the next extraction "
-            "would replace this one: set optical_flow to %s",
-            params.get("optical_flow"),
-        )
+    try:
+        data = DataConfig.model_validate(params.get("data"))
+    except ValidationError as error:
+        raise RegistryError(f"run {run_id} does not say how its data were split") from error
+    versioning.restore(workspace.root, config.data.remote, version)
+    remember_split_rule(workspace, data)
+    today = load_config(workspace.params).model_dump(mode="json")
+    ours = {"source", "remote"}
+    for section in ("data", "optical_flow"):
+        then, now = params.get(section, {}), today[section]
+        changed = [key for key in now if key not in ours and now[key] != then.get(key)]
+        for key in changed:
+            logger.warning(
+                "%s.%s was %r for the data restored, and is %r in params.yaml: "
+                "the next ingest or extraction would change them",
+                *(section, key, then.get(key), now[key]),
+            )
     return version

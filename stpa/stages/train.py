@@ -16,7 +16,6 @@ from stpa.models.checkpoint import SPEC_FILE, WEIGHTS_FILE
 from stpa.progress import ReportProgress, silent
 from stpa.registry.lineage import collect_lineage
 from stpa.registry.tracking import Tracker, open_tracker
-from stpa.stages.restore import keep_version
 from stpa.training.checkpoint import PROGRESS_FILE
 from stpa.training.fit import TrainingJob
 from stpa.weights import weights_digest
@@ -85,7 +84,6 @@ def train(
         collect_lineage(data) | {"stream": stream.value, "head": head},
     )
     try:
-        keep_version(tracker, run_id, workspace)
         if not run.result.exists():
             _fit(workspace, config, run, run_id, tracker, progress)
         _log_lost_epochs(tracker, run_id, run)

@@ -34,19 +34,21 @@ def digests(workspace: Workspace) -> dict[str, bytes]:
 def test_the_data_of_a_run_come_back_whole(retrained, elsewhere, kind):
     done = run_stpa("data", "restore", run_of(retrained, kind), "-w", elsewhere.root)
     assert done.returncode == 0, done.stderr
-    assert "params.yaml asks for another optical flow" not in done.stderr
+    assert "would change them" not in done.stderr
     assert digests(elsewhere) == digests(retrained)
     assert read_version(elsewhere.root) == read_version(retrained.root)
     assert read_version(elsewhere.root).id in done.stdout
 
 
-def test_another_optical_flow_in_params_is_told(retrained, elsewhere):
+def test_what_params_would_make_of_the_data_is_told(retrained, elsewhere):
     text = elsewhere.params.read_text().replace("bound_px: 20", "bound_px: 10")
-    elsewhere.params.write_text(text)
+    elsewhere.params.write_text(text.replace("num_folds: 3", "num_folds: 2"))
     run = run_of(retrained, "train/rgb-stpa")
     done = run_stpa("data", "restore", run, "-w", elsewhere.root)
     assert done.returncode == 0, done.stderr
-    assert "params.yaml asks for another optical flow" in " ".join(done.stderr.split())
+    told = " ".join(done.stderr.split())
+    assert "optical_flow.bound_px was 20" in told
+    assert "data.num_folds was 3" in told
 
 
 def test_an_unknown_run_is_one_line_and_nothing_comes(elsewhere):

@@ -5,7 +5,8 @@ import os
 import shutil
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import fsspec
@@ -14,7 +15,7 @@ import torch
 from safetensors.torch import save_file
 
 from stpa.data import versioning
-from stpa.data.versioning import VERSION_FILES, read_version
+from stpa.data.versioning import read_version
 from stpa.errors import ModelError, RemoteError, VersioningError
 from stpa.weights import read_weights
 from tests.servers.swift import SwiftServer, swift_server
@@ -79,9 +80,26 @@ def contents(root: Path) -> dict[str, bytes]:
     }
 
 
-def names(root: Path, folder: Path) -> Path:
-    versioning.copy_version_files(root, folder)
-    return folder
+@contextmanager
+def killed(server: SwiftServer, when: Callable[[], bool]) -> Iterator[None]:
+    """Kill the server at the moment when `when` is true; start it again after the block."""
+    over = threading.Event()
+
+    def kill_in_time() -> None:
+        while not over.is_set() and not when():
+            time.sleep(0.001)
+        server.kill()
+
+    killer = threading.Thread(target=kill_in_time)
+    killer.start()
+    if when():
+        killer.join()
+    try:
+        yield
+    finally:
+        over.set()
+        killer.join()
+        server.start()
 
 
 def assert_remote_is_sound(server: SwiftServer, remote: str) -> None:
@@ -98,42 +116,47 @@ def test_a_version_comes_back_in_an_empty_workspace(server, root, remote, tmp_pa
     versioning.push(root)
     assert_remote_is_sound(server, remote)
     elsewhere = empty_workspace(tmp_path / "elsewhere")
-    restored = versioning.restore(elsewhere, remote, names(root, tmp_path / "names"))
-    assert restored == read_version(root)
+    versioning.restore(elsewhere, remote, read_version(root))
+    assert read_version(elsewhere) == read_version(root)
     assert contents(elsewhere) == contents(root)
 
 
+@pytest.mark.slow
 def test_an_older_version_takes_the_place_of_a_newer_one(root, remote, tmp_path):
     versioning.push(root)
     before, version = contents(root), read_version(root)
-    kept = names(root, tmp_path / "names")
     (root / "data" / "videos" / "class ü" / "0.avi").unlink()
     write(root / "data" / "videos" / "class ü" / "new.avi", b"new")
     with pytest.raises(VersioningError, match="videos holds what no data version has"):
-        versioning.restore(root, remote, kept)
+        versioning.restore(root, remote, version)
     record(root)
     assert read_version(root) != version
-    versioning.restore(root, remote, kept)
+    versioning.restore(root, remote, version)
     assert contents(root) == before
     assert read_version(root) == version
 
 
+@pytest.mark.slow
 def test_objects_that_are_gone_from_the_bucket_leave_the_workspace_as_it_was(
     server, root, remote, tmp_path
 ):
     versioning.push(root)
-    kept = names(root, tmp_path / "names")
+    version = read_version(root)
     manifest = hashlib.md5(b"manifest").hexdigest()
     [lost] = [path for path in server.filesystem().find(remote) if path.endswith(manifest[2:])]
     server.filesystem().rm_file(lost)
     elsewhere = empty_workspace(tmp_path / "elsewhere")
-    with pytest.raises(RemoteError, match="does not have all of the version: data/man") as caught:
-        versioning.restore(elsewhere, remote, kept)
+    with pytest.raises(
+        RemoteError, match=r"does not have all of the version: manifest\.csv"
+    ) as caught:
+        versioning.restore(elsewhere, remote, version)
     assert "\n" not in str(caught.value)
-    assert not any((elsewhere / name).exists() for name in VERSION_FILES)
+    with pytest.raises(VersioningError, match="no versioned dataset"):
+        read_version(elsewhere)
     assert contents(elsewhere) == {}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("change", "told"),
     [
@@ -149,6 +172,7 @@ def test_a_remote_that_does_not_let_in_is_one_line(root, remote, monkeypatch, ch
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.slow
 def test_a_bucket_that_is_not_there_is_told_from_an_empty_one(root, remote):
     assert "nothing is stored there yet" in versioning.check_remote(root, remote)
     with pytest.raises(RemoteError, match=r"there is no s3://no-such-bucket: make it"):
@@ -163,12 +187,11 @@ def test_weights_are_read_from_a_bucket_and_a_dead_server_is_one_line(
     address = f"{remote}/w.safetensors"
     server.filesystem().put_file(str(tmp_path / "w.safetensors"), address)
     assert read_weights(address)["layer.weight"].tolist() == list(range(6))
-    server.kill()
-    fsspec.filesystem("s3").invalidate_cache()
-    with pytest.raises(ModelError, match=f"{address} cannot be fetched") as caught:
-        read_weights(address)
+    with killed(server, when=lambda: True):
+        fsspec.filesystem("s3").invalidate_cache()
+        with pytest.raises(ModelError, match=f"{address} cannot be fetched") as caught:
+            read_weights(address)
     assert "\n" not in str(caught.value)
-    server.start()
     assert read_weights(address)["layer.weight"].tolist() == list(range(6))
 
 
@@ -177,25 +200,18 @@ def test_a_push_whose_server_dies_fails_and_the_next_one_completes_it(
     server, root, remote, tmp_path
 ):
     filesystem = server.filesystem()
-
-    def kill_once_some_has_come() -> None:
-        while not len(filesystem.find(remote)):
-            time.sleep(0.01)
-        server.kill()
-
-    killer = threading.Thread(target=kill_once_some_has_come)
-    killer.start()
-    with pytest.raises(RemoteError) as caught:
+    with (
+        killed(server, when=lambda: bool(filesystem.find(remote))),
+        pytest.raises(RemoteError) as caught,
+    ):
         versioning.push(root)
-    killer.join()
     assert "\n" not in str(caught.value)
-    server.start()
     assert 0 < len(server.filesystem().find(remote)) < NUM_VIDEOS + 3, "killed in the middle"
     assert_remote_is_sound(server, remote)
     versioning.push(root)
     assert_remote_is_sound(server, remote)
     elsewhere = empty_workspace(tmp_path / "elsewhere")
-    versioning.restore(elsewhere, remote, names(root, tmp_path / "names"))
+    versioning.restore(elsewhere, remote, read_version(root))
     assert contents(elsewhere) == contents(root)
 
 
@@ -204,21 +220,14 @@ def test_a_restoration_whose_server_dies_changes_nothing_and_the_next_one_comple
     server, root, remote, tmp_path
 ):
     versioning.push(root)
-    kept = names(root, tmp_path / "names")
+    version = read_version(root)
     elsewhere = empty_workspace(tmp_path / "elsewhere")
     cache = elsewhere / ".dvc" / "cache"
-
-    def kill_once_some_has_come() -> None:
-        while not any(path.is_file() for path in cache.rglob("*")):
-            time.sleep(0.001)
-        server.kill()
-
-    killer = threading.Thread(target=kill_once_some_has_come)
-    killer.start()
-    with pytest.raises(RemoteError, match="does not give the version"):
-        versioning.restore(elsewhere, remote, kept)
-    killer.join()
+    with (
+        killed(server, when=lambda: any(path.is_file() for path in cache.rglob("*"))),
+        pytest.raises(RemoteError, match="does not give the version"),
+    ):
+        versioning.restore(elsewhere, remote, version)
     assert contents(elsewhere) == {}
-    server.start()
-    versioning.restore(elsewhere, remote, kept)
+    versioning.restore(elsewhere, remote, version)
     assert contents(elsewhere) == contents(root)

@@ -155,15 +155,61 @@ def test_a_version_comes_back_from_a_folder(root, tmp_path):
     remote = str(tmp_path / "rëmote")
     versioning.initialise(root, remote)
     versioning.push(root)
-    versioning.copy_version_files(root, tmp_path / "names")
     elsewhere = tmp_path / "ëlsewhere"
     elsewhere.mkdir()
     for name in ("dvc.yaml", "params.yaml"):
         shutil.copyfile(root / name, elsewhere / name)
-    restored = versioning.restore(elsewhere, remote, tmp_path / "names")
-    assert restored == read_version(root)
+    versioning.restore(elsewhere, remote, read_version(root))
+    assert read_version(elsewhere) == read_version(root)
     assert (elsewhere / "data" / "videos" / "class" / "a.avi").read_text() == "a"
     assert (elsewhere / "data" / "optical_flow" / "class" / "a.avi").read_text() == "flow of a"
+
+
+def test_a_restoration_that_is_cut_off_goes_on_and_nothing_is_versioned_meanwhile(
+    root, monkeypatch
+):
+    write(root / "data" / "optical_flow" / "class" / "a.avi", "flow of a")
+    versioning.commit_extraction(root)
+    versioning.push(root)
+    older = read_version(root)
+    write(root / "data" / "videos" / "class" / "a.avi", "another a")
+    track(root)
+    versioning.commit_extraction(root)
+    run = versioning._dvc
+
+    def die_at_checkout(root: Path, *arguments: str) -> str:
+        if arguments[0] == "checkout":
+            raise KeyboardInterrupt
+        return run(root, *arguments)
+
+    monkeypatch.setattr(versioning, "_dvc", die_at_checkout)
+    with pytest.raises(KeyboardInterrupt):
+        versioning.restore(root, "dvc-remote", older)
+    monkeypatch.setattr(versioning, "_dvc", run)
+    with pytest.raises(VersioningError, match="cut off: run `stpa data restore` once more"):
+        track(root)
+    versioning.restore(root, "dvc-remote", older)
+    assert read_version(root) == older
+    assert (root / "data" / "videos" / "class" / "a.avi").read_text() == "a"
+    track(root)
+    assert read_version(root) == older
+    assert "up to date" in dvc(root, "status")
+
+
+def test_a_restoration_reads_the_cache_and_the_settings_that_the_user_chose(root, tmp_path):
+    write(root / "data" / "optical_flow" / "class" / "a.avi", "flow of a")
+    versioning.commit_extraction(root)
+    versioning.push(root)
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    for name in ("dvc.yaml", "params.yaml"):
+        shutil.copyfile(root / name, elsewhere / name)
+    remote = str(root / "dvc-remote")
+    versioning.initialise(elsewhere, remote)
+    dvc(elsewhere, "cache", "dir", "--local", str(tmp_path / "shared-cache"))
+    versioning.restore(elsewhere, remote, read_version(root))
+    assert (elsewhere / "data" / "videos" / "class" / "a.avi").read_text() == "a"
+    assert any((tmp_path / "shared-cache").rglob("*"))
 
 
 def test_an_unreachable_remote_is_one_line(root):

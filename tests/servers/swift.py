@@ -93,8 +93,8 @@ def swift_server(folder: Path) -> Iterator[SwiftServer]:
     """Run a server that keeps its objects in `folder`."""
     server = SwiftServer(folder, dict(zip((*KINDS, "proxy"), _free_ports(4), strict=True)))
     _configure(server)
-    server.start()
     try:
+        server.start()
         yield server
     finally:
         server.kill()

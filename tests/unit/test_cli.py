@@ -119,6 +119,15 @@ def test_a_complete_download_passes(download, monkeypatch, capsys):
     assert capsys.readouterr().out.startswith("3 of 3 listed videos are there\n")
 
 
+def test_lists_that_disagree_with_themselves_do_not_pass(download, monkeypatch, capsys):
+    for name in ("c.avi", "[d].avi"):
+        (download / name).write_text("x")
+    with (download / "videos.csv").open("a") as stream:
+        stream.write("\nc.avi,swim,train")
+    assert check(monkeypatch, download, "--dataset", "csv") == 1
+    assert "the lists: 'c.avi' is listed twice" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize("configured", [True, False])
 def test_what_is_not_said_of_a_download_comes_from_the_workspace(
     configured, download, tmp_path, monkeypatch, capsys

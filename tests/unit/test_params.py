@@ -63,16 +63,26 @@ class TestAutomaticEstimator:
         path = write("params.yaml", whole() | {"optical_flow": automatic()})
         assert load_config(path).optical_flow.estimator == estimator
 
-    def test_stays_what_made_the_stored_flow(self, write, tmp_path):
+    @pytest.mark.parametrize(
+        ("made_by", "chosen"), [("dis", "dis"), ("tvl1", "tvl1"), ("raft", "dis")]
+    )
+    def test_stays_what_it_was_for_the_stored_flow(
+        self, write, tmp_path, monkeypatch, made_by, chosen
+    ):
+        monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
         path = write("params.yaml", whole() | {"optical_flow": automatic()})
         write_flow_video(
             tmp_path / "data" / "optical_flow" / "swim" / "a.avi",
             np.zeros((2, 2, 32, 32), np.uint8),
             width=32,
             height=32,
-            provenance={"estimator": "farneback"},
+            provenance={"estimator": made_by},
         )
-        assert load_config(path).optical_flow.estimator == "farneback"
+        assert load_config(path).optical_flow.estimator == chosen
+
+    def test_has_no_options(self):
+        params = whole() | {"optical_flow": automatic() | {"options": {"parameters": "opencv_cpu"}}}
+        assert "optical_flow.estimator 'auto' is unknown" in faults_of(params)
 
 
 def automatic() -> dict[str, Any]:

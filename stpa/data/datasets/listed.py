@@ -74,7 +74,7 @@ class ListedDataset(ABC):
         present = find_present(root)
         videos = [video for video in listing.videos if video.path in present]
         faults = [
-            *_contradictions(listing.videos),
+            *find_contradictions(listing.videos),
             *split_faults([(video.label, video.split) for video in videos], listing.class_names),
         ]
         if absent := [video.path for video in listing.videos if video.path not in present]:
@@ -116,7 +116,8 @@ def check_split(split: int, known: Iterable[int], lists: Path) -> None:
         raise ConfigError(f"data.split {split} has no lists in {lists}: known are {numbers}")
 
 
-def _contradictions(videos: Sequence[ListedVideo]) -> list[str]:
+def find_contradictions(videos: Sequence[ListedVideo]) -> list[str]:
+    """Say where lists name a video twice, or put a group in both splits."""
     twice = repeated_ids(video.path for video in videos)
     splits_of: dict[str, set[str]] = defaultdict(set)
     for video in videos:

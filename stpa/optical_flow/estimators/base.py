@@ -30,6 +30,8 @@ class Method(NamedTuple):
     ones. The estimator that it returns loads what it needs at its first call."""
     packages: tuple[str, ...] = ()
     """Python packages whose versions decide the flow too, beside OpenCV, which resizes."""
+    version: int = 1
+    """Raised when the code here comes to another flow: what is stored is then made anew."""
     on_gpu: bool = False
     """Whether it runs on a GPU where there is one."""
 

@@ -11,7 +11,7 @@ from stpa.optical_flow.estimators.base import Estimator, Flows, Frames
 from stpa.weights import read_weights
 
 NUM_UPDATES = 12
-"""Refinements of the flow, as in torchvision's reference evaluation at its default."""
+"""Refinements of the flow: torchvision's default. Its own evaluations take 24 or 32."""
 STRIDE = 8
 """Of its features, px: images are padded to a multiple."""
 SMALLEST_SIDE = 128
@@ -20,22 +20,20 @@ SMALLEST_SIDE = 128
 
 def estimator(weights: str) -> Estimator:
     """Return RAFT (large) with `weights`: a path or an fsspec URL of torchvision's state dict."""
-
-    @cache
-    def network() -> nn.Module:
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-        return _load(weights).to(device).eval()
+    if not isinstance(weights, str):
+        raise ValueError(f"weights {weights!r} is no path or URL")
 
     @torch.inference_mode()
     def estimate(frames: Frames) -> Flows:
-        device = next(network().parameters()).device
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+        network = _load(weights, device)
         images = torch.from_numpy(frames).to(device).permute(0, 3, 1, 2) / 127.5 - 1
         height, width = images.shape[-2:]
         padding = (0, _missing(width), 0, _missing(height))
         images = F.pad(images, padding, mode="replicate")
         # One pair at a time: the correlations of all pixels with all others are large.
         flows = [
-            network()(images[i : i + 1], images[i + 1 : i + 2], num_flow_updates=NUM_UPDATES)[-1]
+            network(images[i : i + 1], images[i + 1 : i + 2], num_flow_updates=NUM_UPDATES)[-1]
             for i in range(len(images) - 1)
         ]
         return torch.cat(flows)[..., :height, :width].float().cpu().numpy()
@@ -47,7 +45,9 @@ def _missing(size: int) -> int:
     return max(SMALLEST_SIDE, -(-size // STRIDE) * STRIDE) - size
 
 
-def _load(weights: str) -> nn.Module:
+@cache
+def _load(weights: str, device: str) -> nn.Module:
+    """Read the weights once for all videos of a process."""
     from torchvision.models.optical_flow import raft_large
 
     network = raft_large(weights=None)
@@ -58,4 +58,4 @@ def _load(weights: str) -> nn.Module:
             f"optical_flow.options.weights {weights} is not torchvision's raft_large: "
             f"{first_line(error)}"
         ) from error
-    return network
+    return network.to(device).eval()

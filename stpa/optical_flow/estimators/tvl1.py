@@ -11,6 +11,7 @@ The result is part of the data that networks learn from, so `Tvl1Options` holds 
 that implementations differ in.
 """
 
+import os
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -27,8 +28,8 @@ from stpa.shapes import Bool, Float
 SMALLEST_SIDE = 16
 """Of a scale, px: coarser ones are left out."""
 
-ITERATIONS_UNSEEN = 10
-"""Between two looks at whether all have converged: at a look the host waits for the device."""
+LOOK_EVERY = {"cpu": 1, "cuda": 10}
+"""Iterations between two looks at whether all have converged: there the host waits for a GPU."""
 
 Images = Float[torch.Tensor, "pairs height width"]
 Flows = Float[torch.Tensor, "pairs 2 height width"]
@@ -126,14 +127,17 @@ def _minimise(
     """Iterate until each pair has converged."""
     energy = gradient.square().sum(dim=1).clamp_min(torch.finfo(flow.dtype).eps)
     step, smooth = _fastest(_step, flow), _fastest(median_filter, flow)
-    look_every = ITERATIONS_UNSEEN if flow.is_cuda else 1
-    moving = flow.new_ones(len(flow), dtype=torch.bool)
+    look_every = LOOK_EVERY[flow.device.type]
+    # A lone pair that is looked at after each iteration ends with the loop: nothing to hold.
+    ends_with_loop = len(flow) == look_every == 1
+    moving = None if ends_with_loop else flow.new_ones(len(flow), dtype=torch.bool)
     for iteration in range(options.max_iterations):
         if options.median_every and iteration % options.median_every == 0:
             flow = _while(moving, smooth(flow), flow)
-        flow, dual, moving = step(flow, dual, moving, gradient, residual, energy, options)
-        if (iteration + 1) % look_every == 0 and not moving.any():
+        flow, dual, going = step(flow, dual, moving, gradient, residual, energy, options)
+        if (iteration + 1) % look_every == 0 and not going.any():
             break
+        moving = None if ends_with_loop else going
     return flow, dual
 
 
@@ -144,7 +148,7 @@ def _fastest(function: Callable[..., Any], flow: Flows) -> Callable[..., Any]:
 @cache
 def _fused(function: Callable[..., Any]) -> Callable[..., Any]:
     """Return `function` as a few GPU kernels; as it is where there is no compiler for them."""
-    if has_triton() and any(map(shutil.which, ("cc", "gcc", "clang"))):
+    if has_triton() and any(map(shutil.which, (os.environ.get("CC", "gcc"), "clang"))):
         return torch.compile(function, dynamic=True)
     return function
 
@@ -152,13 +156,13 @@ def _fused(function: Callable[..., Any]) -> Callable[..., Any]:
 def _step(
     flow: Flows,
     dual: torch.Tensor,
-    moving: Bool[torch.Tensor, " pairs"],
+    moving: Bool[torch.Tensor, " pairs"] | None,
     gradient: Flows,
     residual: Images,
     energy: Images,
     options: Tvl1Options,
 ) -> tuple[Flows, torch.Tensor, Bool[torch.Tensor, " pairs"]]:
-    """Take one step of the pairs that are still moving, and say which go on."""
+    """Take one step of the pairs that are still `moving`, or of all, and say which go on."""
     # The three cases of the thresholding (IPOL 2013, eq. 18) are one clamped quotient.
     difference = residual + (gradient * flow).sum(dim=1)
     limit = options.attachment * options.theta
@@ -169,15 +173,17 @@ def _step(
     step = options.tau / options.theta
     new_dual = (dual + step * slopes) / (1 + step * steepness)
     change = (new_flow - flow).square().mean(dim=(2, 3)).sum(dim=1)
-    goes_on = moving & (change > options.tolerance**2)
-    return _while(moving, new_flow, flow), _while(moving, new_dual, dual), goes_on
+    going = change > options.tolerance**2
+    if moving is not None:
+        going = moving & going
+    return _while(moving, new_flow, flow), _while(moving, new_dual, dual), going
 
 
 def _while(
-    moving: Bool[torch.Tensor, " pairs"], after: torch.Tensor, before: torch.Tensor
+    moving: Bool[torch.Tensor, " pairs"] | None, after: torch.Tensor, before: torch.Tensor
 ) -> torch.Tensor:
-    """Leave converged pairs as they are; the iterations of a lone pair end with it."""
-    if len(moving) == 1:
+    """Leave converged pairs as they are."""
+    if moving is None:
         return after
     return torch.where(moving.view(-1, *[1] * (after.ndim - 1)), after, before)
 
@@ -325,6 +331,7 @@ def _apply(maps: torch.Tensor, rows: torch.Tensor, columns: torch.Tensor) -> tor
     return rows.to(maps) @ maps @ columns.to(maps).T
 
 
+@cache
 def _halving(size: int) -> Float[torch.Tensor, "new old"]:
     """Return the matrix that takes every second pixel, smoothed by (1 4 6 4 1) / 16.
 
@@ -338,6 +345,7 @@ def _halving(size: int) -> Float[torch.Tensor, "new old"]:
     return matrix
 
 
+@cache
 def _interpolation(
     old_size: int, new_size: int, scale: float, *, centred: bool = True
 ) -> Float[torch.Tensor, "new old"]:

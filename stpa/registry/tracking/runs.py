@@ -111,11 +111,9 @@ class Runs(Connection):
             return Path(path).read_text(encoding="utf-8")
 
     @reporting
-    def fetch_files(self, run_id: str, artifact_path: str, destination: Path) -> Path | None:
-        """Copy a run's folder below `destination`; return the copy, or None where it has none."""
-        if artifact_path not in {f.path for f in self.client.list_artifacts(run_id)}:
-            return None
-        return Path(self.client.download_artifacts(run_id, artifact_path, str(destination)))
+    def tags(self, run_id: str) -> dict[str, str]:
+        """Return a run's tags."""
+        return self.client.get_run(run_id).data.tags
 
     @reporting
     def close_run(self, run_id: str, failed: bool = False) -> None:

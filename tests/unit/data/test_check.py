@@ -30,6 +30,7 @@ def test_a_whole_download_is_complete_whatever_else_is_there(root):
         missing=(),
         empty=(),
         unlisted=("pour/M3_pour_0.avi", "swim/M3_swim_0.avi"),
+        contradictions=(),
     )
     assert check_dataset(root, "hmdb51", 1).complete
 

@@ -3,6 +3,7 @@ import numpy as np
 import pytest
 import torch
 from torchvision.models.optical_flow import raft_large
+from torchvision.transforms._presets import OpticalFlow
 
 from stpa.errors import ModelError
 from stpa.optical_flow import ESTIMATORS, Estimator
@@ -20,12 +21,17 @@ def textured_image(seed: int = 0) -> np.ndarray:
 
 
 @pytest.fixture(scope="module")
-def raft(tmp_path_factory: pytest.TempPathFactory) -> Estimator:
+def raft_weights(tmp_path_factory: pytest.TempPathFactory) -> str:
     """RAFT that has learnt nothing: its published weights are not at hand."""
     path = tmp_path_factory.mktemp("weights") / "raft.pth"
     torch.manual_seed(0)
     torch.save(raft_large().state_dict(), path)
-    return ESTIMATORS["raft"].make(weights=str(path))
+    return str(path)
+
+
+@pytest.fixture(scope="module")
+def raft(raft_weights: str) -> Estimator:
+    return ESTIMATORS["raft"].make(weights=raft_weights)
 
 
 @pytest.mark.parametrize("name", EXACT)
@@ -62,6 +68,19 @@ def test_raft_pads_to_what_it_can_take_and_answers_in_the_frames_size(raft):
     assert flows.shape == (2, 2, 60, 90)
     assert flows.dtype == np.float32
     np.testing.assert_allclose(flows[1], raft(frames[1:])[0], atol=1e-3)
+
+
+def test_raft_sees_what_torchvision_s_own_transforms_give(raft_weights):
+    frames = np.stack([textured_image(seed)[:, :, :] for seed in range(2)])
+    frames = np.tile(frames, (1, 2, 2, 1))  # 128 x 192, which needs no padding
+    reference = raft_large()
+    reference.load_state_dict(torch.load(raft_weights, weights_only=True))
+    images = torch.from_numpy(frames).permute(0, 3, 1, 2)
+    first, second = OpticalFlow()(images[:1], images[1:])
+    with torch.no_grad():
+        expected = reference.eval()(first, second)[-1]
+    flows = ESTIMATORS["raft"].make(weights=raft_weights)(frames)
+    np.testing.assert_allclose(flows, expected.numpy(), atol=1e-3)
 
 
 def test_raft_refuses_other_weights(tmp_path):

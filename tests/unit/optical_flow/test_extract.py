@@ -99,19 +99,29 @@ def test_another_file_or_setting_replaces_the_stored_flow(video, tmp_path, chang
 
 def test_another_option_replaces_the_stored_flow(video, tmp_path):
     output = tmp_path / "clip.avi"
-    for options in ({"parameters": "opencv_cpu"}, {}):
+    for options, parameters in ({"parameters": "opencv_cpu"}, "opencv_cpu"), ({}, "opencv_gpu"):
         extract_video(video, output, **settings(estimator="tvl1", options=options))
         recorded = read_provenance(output)
         assert recorded is not None
-        assert recorded["options"] == options
+        assert recorded["options"] == {"parameters": parameters}
         assert recorded["torch"] == version("torch")
 
 
+def test_a_default_that_is_written_out_changes_nothing():
+    written = {"parameters": "opencv_gpu"}
+    assert provenance(**settings(estimator="tvl1", options=written)) == provenance(
+        **settings(estimator="tvl1")
+    )
+
+
 def test_learnt_flow_is_known_by_its_weights(tmp_path):
-    weights = tmp_path / "raft.pth"
-    weights.write_bytes(b"weights")
-    values = settings(estimator="raft", options={"weights": str(weights)})
-    assert provenance(**values)["weights_sha256"] == hashlib.sha256(b"weights").hexdigest()
+    made_by = []
+    for name in ("here.pth", "there.pth"):
+        (tmp_path / name).write_bytes(b"weights")
+        options = {"weights": str(tmp_path / name)}
+        made_by.append(provenance(**settings(estimator="raft", options=options)))
+    assert made_by[0] == made_by[1]
+    assert made_by[0]["options"] == {"weights": hashlib.sha256(b"weights").hexdigest()}
 
 
 def test_runs_join_without_a_gap(video, tmp_path, monkeypatch):

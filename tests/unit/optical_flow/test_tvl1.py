@@ -119,6 +119,16 @@ def test_a_pair_is_what_it_is_in_any_batch(options: Tvl1Options) -> None:
         torch.testing.assert_close(together[i], alone[0], atol=1e-3, rtol=1e-3)
 
 
+@BOTH
+def test_looking_seldom_for_convergence_changes_nothing(
+    options: Tvl1Options, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = batch(texture(flow=known_flow("turn"))), batch(texture())
+    looked_at_always = tvl1_flow(first, second, options)
+    monkeypatch.setitem(tvl1.LOOK_EVERY, "cpu", 10)
+    torch.testing.assert_close(tvl1_flow(first, second, options), looked_at_always)
+
+
 @pytest.mark.parametrize("name", ["shift", "turn", "zoom", "two halves"])
 def test_known_motion_is_found_no_worse_than_opencv_finds_it(name: str) -> None:
     flow, second = known_flow(name), texture()
@@ -184,11 +194,17 @@ def test_a_halved_scale_comes_back_to_the_pixels_it_was_made_of() -> None:
     torch.testing.assert_close(larger[..., :-1], 2 * ramp[..., :-1])
 
 
-def test_small_images_have_fewer_scales() -> None:
-    image = batch(texture(0, (0, 0), 20, 24))
-    flow = tvl1_flow(image, image, OPENCV_GPU)
-    assert flow.shape == (1, 2, 20, 24)
-    assert flow.abs().max() == 0
+def test_small_images_have_fewer_scales(monkeypatch: pytest.MonkeyPatch) -> None:
+    refine, heights = tvl1._refine, []
+
+    def refine_and_note(first: Tensor, *rest: Any) -> Tensor:
+        heights.append(first.shape[1])
+        return refine(first, *rest)
+
+    monkeypatch.setattr(tvl1, "_refine", refine_and_note)
+    image = batch(texture(0, (0, 0), 40, 70))
+    assert tvl1_flow(image, image, OPENCV_GPU).shape == (1, 2, 40, 70)
+    assert heights == [20, 40]
 
 
 @pytest.mark.slow

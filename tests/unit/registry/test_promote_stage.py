@@ -4,7 +4,7 @@ import pytest
 import yaml
 
 from stpa.config import Config, Stream
-from stpa.data.versioning import VERSION_FILES, DataVersion
+from stpa.data.versioning import DataVersion
 from stpa.errors import ConfigError, RegistryError
 from stpa.registry.candidate import Candidate, Judgement, Network, Serving
 from stpa.registry.promotion import Outcome
@@ -27,9 +27,6 @@ def config(store_uri: str, model_name: str) -> Config:
 
 @pytest.fixture
 def workspace(tmp_path: Path) -> Workspace:
-    for name in VERSION_FILES:
-        (tmp_path / name).parent.mkdir(exist_ok=True)
-        (tmp_path / name).write_text(f"names {name}")
     return Workspace(tmp_path)
 
 
