@@ -1,9 +1,10 @@
 """Read frames from video files: the only module that opens them for their pictures.
 
-No one decoder wins. decord seeks, and is the faster where key frames are near one another, but
-it takes frames by their timestamps and silently returns the wrong ones where those are missing
-or repeat, as in many AVI files. PyAV decodes in order and is always right. Here decord reads
-what its own index shows to be sound, PyAV all else; their pixels differ by rounding at most.
+No one decoder wins. decord seeks, and is the faster for a few frames where key frames are near
+one another, but it takes frames by their timestamps and silently returns the wrong ones where
+those are missing or repeat, as in many AVI files. PyAV decodes in order and is always right. Here
+decord reads a few frames of what its own index shows to be sound, PyAV all else; their pixels
+differ by rounding at most.
 """
 
 from collections.abc import Iterator, Sequence
@@ -23,6 +24,10 @@ if TYPE_CHECKING:
 
 _FORMATS = "asf,avi,flv,matroska,mov,mpeg,mpegts"
 """Containers that hold their own video. Others, such as playlists, can name files elsewhere."""
+
+MOST_SOUGHT = 0.5
+"""Share of the frames up to the last wanted one: where seeking would decode more, all of them
+are decoded in order, which costs less by the frame."""
 
 Positions = Sequence[int] | Int[np.ndarray, " time"]
 
@@ -45,6 +50,8 @@ def read_chunks(
     `wanted` ascends without repeats; indices past the end give the last frame. Raises DataError.
     """
     chunks = [wanted[start : start + size] for start in range(0, len(wanted), size)]
+    if not chunks:
+        return
     read = _seek_chunks(path, chunks)
     num_read = 0
     for frames in read:
@@ -105,7 +112,7 @@ def turn_upright(image: np.ndarray, rotation: int) -> np.ndarray:
 def _seek_chunks(
     path: Path, chunks: Sequence[Int[np.ndarray, " _chunk"]]
 ) -> Iterator[UInt8[np.ndarray, "_chunk height width 3"]]:
-    """Read with decord; stop early where it cannot or should not be trusted."""
+    """Read with decord; stop early where it cannot or should not be trusted, or is the slower."""
     import decord
 
     decord.logging.set_level(decord.logging.QUIET)
@@ -114,10 +121,22 @@ def _seek_chunks(
         starts = reader.get_frame_timestamp(range(len(reader)))[:, 0]
         if not np.all(np.diff(starts) > 0):
             return
+        places = np.minimum(np.concatenate(chunks), len(reader) - 1)
+        keys = np.asarray(reader.get_key_indices())
+        if _num_decoded(places, keys) > MOST_SOUGHT * (places[-1] + 1):
+            return
         for chunk in chunks:
             yield reader.get_batch(np.minimum(chunk, len(reader) - 1)).asnumpy()
+            reader.seek(0)  # else it holds on to hundreds of frames that it has decoded
     except (decord.DECORDError, RuntimeError, AssertionError):
         return
+
+
+def _num_decoded(places: Int[np.ndarray, " time"], keys: Int[np.ndarray, " keys"]) -> int:
+    """Count the frames to decode for ascending `places`, from a key frame or the place before."""
+    from_key = keys[np.searchsorted(keys, places, side="right") - 1]
+    from_last = np.concatenate([[-1], places[:-1]]) + 1
+    return int((places - np.maximum(from_key, from_last) + 1).clip(min=0).sum())
 
 
 def _scan_frames(

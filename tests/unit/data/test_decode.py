@@ -3,6 +3,8 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from stpa.data import decode
 from stpa.data.decode import (
@@ -59,6 +61,14 @@ def flow_file(tmp_path_factory, flow_planes) -> Path:
     return write_flow(tmp_path_factory.mktemp("flow") / "flow.avi", flow_planes)
 
 
+@pytest.fixture(params=["decord", "pyav"])
+def either_reader(request, monkeypatch) -> None:
+    """Run a test with each of the decoders, whatever is the faster."""
+    share = -1.0 if request.param == "pyav" else float("inf")
+    monkeypatch.setattr(decode, "MOST_SOUGHT", share)
+
+
+@pytest.mark.usefixtures("either_reader")
 @pytest.mark.parametrize(
     ("name", "codec", "options"),
     [
@@ -78,13 +88,6 @@ def test_frames_come_by_their_place_whatever_the_encoding(
     assert frames.shape == (5, 48, 64, 3)
     assert frames[:, 30:, 30:].mean(axis=(1, 2, 3)) == pytest.approx(np.multiply(wanted, 4), abs=3)
     assert np.abs(frames.astype(int) - scan(path)[wanted]).max() <= 3
-
-
-@pytest.fixture(params=["decord", "pyav"])
-def either_reader(request, monkeypatch) -> None:
-    """Run a test with each of the decoders."""
-    if request.param == "pyav":
-        monkeypatch.setattr(decode, "_seek_chunks", lambda path, chunks: iter(()))
 
 
 @pytest.mark.usefixtures("either_reader")
@@ -127,11 +130,45 @@ def test_chunks_are_the_frames_in_order(tmp_path, write_video, size):
 
 def test_a_decoder_that_fails_half_way_is_relieved_by_the_other(tmp_path, write_video, monkeypatch):
     path = write_video(tmp_path / "a.avi", num_frames=10)
+    monkeypatch.setattr(decode, "MOST_SOUGHT", float("inf"))
     whole = decode._seek_chunks
     monkeypatch.setattr(decode, "_seek_chunks", lambda path, chunks: whole(path, chunks[:1]))
     chunks = list(read_chunks(path, np.arange(10), size=4))
     assert [len(chunk) for chunk in chunks] == [4, 4, 2]
     assert np.abs(np.concatenate(chunks).astype(int) - scan(path)).max() <= 3
+
+
+@pytest.mark.parametrize(
+    ("gop", "places", "sought"),
+    [(6, [8, 31, 56], True), (6, range(0, 60, 3), False), (60, [8, 31, 56], False)],
+    ids=["few frames", "many frames", "key frames far apart"],
+)
+def test_only_a_few_frames_near_key_frames_are_sought(
+    tmp_path, write_video, monkeypatch, gop, places, sought
+):
+    path = write_video(tmp_path / "clip.avi", 60, options={"g": str(gop), "bf": "0"})
+    scans = []
+    scan = decode._scan_frames
+    monkeypatch.setattr(
+        decode, "_scan_frames", lambda path, wanted: scans.append(path) or scan(path, wanted)
+    )
+    read_frames(path, places)
+    assert (scans == []) is sought
+
+
+@settings(max_examples=60)
+@given(
+    places=st.lists(st.integers(0, 60), min_size=1, unique=True).map(sorted),
+    keys=st.lists(st.integers(1, 60), unique=True).map(lambda keys: [0, *sorted(keys)]),
+)
+def test_the_frames_to_decode_are_counted_as_a_decoder_meets_them(places, keys):
+    decoded, at = 0, -1
+    for place in places:
+        start = max(key for key in keys if key <= place)
+        at = max(at, start - 1)  # seeks forward alone, to a key frame
+        decoded += place - at
+        at = place
+    assert decode._num_decoded(np.array(places), np.array(keys)) == decoded
 
 
 @pytest.mark.usefixtures("either_reader")
