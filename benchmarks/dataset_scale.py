@@ -74,7 +74,9 @@ def _time_all(num_videos: int) -> dict[str, float]:
         elsewhere, _ = _make_workspace(folder, "second")
         seconds["restore elsewhere"] = _seconds(
             "restore",
-            lambda: versioning.restore(elsewhere.root, config.data.remote, workspace.root),
+            lambda: versioning.restore(
+                elsewhere.root, config.data.remote, versioning.read_version(workspace.root)
+            ),
         )
         return {"all stages": sum(seconds.values()), **seconds}
 
