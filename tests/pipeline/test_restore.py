@@ -12,6 +12,8 @@ from stpa.registry.tracking import default_uri, open_tracker
 from stpa.workspace import Workspace
 from tests.workspaces import make_workspace, run_stpa, small_params
 
+TRAININGS = ("rgb-stpa", "flow-tsn")
+
 
 @pytest.fixture
 def elsewhere(retrained: Workspace, tmp_path: Path) -> Workspace:
@@ -30,7 +32,10 @@ def digests(workspace: Workspace) -> dict[str, bytes]:
     }
 
 
-@pytest.mark.parametrize("kind", ["train/rgb-stpa", "train/flow-tsn", "fusion"])
+@pytest.mark.parametrize(
+    "kind",
+    ["fusion", *(pytest.param(f"train/{run}", marks=pytest.mark.slow) for run in TRAININGS)],
+)
 def test_the_data_of_a_run_come_back_whole(retrained, elsewhere, kind):
     done = run_stpa("data", "restore", run_of(retrained, kind), "-w", elsewhere.root)
     assert done.returncode == 0, done.stderr
