@@ -30,6 +30,9 @@ app = typer.Typer(
 
 app.add_typer(data_app, name="data")
 
+SourceArgument = Annotated[
+    Path | None, typer.Argument(help="A folder of videos; default: data.source.")
+]
 HeadOption = Annotated[
     str | None, typer.Option(help="One head of those that params.yaml compares; default: all.")
 ]
@@ -82,9 +85,7 @@ def doctor(workspace: WorkspaceOption = Path()) -> None:
 
 @app.command()
 def ingest(
-    source: Annotated[
-        Path | None, typer.Argument(help="A folder of videos; default: data.source.")
-    ] = None,
+    source: SourceArgument = None,
     workspace: WorkspaceOption = Path(),
 ) -> None:
     """Bring videos in, decode each one once, and version the dataset."""
@@ -186,9 +187,7 @@ def rollback(workspace: WorkspaceOption = Path()) -> None:
 
 @app.command()
 def retrain(
-    source: Annotated[
-        Path | None, typer.Argument(help="A folder of videos; default: data.source.")
-    ] = None,
+    source: SourceArgument = None,
     workspace: WorkspaceOption = Path(),
 ) -> None:
     """Run all of it: ingest, extract, train, evaluate, fuse, promote, report."""

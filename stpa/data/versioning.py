@@ -183,11 +183,10 @@ def _fetch(root: Path, remote: str, version: DataVersion) -> None:
         targets = [str(pointer.relative_to(root)) for pointer in pointers]
         try:
             _dvc(root, "fetch", *targets)
-            states = json.loads(_dvc(root, "status", "--cloud", "--json", *targets))
+            absent = _compare_with_remote(root, ("deleted", "missing"), *targets)
         except RemoteError as error:
             raise RemoteError(f"{remote} does not give the version: {error}") from error
-        # DVC's own fetch calls it a success when objects are gone from the remote.
-        if absent := [path for path, state in states.items() if state in ("deleted", "missing")]:
+        if absent:  # DVC's own fetch calls it a success
             names = ", ".join(sorted(PurePosixPath(path).name for path in absent))
             raise RemoteError(f"{remote} does not have all of the version: {names}")
 
@@ -320,8 +319,16 @@ def _write_settings(path: Path, settings: dict[str, dict[str, str]]) -> None:
 
 def _absent_from_remote(root: Path) -> list[str]:
     """Return the tracked paths whose present content the remote lacks."""
-    states = json.loads(_dvc(root, "status", "--cloud", "--json"))
-    return [path for path, state in states.items() if state in ("new", "missing")]
+    return _compare_with_remote(root, ("new", "missing"))
+
+
+def _compare_with_remote(root: Path, wanted: Sequence[str], *targets: str) -> list[str]:
+    """Return the tracked paths, of `targets` or all, whose content is in a `wanted` state.
+
+    "new" is in the cache alone, "deleted" in the remote alone, "missing" in neither.
+    """
+    states = json.loads(_dvc(root, "status", "--cloud", "--json", *targets))
+    return [path for path, state in states.items() if state in wanted]
 
 
 def _dvc(root: Path, *arguments: str) -> str:

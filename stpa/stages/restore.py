@@ -15,6 +15,9 @@ from stpa.registry.lineage import read_data_version
 from stpa.registry.tracking import open_tracker
 from stpa.workspace import Workspace
 
+WHERE_DATA_LIE = {"source", "remote"}
+"""Parameters that may differ: they do not decide what the data are."""
+
 logger = logging.getLogger(__name__)
 
 
@@ -36,14 +39,13 @@ def restore(workspace: Workspace, config: Config, run_id: str) -> DataVersion:
     versioning.restore(workspace.root, config.data.remote, version)
     remember_split_rule(workspace, data)
     today = load_config(workspace.params).model_dump(mode="json")
-    ours = {"source", "remote"}
     for section in ("data", "optical_flow"):
         then, now = params.get(section, {}), today[section]
-        changed = [key for key in now if key not in ours and now[key] != then.get(key)]
-        for key in changed:
-            logger.warning(
-                "%s.%s was %r for the data restored, and is %r in params.yaml: "
-                "the next ingest or extraction would change them",
-                *(section, key, then.get(key), now[key]),
-            )
+        for key in sorted(now.keys() - WHERE_DATA_LIE):
+            if now[key] != then.get(key):
+                logger.warning(
+                    "%s.%s was %r for the data restored, and is %r in params.yaml: "
+                    "the next ingest or extraction would change them",
+                    *(section, key, then.get(key), now[key]),
+                )
     return version

@@ -15,25 +15,16 @@ from stpa.data.datasets.base import (
     raise_faults,
     split_faults,
 )
-from stpa.data.datasets.mirror import mirror
+from stpa.data.datasets.mirror import MirroredDataset
 from stpa.files import digest_value
-from stpa.progress import ReportProgress
 
 
-class FolderDataset:
+class FolderDataset(MirroredDataset):
     """Holds out one fold of the recordings, so that no recording is in both splits."""
 
-    def prepare(
-        self,
-        destination: Path,
-        source: Path | None,
-        config: DataConfig,
-        progress: ReportProgress,
-    ) -> None:
-        """Copy the videos of `source`, once they are known to make a dataset."""
-        if source is not None and source.is_dir():
-            self.list_videos(source, config)
-        mirror(source, destination, find_videos, progress)
+    def find_files(self, root: Path) -> list[Path]:
+        """Return all videos."""
+        return find_videos(root)
 
     def list_videos(self, root: Path, config: DataConfig) -> list[ListedVideo]:
         """List every video; raise one DataError with everything that is wrong with the folder."""

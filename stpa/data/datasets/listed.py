@@ -1,7 +1,7 @@
 """What datasets share whose own lists say which video is in which split."""
 
 import logging
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,10 +16,9 @@ from stpa.data.datasets.base import (
     raise_faults,
     split_faults,
 )
-from stpa.data.datasets.mirror import mirror
+from stpa.data.datasets.mirror import MirroredDataset
 from stpa.data.manifest import repeated_ids
 from stpa.errors import ConfigError, DataError
-from stpa.progress import ReportProgress
 
 logger = logging.getLogger(__name__)
 
@@ -34,8 +33,8 @@ class Listing:
     class_names: tuple[str, ...]
 
 
-class ListedDataset(ABC):
-    """A `base.Dataset` that lies in a folder with its lists; the lists are kept as they are."""
+class ListedDataset(MirroredDataset):
+    """A dataset that lies in a folder with its lists; the lists are kept as they are."""
 
     must_be_whole: ClassVar[bool] = False
     """Whether an absent video is an error; of large downloads, some are never complete."""
@@ -47,22 +46,6 @@ class ListedDataset(ABC):
         Raises DataError where they are absent or unreadable, ConfigError for a split that the
         dataset does not have.
         """
-
-    @abstractmethod
-    def find_files(self, root: Path) -> list[Path]:
-        """Return the videos and lists below `root` that make the dataset."""
-
-    def prepare(
-        self,
-        destination: Path,
-        source: Path | None,
-        config: DataConfig,
-        progress: ReportProgress,
-    ) -> None:
-        """Copy the videos and lists of `source`, once they are known to agree."""
-        if source is not None and source.is_dir():
-            self.list_videos(source, config)
-        mirror(source, destination, self.find_files, progress)
 
     def list_videos(self, root: Path, config: DataConfig) -> list[ListedVideo]:
         """List the videos of split `config.split` that are there; tell of those that are not.

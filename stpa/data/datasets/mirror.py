@@ -2,16 +2,49 @@
 
 import os
 import shutil
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from stpa.data.datasets.base import find_files, find_videos, is_hidden, name_some, require_folder
+from stpa.config import DataConfig
+from stpa.data.datasets.base import (
+    ListedVideo,
+    find_files,
+    find_videos,
+    is_hidden,
+    name_some,
+    require_folder,
+)
 from stpa.errors import DataError
 from stpa.files import atomic_path, is_temporary, write_text
 from stpa.progress import ReportProgress
 
 _UNFINISHED = ".unfinished"
 """Names the source of a copy that has begun and not ended; hidden, so no dataset's file."""
+
+
+class MirroredDataset(ABC):
+    """A `base.Dataset` that is copied from a folder as it lies there."""
+
+    @abstractmethod
+    def list_videos(self, root: Path, config: DataConfig) -> list[ListedVideo]:
+        """List the videos below `root`; raise one DataError with all that is wrong with them."""
+
+    @abstractmethod
+    def find_files(self, root: Path) -> list[Path]:
+        """Return the files below `root` that make the dataset."""
+
+    def prepare(
+        self,
+        destination: Path,
+        source: Path | None,
+        config: DataConfig,
+        progress: ReportProgress,
+    ) -> None:
+        """Copy the files of `source`, once they are known to make a dataset."""
+        if source is not None and source.is_dir():
+            self.list_videos(source, config)
+        mirror(source, destination, self.find_files, progress)
 
 
 def mirror(
