@@ -26,11 +26,12 @@ from benchmarks.measure import (
     run,
 )
 from stpa.data.manifest import Video
-from stpa.evaluation.k_sweep import num_frames_looked_at, sweep_video
+from stpa.data.storage import Folder
+from stpa.evaluation.k_sweep import Sweep, sweep_video
 from stpa.models.network import ActionNetwork
 from stpa.terminal import TERMINAL
 
-SWEEP = (1, 5, 10, 15, 20, 25, 30)
+VALUES_OF_K = (1, 5, 10, 15, 20, 25, 30)
 BOUNDS = {"nested": 1.05, "exact": 2.9}
 
 
@@ -53,16 +54,18 @@ def main(
         with TERMINAL.bar("generating videos") as progress:
             made = make_videos(folder, videos, seconds, stream, progress)
 
-        def sweep(values_of_k: Sequence[int]) -> None:
+        storage = Folder(files_of(folder, stream))
+
+        def sweep(values_of_k: tuple[int, ...]) -> None:
             with setting.autocast():
                 for video in made:
-                    sweep_video(network, video, files_of(folder, stream), values_of_k, grid=grid)
+                    sweep_video(network, video, storage, Sweep(values_of_k, grid))
 
         with TERMINAL.bar("sweeping") as progress:
             figures = compare(
-                f"{len(SWEEP)} values of K over K={max(SWEEP)}",
-                partial(sweep, SWEEP),
-                partial(sweep, SWEEP[-1:]),
+                f"{len(VALUES_OF_K)} values of K over K={max(VALUES_OF_K)}",
+                partial(sweep, VALUES_OF_K),
+                partial(sweep, VALUES_OF_K[-1:]),
                 bound=BOUNDS[grid],
                 repeats=repeats,
                 setting=setting,
@@ -78,12 +81,13 @@ def main(
         stream=stream,
         videos=videos,
         repeats=repeats,
-        frames_ratio=_frames(made, stream, SWEEP, grid) / _frames(made, stream, SWEEP[-1:], grid),
+        frames_ratio=_frames(made, stream, Sweep(VALUES_OF_K, grid))
+        / _frames(made, stream, Sweep(VALUES_OF_K[-1:], grid)),
     )
 
 
-def _frames(videos: Sequence[Video], stream: str, sweep: Sequence[int], grid: str) -> int:
-    return sum(num_frames_looked_at(video, stream, sweep, grid) for video in videos)
+def _frames(videos: Sequence[Video], stream: str, sweep: Sweep) -> int:
+    return sum(len(sweep.distinct_positions(video, stream)) for video in videos)
 
 
 if __name__ == "__main__":

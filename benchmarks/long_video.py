@@ -34,7 +34,8 @@ from benchmarks.measure import (
     time_of,
 )
 from stpa.data.manifest import Video
-from stpa.evaluation.k_sweep import FRAMES_AT_ONCE, sweep_video
+from stpa.data.storage import Folder
+from stpa.evaluation.k_sweep import FRAMES_AT_ONCE, Sweep, sweep_video
 from stpa.models.network import ActionNetwork, NetworkSpec
 from stpa.terminal import TERMINAL
 from stpa.training.loop import loss_terms, total_loss
@@ -86,8 +87,8 @@ def main(
         with TERMINAL.bar("generating a video") as progress:
             seconds = MANY // FRAMES_PER_SECOND
             [video] = make_videos(Path(temporary), 1, seconds, spec.stream, progress)
-        root = files_of(Path(temporary), spec.stream)
-        works = {k: partial(_sweep, spec, setting, video, root, k) for k in (FEW, SOME, MANY)}
+        storage = Folder(files_of(Path(temporary), spec.stream))
+        works = {k: partial(_sweep, spec, setting, video, storage, k) for k in (FEW, SOME, MANY)}
         works |= {n: partial(_train, spec, setting, n) for n in (SHORT_CLIP, LONG_CLIP)}
         costs: dict[int, list[Cost]] = {name: [] for name in works}
         with TERMINAL.bar("measuring") as progress:
@@ -152,12 +153,12 @@ def _give_back_what_is_freed() -> None:
     ctypes.CDLL(None).mallopt(M_MMAP_THRESHOLD, MMAP_THRESHOLD_BYTES)
 
 
-def _sweep(spec: NetworkSpec, setting: Setting, video: Video, root: Path, k: int) -> Cost:
+def _sweep(spec: NetworkSpec, setting: Setting, video: Video, storage: Folder, k: int) -> Cost:
     network = ActionNetwork(spec).eval().to(setting.device)
 
     def sweep(values_of_k: tuple[int, ...]) -> None:
         with setting.autocast():
-            sweep_video(network, video, root, values_of_k, grid="exact")
+            sweep_video(network, video, storage, Sweep(values_of_k, "exact"))
 
     held = _held_mib(setting)
     sweep((2,))  # what a process does only once is no part of the pace

@@ -64,8 +64,9 @@ class DataConfig(Section):
     names the recording that a clip was cut from. Clips of one recording never part."""
     max_quarantined: Share
     """Stop when a larger share of the videos does not decode."""
-    probe_deadline_seconds: PositiveFloat
-    """Kill the decoding of one video after this long and quarantine it."""
+    decode_deadline_seconds: PositiveFloat
+    """Kill a process that decodes for so long: at ingest one video, which is quarantined; later
+    one clip, whose video ends the run by name."""
     remote: str
     """The DVC remote: a folder (relative to the workspace) or an s3:// address."""
     synthetic: SyntheticConfig | None
@@ -169,6 +170,9 @@ class TrainConfig(Section):
     """Frames are resized to this short side before cropping."""
     horizontal_flip: bool
     """Mirror half the clips. Off where left and right are different classes."""
+    crop_on_device: bool
+    """Crop, resize and flip whole batches where the network is; the loader then passes frames on
+    whole. Else each clip in its loader process, which costs a GPU nothing."""
     batch_size: PositiveInt
     """Clips a step, over all workers."""
     frames_at_once: PositiveInt | None
@@ -224,6 +228,9 @@ class EvaluateConfig(Section):
     """K of the headline figures and of the served model."""
     sweep: Annotated[list[PositiveInt], Field(min_length=1)]
     """Every K of the K-sweep (paper: 1, 5, 10, 15, 20, 25, 30)."""
+    num_crops: Literal[1, 5, 10]
+    """Crops of each test frame, whose logits are averaged: the centre; with the four corners; and
+    those mirrored (TSN: 10)."""
     grid: str
     """A name in `stpa.data.sampling.GRIDS`. exact: each K of the sweep at its own test positions;
     nested: at positions of the largest K, which then costs no more than that K alone."""
@@ -274,7 +281,15 @@ class ComputeConfig(Section):
     gpus_per_worker: NonNegativeFloat
     """0: networks run on the CPU."""
     loader_processes: Annotated[int, Field(ge=0)]
-    """Decoding processes a training worker; 0 decodes in the worker itself."""
+    """Decoding processes a training worker. 0 decodes in the worker itself, where nothing ends a
+    decoder that hangs."""
+    read_from: Literal["workspace", "remote"]
+    """Where workers read videos and optical flow. workspace: in its folder, which all nodes must
+    share; remote: in data.remote, of which each node keeps a part."""
+    cache_folder: str
+    """Where a node keeps what it has read from the remote; ~ is the home of who runs Ray there."""
+    cache_gb: PositiveFloat
+    """How much of it."""
 
     @property
     def device(self) -> str:

@@ -199,6 +199,12 @@ def _misfits(params: dict[str, Any]) -> Iterator[str]:
     workers = _value(params, "compute", "workers_per_stream")
     if type(batch_size) is type(workers) is int and workers > 0 and batch_size % workers:
         yield (f"train.batch_size {batch_size} must divide by compute.workers_per_stream {workers}")
+    mirrors = _value(params, "evaluate", "num_crops") == 10
+    if mirrors and _value(params, "train", "horizontal_flip") is False:
+        yield (
+            "evaluate.num_crops 10 mirrors videos, but with train.horizontal_flip false their "
+            "mirror images are of other classes: take 5"
+        )
 
 
 def _names(params: dict[str, Any], *place: str) -> list[str]:

@@ -96,6 +96,7 @@ def small_params(**changes: dict[str, Any]) -> dict[str, Any]:
         },
         "evaluate": {"num_segments": 3, "sweep": [1, 3]},
         "promotion": {"model_name": "small", "rules": RULES},
+        "compute": {"loader_processes": 0},  # which would take longer to start than the training
     }
     for sections in (small, changes):
         for section, values in sections.items():

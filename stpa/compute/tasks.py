@@ -72,16 +72,17 @@ def map_unordered(
         max_calls=0,  # else a worker with a GPU ends after one call, and what it loaded with it
     )
     task = remote(_call)
+    shared = ray.put(function)  # once, not with every item: it may hold the names of all files
     in_flight = 2 * count_slots({"CPU": num_cpus, "GPU": num_gpus}, "each task")
     remaining = iter(items)
-    pending = {task.remote(function, item): item for item in islice(remaining, in_flight)}
+    pending = {task.remote(shared, item): item for item in islice(remaining, in_flight)}
     try:
         while pending:
             [ready], _ = ray.wait(list(pending), num_returns=1)
             item = pending.pop(ready)
             result = _fetch(ready, item)
             for following in islice(remaining, 1):
-                pending[task.remote(function, following)] = following
+                pending[task.remote(shared, following)] = following
             yield item, result
     finally:
         if ray.is_initialized():
@@ -126,7 +127,7 @@ def _fetch(reference: ray.ObjectRef, item: object) -> Any:
         raise error.cause from error
     except RayError as error:
         raise ComputeError(
-            f"gave up {item!r}: its worker died again and again: {first_line(error)}"
+            f"gave up {item}: its worker died again and again: {first_line(error)}"
         ) from error
 
 

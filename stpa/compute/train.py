@@ -28,7 +28,12 @@ OnEpoch = Callable[[dict[str, float]], None]
 
 
 def fit_on_cluster(
-    job: TrainingJob, *, storage: Path, compute: ComputeConfig, on_epoch: OnEpoch
+    job: TrainingJob,
+    *,
+    storage: Path,
+    compute: ComputeConfig,
+    decode_seconds: float,
+    on_epoch: OnEpoch,
 ) -> Path:
     """Train on the connected Ray cluster; return the folder of the last checkpoint.
 
@@ -47,6 +52,7 @@ def fit_on_cluster(
             "job": job,
             "messages": messages,
             "loader_processes": compute.loader_processes,
+            "decode_seconds": decode_seconds,
         },
         scaling_config=ray.train.ScalingConfig(
             num_workers=compute.workers_per_stream,
@@ -119,6 +125,7 @@ def _work(config: dict[str, Any]) -> None:
         world_size=context.get_world_size(),
         device=str(ray.train.torch.get_device()),
         loader_processes=config["loader_processes"],
+        decode_seconds=config["decode_seconds"],
     )
 
     def on_epoch(metrics: dict[str, float], write_checkpoint: Callable[[Path], None]) -> None:

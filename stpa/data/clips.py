@@ -1,17 +1,21 @@
 """Clips of the two streams: at random places for training, at fixed ones for evaluation."""
 
 from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import astuple, dataclass
 from pathlib import Path
-from typing import TypedDict
+from typing import NotRequired, TypedDict
 
 import numpy as np
 import torch
 from torch.utils.data import Dataset
 
 from stpa.data import transforms
+from stpa.data.deadline import decoding, decoding_each
 from stpa.data.decode import Positions, read_chunks, read_flow_stacks, read_frames
 from stpa.data.manifest import Video
 from stpa.data.sampling import STACK_LENGTH, train_positions
+from stpa.data.storage import Storage
 from stpa.errors import DataError
 from stpa.files import digest_value
 from stpa.shapes import Int, UInt8
@@ -25,6 +29,10 @@ class Item(TypedDict):
     """Place of the video's label in `class_names`."""
     index: int
     """Place of the video in the dataset."""
+    box: NotRequired[Int[torch.Tensor, " 4"]]
+    """Where the frames are still whole: top, left, height and width of their crop, px."""
+    mirrored: NotRequired[bool]
+    """There too: whether they are to be flipped."""
 
 
 def stored_frames(video: Video, stream: str) -> tuple[int, int]:
@@ -33,111 +41,113 @@ def stored_frames(video: Video, stream: str) -> tuple[int, int]:
     return (video.num_frames, 1) if stream == "rgb" else (video.num_frames - 1, STACK_LENGTH)
 
 
-def load_clip(
-    video: Video, stream: str, root: Path, positions: Positions, short_side: int
-) -> UInt8[np.ndarray, "time channels height width"]:
-    """Read a clip at `positions` and resize its short side.
+@dataclass(frozen=True)
+class ClipReader:
+    """Reads clips of one stream, and resizes their short side."""
 
-    `root` holds the stream's files: the videos, or the stored optical flow. Channels are R G B,
-    or x y x y ... Raises DataError.
-    """
-    if stream == "rgb":
-        frames = read_frames(root / video.path, positions)
-        clip = np.ascontiguousarray(frames.transpose(0, 3, 1, 2))
-    else:
-        clip = read_flow_stacks(root / f"{video.video_id}.avi", positions, STACK_LENGTH)
-    return transforms.resize_short_side(clip, short_side)
+    stream: str
+    """"rgb" or "flow"."""
+    storage: Storage
+    """Holds the stream's files: the videos, or the stored optical flow."""
+    short_side: int
+    """px."""
 
+    def read(
+        self, video: Video, positions: Positions
+    ) -> UInt8[np.ndarray, "time channels height width"]:
+        """Read a clip at `positions`, in any order. Channels are R G B, or x y x y ...
 
-def load_test_clip(
-    video: Video, stream: str, root: Path, positions: Positions, *, short_side: int, input_size: int
-) -> UInt8[np.ndarray, "time channels height width"]:
-    """Load a clip as networks are judged on it: its centre square of `input_size` px."""
-    clip = load_clip(video, stream, root, positions, short_side)
-    return np.ascontiguousarray(transforms.centre_crop(clip, input_size))
+        Raises DataError, and RemoteError where a remote does not answer.
+        """
+        with self._local(video) as path, decoding():
+            if self.stream == "rgb":
+                clip = read_frames(path, positions).transpose(0, 3, 1, 2)
+            else:
+                clip = read_flow_stacks(path, positions, STACK_LENGTH)
+        return transforms.resize_short_side(np.ascontiguousarray(clip), self.short_side)
 
+    def read_chunks(
+        self, video: Video, positions: Int[np.ndarray, " time"], size: int
+    ) -> Iterator[UInt8[np.ndarray, "_chunk channels height width"]]:
+        """Yield what `read` returns of ascending positions, at most `size` at a time."""
+        if self.stream == "flow":  # read in place
+            for start in range(0, len(positions), size):
+                yield self.read(video, positions[start : start + size])
+            return
+        with self._local(video) as path:
+            for frames in decoding_each(read_chunks(path, positions, size)):
+                clip = np.ascontiguousarray(frames.transpose(0, 3, 1, 2))
+                yield transforms.resize_short_side(clip, self.short_side)
 
-def load_test_chunks(
-    video: Video,
-    stream: str,
-    root: Path,
-    positions: Int[np.ndarray, " time"],
-    size: int,
-    *,
-    short_side: int,
-    input_size: int,
-) -> Iterator[UInt8[np.ndarray, "_chunk channels height width"]]:
-    """Yield `load_test_clip` of ascending positions, at most `size` at a time, in one pass."""
-    if stream == "rgb":
-        for frames in read_chunks(root / video.path, positions, size):
-            clip = transforms.resize_short_side(frames.transpose(0, 3, 1, 2), short_side)
-            yield np.ascontiguousarray(transforms.centre_crop(clip, input_size))
-        return
-    for start in range(0, len(positions), size):  # stored flow is read in place
-        yield load_test_clip(
-            video,
-            stream,
-            root,
-            positions[start : start + size],
-            short_side=short_side,
-            input_size=input_size,
-        )
+    def _local(self, video: Video) -> AbstractContextManager[Path]:
+        return self.storage.local(video.path if self.stream == "rgb" else video.flow_path)
 
 
 class TrainClips(Dataset[Item]):
     """Clips at random positions, cropped and flipped at random.
 
     What is drawn depends on (seed, epoch, video) alone, so a resumed run sees the same clips
-    whatever the order, the workers or the batch size. Loader processes copy the dataset when
-    they start: they follow `set_epoch` unless they are persistent.
+    whatever the order, the workers or the batch size.
     """
 
     def __init__(
         self,
         videos: Sequence[Video],
         class_names: Sequence[str],
+        reader: ClipReader,
         *,
-        stream: str,
-        root: Path,
         num_segments: int,
         input_size: int,
-        short_side: int,
         scales: Sequence[float],
         horizontal_flip: bool,
         seed: int,
+        crop_later: bool = False,
     ) -> None:
+        """With `crop_later`, items hold whole frames, for `batch_transforms.crop_clips`."""
         self._videos = videos
         self._labels = _label_indices(videos, class_names)
-        self._stream = stream
-        self._root = root
+        self._reader = reader
         self._num_segments = num_segments
         self._input_size = input_size
-        self._short_side = short_side
         self._scales = scales
         self._horizontal_flip = horizontal_flip
         self._seed = seed
-        self._epoch = 0
+        self._crop_later = crop_later
+        self._epoch = torch.zeros((), dtype=torch.int64).share_memory_()
 
     def set_epoch(self, epoch: int) -> None:
-        """Draw other clips from here on."""
-        self._epoch = epoch
+        """Draw other clips from here on, in processes that copies were sent to as well."""
+        self._epoch.fill_(epoch)
 
     def __len__(self) -> int:
         return len(self._videos)
 
     def __getitem__(self, index: int) -> Item:
         video = self._videos[index]
-        drawn_from = digest_value([self._seed, self._epoch, video.video_id], length=32)
+        drawn_from = digest_value([self._seed, int(self._epoch), video.video_id], length=32)
         rng = np.random.default_rng(int(drawn_from, 16))
-        num_frames, span = stored_frames(video, self._stream)
-        positions = train_positions(num_frames, self._num_segments, span, rng)
-        clip = load_clip(video, self._stream, self._root, positions, self._short_side)
+        num_frames, span = stored_frames(video, self._reader.stream)
+        clip = self._reader.read(video, train_positions(num_frames, self._num_segments, span, rng))
         height, width = clip.shape[2:]
         box = transforms.draw_box(height, width, self._scales, rng)
+        mirrored = self._horizontal_flip and rng.random() < 0.5
+        label = self._labels[index]
+        if self._crop_later:
+            return {
+                "frames": torch.from_numpy(clip),
+                "label": label,
+                "index": index,
+                "box": torch.tensor(astuple(box)),
+                "mirrored": mirrored,
+            }
         clip = transforms.resize(transforms.crop(clip, box), self._input_size, self._input_size)
-        if self._horizontal_flip and rng.random() < 0.5:
-            clip = transforms.flip(clip, is_flow=self._stream == "flow")
-        return {"frames": torch.from_numpy(clip), "label": self._labels[index], "index": index}
+        if mirrored:
+            clip = transforms.flip(clip, is_flow=self._reader.stream == "flow")
+        return {"frames": torch.from_numpy(clip), "label": label, "index": index}
+
+    def video(self, index: int) -> Video:
+        """Return the video of an item."""
+        return self._videos[index]
 
 
 def _label_indices(videos: Sequence[Video], class_names: Sequence[str]) -> list[int]:

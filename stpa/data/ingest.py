@@ -34,7 +34,7 @@ def ingest(
         source = workspace.root / config.source
     dataset.prepare(workspace.videos, source, config, progress)
     listed = _keep_sides(workspace, config, dataset.list_videos(workspace.videos, config))
-    probes = _probe_all(workspace, listed, config.probe_deadline_seconds, progress)
+    probes = _probe_all(workspace, listed, config.decode_deadline_seconds, progress)
     manifest = Manifest(_describe(listed, probes))
     _check_quarantine(manifest, config.max_quarantined)
     kept = [(video.label, video.split) for video in manifest.videos if video.status == "ok"]

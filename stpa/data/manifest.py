@@ -39,6 +39,15 @@ class Video(BaseModel):
     status: Literal["ok", "quarantined"]
     reason: str
 
+    def __str__(self) -> str:
+        """Name the video, for an error."""
+        return self.path
+
+    @property
+    def flow_path(self) -> str:
+        """POSIX, relative to `Workspace.optical_flow`."""
+        return f"{self.video_id}.avi"
+
     @model_validator(mode="after")
     def _is_coherent(self) -> "Video":
         path = PurePosixPath(self.path)

@@ -58,6 +58,23 @@ def centre_crop(clip: Clip, size: int) -> UInt8[np.ndarray, "time channels {size
     return crop(clip, Box((height - size) // 2, (width - size) // 2, size, size))
 
 
+def test_crops(
+    clip: Clip, size: int, num_crops: int, *, is_flow: bool
+) -> UInt8[np.ndarray, "{num_crops} time channels {size} {size}"]:
+    """Cut out the squares of `size` px that a test averages over, as TSN does.
+
+    1: the centre; 5: then the corners, too; 10: then all five mirrored.
+    """
+    height, width = clip.shape[2:]
+    bottom, right = height - size, width - size
+    corners = [(0, 0), (0, right), (bottom, 0), (bottom, right)][: num_crops - 1]
+    boxes = [Box(top, left, size, size) for top, left in corners]
+    crops = [centre_crop(clip, size), *(crop(clip, box) for box in boxes)]
+    if num_crops == 2 * len(crops):
+        crops += [flip(each, is_flow) for each in crops]
+    return np.stack(crops)
+
+
 def draw_box(height: int, width: int, scales: Sequence[float], rng: np.random.Generator) -> Box:
     """Draw a crop as TSN does, from few places so that corners are seen as often as the middle.
 

@@ -25,7 +25,7 @@ import psutil
 import yaml
 from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_fixed
 
-from stpa.errors import RemoteError, VersioningError
+from stpa.errors import RemoteError, VersioningError, first_line
 from stpa.files import TEMPORARY_PREFIX, atomic_path, digest_value, write_text
 
 logger = logging.getLogger(__name__)
@@ -219,6 +219,24 @@ def tracked_hash(path: Path) -> str | None:
     """Return the hash by which DVC tracks a file or folder; None where it does not yet."""
     tree = _read_tree(_pointer(path))
     return None if tree is None else _hash(tree["outs"][0])
+
+
+def list_objects(root: Path, folder: Path) -> dict[str, str]:
+    """Return the MD5 of each file below a tracked `folder`, by relative path, as last recorded."""
+    is_flow = folder.name == "optical_flow"
+    content = read_version(root).optical_flow if is_flow else tracked_hash(folder)
+    if content is None:
+        raise VersioningError(f"{folder} is not versioned: run `stpa ingest` first")
+    cache = Path(_dvc(root, "cache", "dir").strip())
+    listing = cache / "files" / "md5" / content[:2] / f"{content[2:]}.dir"
+    try:
+        entries = json.loads(listing.read_text(encoding="utf-8"))
+        return {entry["relpath"]: entry["md5"] for entry in entries}
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise VersioningError(
+            f"DVC's list of {folder}, {listing}, cannot be read ({first_line(error)}): "
+            "run `dvc fetch`"
+        ) from error
 
 
 def read_version(root: Path) -> DataVersion:

@@ -6,21 +6,24 @@ with them.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from stpa.data.clips import load_test_chunks, stored_frames
+from stpa.data.clips import ClipReader, stored_frames
 from stpa.data.manifest import Video
 from stpa.data.sampling import GRIDS, Grid
+from stpa.data.storage import Storage
+from stpa.data.transforms import test_crops
 from stpa.models.checkpoint import load_shared
 from stpa.models.heads import MergingHead, State, stack_states
 from stpa.models.network import ActionNetwork
 from stpa.shapes import Float, Int
 
 FRAMES_AT_ONCE = 16
-"""Frames through the backbone together; bounds memory, not results."""
+"""Crops of frames through the backbone together; bounds memory, not results."""
 
 LogitsByK = dict[int, Float[np.ndarray, " classes"]]
 
@@ -28,39 +31,59 @@ LogitsByVideo = dict[str, LogitsByK]
 """By video id and K."""
 
 StatesByK = dict[int, State]
-"""What some frames of a video contribute to each K that looks at any of them."""
+"""What some frames of a video contribute to each K that looks at any of them; the first axis of a
+state is the crop."""
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """What is looked at of each video."""
+
+    values_of_k: tuple[int, ...]
+    grid: str
+    """A name in `GRIDS`."""
+    num_crops: int = 1
+    """Of each frame (`stpa.data.transforms.test_crops`); the mean of their logits counts."""
+
+    def positions(self, video: Video, stream: str) -> Grid:
+        """Return each K's positions in a video."""
+        num_frames, span = stored_frames(video, stream)
+        return GRIDS[self.grid](num_frames, self.values_of_k, span)
+
+    def distinct_positions(self, video: Video, stream: str) -> Int[np.ndarray, " time"]:
+        """Return the positions of all K in order, each once."""
+        return np.unique(np.concatenate(list(self.positions(video, stream).values())))
 
 
 def load_and_sweep(
-    video: Video, *, model_folder: Path, root: Path, sweep: Sequence[int], grid: str, device: str
+    video: Video, *, model_folder: Path, storage: Storage, sweep: Sweep, device: str
 ) -> LogitsByK:
     """Load a model, as `load_shared` does, and sweep a video."""
-    return sweep_video(load_shared(model_folder, device), video, root, sweep, grid=grid)
+    return sweep_video(load_shared(model_folder, device), video, storage, sweep)
 
 
 @torch.inference_mode()
 def sweep_video(
     network: ActionNetwork,
     video: Video,
-    root: Path,
-    sweep: Sequence[int],
+    storage: Storage,
+    sweep: Sweep,
     *,
-    grid: str,
     frames_at_once: int = FRAMES_AT_ONCE,
 ) -> LogitsByK:
-    """Classify one video at the test positions of each K in `sweep`; return logits by K.
+    """Classify one video at the test positions of each K of `sweep`; return logits by K.
 
-    `grid` is a name in `GRIDS`, and `root` holds the files of the network's stream.
+    `storage` holds the files of the network's stream.
     """
     if isinstance(network.head, MergingHead):
-        states = sum_up_video(network, video, root, sweep, grid=grid, frames_at_once=frames_at_once)
+        states = sum_up_video(network, video, storage, sweep, frames_at_once=frames_at_once)
         return read_states(network, [states])
-    positions, distinct = _positions(network, video, sweep, grid)
-    chunks = _look(network, video, root, distinct, frames_at_once)
-    frames = tuple(torch.cat(parts) for parts in zip(*(c for _, c in chunks), strict=True))
+    positions = sweep.positions(video, network.spec.stream)
+    distinct = sweep.distinct_positions(video, network.spec.stream)
+    chunks = _look(network, video, storage, distinct, sweep.num_crops, frames_at_once)
+    frames = tuple(torch.cat(parts, dim=1) for parts in zip(*(c for _, c in chunks), strict=True))
     return {
-        k: network.classify(_choose(frames, distinct, chosen)).cpu().numpy()
-        for k, chosen in positions.items()
+        k: _classify(network, _choose(frames, distinct, chosen)) for k, chosen in positions.items()
     }
 
 
@@ -68,10 +91,9 @@ def sweep_video(
 def sum_up_video(
     network: ActionNetwork,
     video: Video,
-    root: Path,
-    sweep: Sequence[int],
+    storage: Storage,
+    sweep: Sweep,
     *,
-    grid: str,
     part: tuple[int, int] = (0, 1),
     frames_at_once: int = FRAMES_AT_ONCE,
 ) -> StatesByK:
@@ -79,11 +101,13 @@ def sum_up_video(
 
     The parts of a long video can be summed up on different machines, for `read_states`.
     """
-    positions, distinct = _positions(network, video, sweep, grid)
+    positions = sweep.positions(video, network.spec.stream)
     index, num_parts = part
+    distinct = sweep.distinct_positions(video, network.spec.stream)
     mine = np.array_split(distinct, num_parts)[index]
     sums: StatesByK = {}
-    for seen, states in _look(network, video, root, mine, frames_at_once):
+    chunks = _look(network, video, storage, mine, sweep.num_crops, frames_at_once)
+    for seen, states in chunks:
         for k, chosen in positions.items():
             here = chosen[np.isin(chosen, seen)]
             if len(here):
@@ -92,25 +116,32 @@ def sum_up_video(
     return sums
 
 
+@dataclass(frozen=True)
+class Part:
+    """The `index`-th of `count` runs of the frames that a sweep looks at in a video."""
+
+    video: Video
+    index: int
+    count: int
+
+    def __str__(self) -> str:
+        """Name the video, for an error."""
+        return str(self.video)
+
+
 def load_and_sum_up(
-    video_and_part: tuple[Video, tuple[int, int]],
+    part: Part,
     *,
     model_folder: Path,
-    root: Path,
-    sweep: Sequence[int],
-    grid: str,
+    storage: Storage,
+    sweep: Sweep,
     device: str,
 ) -> StatesByK:
     """Load a model, as `load_shared` does, and sum up a part of a video; return CPU states."""
-    video, part = video_and_part
     network = load_shared(model_folder, device)
-    sums = sum_up_video(network, video, root, sweep, grid=grid, part=part)
+    runs = part.index, part.count
+    sums = sum_up_video(network, part.video, storage, sweep, part=runs)
     return {k: tuple(each.cpu() for each in state) for k, state in sums.items()}
-
-
-def num_frames_looked_at(video: Video, stream: str, sweep: Sequence[int], grid: str) -> int:
-    """Return how many distinct positions of a video a sweep looks at."""
-    return len(np.unique(np.concatenate(list(_grid(video, stream, sweep, grid).values()))))
 
 
 @torch.inference_mode()
@@ -120,48 +151,31 @@ def read_states(network: ActionNetwork, parts: Sequence[Mapping[int, State]]) ->
     for part in parts:
         for k, state in part.items():
             found.setdefault(k, []).append(state)
-    return {
-        k: network.classify(stack_states(states)).cpu().numpy()
-        for k, states in sorted(found.items())
-    }
-
-
-def _positions(
-    network: ActionNetwork, video: Video, sweep: Sequence[int], grid: str
-) -> tuple[Grid, Int[np.ndarray, " time"]]:
-    """Return each K's positions, and all distinct ones in order."""
-    positions = _grid(video, network.spec.stream, sweep, grid)
-    return positions, np.unique(np.concatenate(list(positions.values())))
-
-
-def _grid(video: Video, stream: str, sweep: Sequence[int], grid: str) -> Grid:
-    num_frames, span = stored_frames(video, stream)
-    return GRIDS[grid](num_frames, sweep, span)
+    return {k: _classify(network, stack_states(states)) for k, states in sorted(found.items())}
 
 
 def _look(
     network: ActionNetwork,
     video: Video,
-    root: Path,
+    storage: Storage,
     positions: Int[np.ndarray, " time"],
+    num_crops: int,
     frames_at_once: int,
 ) -> Iterator[tuple[Int[np.ndarray, " _chunk"], State]]:
-    """Yield chunks of `positions` with the states of their frames."""
+    """Yield chunks of `positions` with the states of their frames, by crop and frame."""
     spec = network.spec
-    clips = load_test_chunks(
-        video,
-        spec.stream,
-        root,
-        positions,
-        frames_at_once,
-        short_side=spec.short_side,
-        input_size=spec.input_size,
-    )
+    reader = ClipReader(spec.stream, storage, spec.short_side)
     start = 0
-    for clip in clips:
-        frames = torch.from_numpy(clip).to(network.mean.device)
-        yield positions[start : start + len(clip)], network.frame_states(network.pyramid(frames))
+    for clip in reader.read_chunks(video, positions, max(1, frames_at_once // num_crops)):
+        crops = test_crops(clip, spec.input_size, num_crops, is_flow=spec.stream == "flow")
+        frames = torch.from_numpy(crops).flatten(0, 1).to(network.mean.device)
+        states = network.frame_states(network.pyramid(frames), num_crops)
+        yield positions[start : start + len(clip)], states
         start += len(clip)
+
+
+def _classify(network: ActionNetwork, states: State) -> Float[np.ndarray, " classes"]:
+    return network.classify(states).mean(dim=0).cpu().numpy()
 
 
 def _choose(
@@ -169,4 +183,4 @@ def _choose(
 ) -> State:
     """Pick the states of the `chosen` positions out of those of the `seen` ones."""
     index = torch.from_numpy(np.searchsorted(seen, chosen)).to(states[0].device)
-    return tuple(part[index] for part in states)
+    return tuple(part[:, index] for part in states)

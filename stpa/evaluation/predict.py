@@ -9,10 +9,12 @@ from typing import Any
 import numpy as np
 import torch
 
-from stpa.data.clips import load_test_clip, stored_frames
+from stpa.data.clips import ClipReader, stored_frames
 from stpa.data.manifest import Video
 from stpa.data.probe import Probe, probe
 from stpa.data.sampling import STACK_LENGTH, test_positions
+from stpa.data.storage import Folder, Storage
+from stpa.data.transforms import centre_crop, test_crops
 from stpa.errors import DataError
 from stpa.evaluation.fusion import FUSION_RULES
 from stpa.models.checkpoint import load_model, load_shared
@@ -53,7 +55,9 @@ class _Look:
 
     positions: Int[np.ndarray, " time"]
     clip: UInt8[np.ndarray, "time channels height width"]
+    """Its centre crop."""
     pyramid: Pyramid
+    """Of that crop."""
     logits: Float[np.ndarray, " classes"]
 
 
@@ -66,41 +70,44 @@ class Classifier:
         *,
         late_fusion: str | None,
         num_segments: int,
+        num_crops: int,
         optical_flow: Mapping[str, Any],
     ) -> None:
         """Take networks by stream; `optical_flow` holds `OpticalFlowConfig`'s values."""
         self.networks = networks
         self._late_fusion = late_fusion
         self._num_segments = num_segments
+        self._num_crops = num_crops
         self._optical_flow = optical_flow
 
-    def scores(self, video: Video, root: Path) -> Float[np.ndarray, " classes"]:
-        """Classify a video below `root`. Raises DataError when it does not decode."""
-        return self._fuse(self._look(video, root))
+    def scores(self, video: Video, storage: Storage) -> Float[np.ndarray, " classes"]:
+        """Classify a video in `storage`. Raises DataError when it does not decode."""
+        return self._fuse(self._look(video, storage))
 
-    def explain(self, video: Video, root: Path) -> Explanation:
-        """Classify a video below `root`, and say which places of which frames decided."""
-        looks = self._look(video, root)
+    def explain(self, video: Video, storage: Storage) -> Explanation:
+        """Classify a video in `storage`, and say which places of which frames decided."""
+        looks = self._look(video, storage)
         scores = self._fuse(looks)
         streams = {
-            stream: _explain(self.networks[stream], look, video, root, int(scores.argmax()))
+            stream: _explain(self.networks[stream], look, video, storage, int(scores.argmax()))
             for stream, look in looks.items()
         }
         return Explanation(scores, streams, video.fps)
 
-    def _look(self, video: Video, root: Path) -> dict[str, _Look]:
+    def _look(self, video: Video, storage: Storage) -> dict[str, _Look]:
         with tempfile.TemporaryDirectory() as folder:
-            roots = {"rgb": root, "flow": Path(folder)}
+            storages = {"rgb": storage, "flow": Folder(Path(folder))}
             if "flow" in self.networks:
-                extract_video(
-                    root / video.path,
-                    roots["flow"] / f"{video.video_id}.avi",
-                    num_frames=video.num_frames,
-                    source_sha256=video.sha256,
-                    **self._optical_flow,
-                )
+                with storage.local(video.path) as path:
+                    extract_video(
+                        path,
+                        Path(folder) / video.flow_path,
+                        num_frames=video.num_frames,
+                        source_sha256=video.sha256,
+                        **self._optical_flow,
+                    )
             return {
-                stream: _look(network, video, roots[stream], self._num_segments)
+                stream: _look(network, video, storages[stream], self._num_segments, self._num_crops)
                 for stream, network in self.networks.items()
             }
 
@@ -112,30 +119,33 @@ class Classifier:
 
 
 @torch.inference_mode()
-def _look(network: ActionNetwork, video: Video, root: Path, num_segments: int) -> _Look:
-    """Read the clip of TSN's test positions and run the network; `root` holds its stream."""
+def _look(
+    network: ActionNetwork, video: Video, storage: Storage, num_segments: int, num_crops: int
+) -> _Look:
+    """Read the clip of TSN's test positions and run the network; `storage` holds its stream."""
     spec = network.spec
     num_frames, span = stored_frames(video, spec.stream)
     positions = test_positions(num_frames, num_segments, span)
-    clip = load_test_clip(
-        video, spec.stream, root, positions, short_side=spec.short_side, input_size=spec.input_size
-    )
-    pyramid = network.pyramid(torch.from_numpy(clip).to(network.mean.device))
-    logits = network.classify(network.frame_states(pyramid))
-    return _Look(positions, clip, pyramid, logits.cpu().numpy())
+    clip = ClipReader(spec.stream, storage, spec.short_side).read(video, positions)
+    crops = test_crops(clip, spec.input_size, num_crops, is_flow=spec.stream == "flow")
+    frames = torch.from_numpy(crops).flatten(0, 1).to(network.mean.device)
+    pyramid = network.pyramid(frames)
+    logits = network.classify(network.frame_states(pyramid, num_crops)).mean(dim=0)
+    centre = [maps[: len(positions)] for maps in pyramid]
+    return _Look(positions, crops[0], centre, logits.cpu().numpy())
 
 
 @torch.inference_mode()
 def _explain(
-    network: ActionNetwork, look: _Look, video: Video, root: Path, class_index: int
+    network: ActionNetwork, look: _Look, video: Video, storage: Storage, class_index: int
 ) -> StreamEvidence:
-    """Lay the evidence for a class over RGB pictures; `root` holds the video."""
+    """Lay the evidence for a class over RGB pictures; `storage` holds the video."""
     spec = network.spec
     indices, pictures = look.positions, look.clip
     if spec.stream == "flow":  # the middle frame of each stack shows what moved
         indices = np.minimum(indices + STACK_LENGTH // 2, video.num_frames - 1)
-        sizes = {"short_side": spec.short_side, "input_size": spec.input_size}
-        pictures = load_test_clip(video, "rgb", root, indices, **sizes)
+        pictures = ClipReader("rgb", storage, spec.short_side).read(video, indices)
+        pictures = centre_crop(pictures, spec.input_size)
     evidence = network.evidence(look.pyramid, class_index).cpu().numpy()
     return StreamEvidence(pictures.transpose(0, 2, 3, 1), indices, evidence)
 
@@ -159,10 +169,11 @@ def describe_video(path: Path, found: Probe | str) -> Video:
 def load_and_score(
     video: Video,
     *,
-    root: Path,
+    storage: Storage,
     networks: Mapping[str, Path],
     late_fusion: str | None,
     num_segments: int,
+    num_crops: int,
     optical_flow: Mapping[str, Any],
     device: str,
 ) -> Float[np.ndarray, " classes"]:
@@ -171,36 +182,26 @@ def load_and_score(
         {stream: load_shared(folder, device) for stream, folder in networks.items()},
         late_fusion=late_fusion,
         num_segments=num_segments,
+        num_crops=num_crops,
         optical_flow=optical_flow,
     )
-    return classifier.scores(video, root)
+    return classifier.scores(video, storage)
 
 
-def load_stream(folder: Path, num_segments: int, optical_flow: Mapping[str, Any]) -> Predict:
-    """Load one network as a function from video files to logits."""
-    network = load_model(folder)
-    return _predict_by({network.spec.stream: network}, None, num_segments, optical_flow)
-
-
-def load_fused(
-    rgb_folder: Path,
-    flow_folder: Path,
-    late_fusion: str,
-    num_segments: int,
-    optical_flow: Mapping[str, Any],
-) -> Predict:
-    """Load both networks as a function from video files to fused scores."""
-    networks = {"rgb": load_model(rgb_folder), "flow": load_model(flow_folder)}
-    return _predict_by(networks, late_fusion, num_segments, optical_flow)
-
-
-def _predict_by(
-    networks: Mapping[str, ActionNetwork],
+def load_predict(
+    networks: Mapping[str, Path],
+    *,
     late_fusion: str | None,
     num_segments: int,
+    num_crops: int,
     optical_flow: Mapping[str, Any],
 ) -> Predict:
+    """Load model folders by stream as a function from video files to scores."""
     classifier = Classifier(
-        networks, late_fusion=late_fusion, num_segments=num_segments, optical_flow=optical_flow
+        {stream: load_model(folder) for stream, folder in networks.items()},
+        late_fusion=late_fusion,
+        num_segments=num_segments,
+        num_crops=num_crops,
+        optical_flow=optical_flow,
     )
-    return lambda path: classifier.scores(describe_video(path, probe(path)), path.parent)
+    return lambda path: classifier.scores(describe_video(path, probe(path)), Folder(path.parent))

@@ -110,8 +110,9 @@ class Head(nn.Module, ABC):
         """Return what is kept of each frame: tensors whose first axis is the frame."""
 
     @abstractmethod
-    def classify(self, states: State, tail: Tail) -> Float[torch.Tensor, " classes"]:
-        """Classify one clip by its frames' states, in order of time; returns logits."""
+    def classify(self, states: State, tail: Tail) -> Float[torch.Tensor, "clips classes"]:
+        """Classify clips by their frames' states, whose first axes are the clip and the frame, in
+        order of time; returns logits."""
 
     def evidence(
         self, pyramid: Pyramid, tail: Tail, class_index: int
@@ -139,8 +140,8 @@ class MergingHead(Head):
         """Sum up the frames of each clip."""
 
     @abstractmethod
-    def merge(self, states: State, dim: int) -> State:
-        """Combine the states of disjoint sets of frames, stacked along `dim` (0 or 1)."""
+    def merge(self, states: State) -> State:
+        """Combine the states of disjoint sets of frames, which are the second axis."""
 
     @abstractmethod
     def read(self, state: State, tail: Tail) -> HeadOutput:
@@ -152,9 +153,8 @@ class MergingHead(Head):
     def frame_states(self, pyramid: Pyramid, tail: Tail) -> State:
         return self.sum_up(Frames(pyramid, num_clips=len(pyramid[-1])), tail)
 
-    def classify(self, states: State, tail: Tail) -> Float[torch.Tensor, " classes"]:
-        clip = self.merge(states, dim=0)
-        return self.read(stack_states([clip]), tail).logits[0]
+    def classify(self, states: State, tail: Tail) -> Float[torch.Tensor, "clips classes"]:
+        return self.read(self.merge(states), tail).logits
 
 
 class TsnHead(MergingHead):
@@ -168,8 +168,8 @@ class TsnHead(MergingHead):
             present = logits.new_ones(logits.shape[:2], dtype=torch.bool)
         return (logits * present.unsqueeze(-1)).sum(dim=1), present.sum(dim=1)
 
-    def merge(self, states: State, dim: int) -> State:
-        return tuple(part.sum(dim=dim) for part in states)
+    def merge(self, states: State) -> State:
+        return tuple(part.sum(dim=1) for part in states)
 
     def read(self, state: State, tail: Tail) -> HeadOutput:
         logits, num_frames = state
@@ -208,12 +208,12 @@ class StpaHead(MergingHead):
         )
         return (*state, *sum_losses(attention, each_scale, features, present))
 
-    def merge(self, states: State, dim: int) -> State:
+    def merge(self, states: State) -> State:
         attention, losses = _attention(states), _losses(states)
-        merged = merge(attention, dim)
+        merged = merge(attention, dim=1)
         if losses is None:
             return tuple(merged)
-        return (*merged, *merge_losses(losses, attention.peak, dim))
+        return (*merged, *merge_losses(losses, attention.peak, dim=1))
 
     def read(self, state: State, tail: Tail) -> HeadOutput:
         attention, losses = _attention(state), _losses(state)
@@ -231,8 +231,8 @@ class StpaHead(MergingHead):
 
 
 def stack_states(states: Sequence[State]) -> State:
-    """Stack states along a new first axis, to be merged along it."""
-    return tuple(torch.stack(parts) for parts in zip(*states, strict=True))
+    """Stack the states of disjoint sets of frames along a new second axis, for `merge`."""
+    return tuple(torch.stack(parts, dim=1) for parts in zip(*states, strict=True))
 
 
 def _attention(state: State) -> AttentionState:

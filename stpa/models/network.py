@@ -145,16 +145,18 @@ class ActionNetwork(nn.Module):
         """Return each frame's feature maps, bottom to top."""
         return self.backbone((frames - self.mean) / self.std)
 
-    def frame_states(self, pyramid: Pyramid) -> State:
-        """Return what the head keeps of each frame: tensors whose first axis is the frame."""
-        return self.head.frame_states(pyramid, self.backbone.tail)
+    def frame_states(self, pyramid: Pyramid, num_clips: int = 1) -> State:
+        """Return what the head keeps of each frame of clips of equal length, one after another:
+        tensors whose first axes are the clip and the frame."""
+        states = self.head.frame_states(pyramid, self.backbone.tail)
+        return tuple(part.unflatten(0, (num_clips, -1)) for part in states)
 
     def merge(self, states: State) -> State:
-        """Combine states of disjoint sets of frames, stacked along the first axis."""
-        return self.merging_head.merge(states, dim=0)
+        """Combine states of disjoint sets of frames, which are the second axis."""
+        return self.merging_head.merge(states)
 
-    def classify(self, states: State) -> Float[torch.Tensor, " classes"]:
-        """Classify one clip by the states of its frames, or of sets of them; returns logits."""
+    def classify(self, states: State) -> Float[torch.Tensor, "clips classes"]:
+        """Classify clips by the states of their frames, or of sets of them; returns logits."""
         return at_least_float32(self.head.classify(states, self.backbone.tail))
 
     @property
@@ -175,7 +177,7 @@ class ActionNetwork(nn.Module):
         `states` are those of all the clip's frames, from the first pass.
         """
         assert isinstance(self.head, StpaHead), "other heads attend to nothing"
-        return self.head.attention_maps(pyramid, stack_states([self.merge(states)]))
+        return self.head.attention_maps(pyramid, self.merge(states))
 
     def evidence(
         self, pyramid: Pyramid, class_index: int

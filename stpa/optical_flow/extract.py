@@ -11,6 +11,7 @@ from typing import Any
 import cv2
 import numpy as np
 
+from stpa.data.deadline import decoding_each
 from stpa.data.decode import decode_video, turn_upright
 from stpa.errors import DataError
 from stpa.optical_flow.codec import quantise, read_provenance, write_flow_video
@@ -119,7 +120,7 @@ def _resized_frames(
     video: Path, num_frames: int, width: int, height: int
 ) -> Iterator[UInt8[np.ndarray, "height width 3"]]:
     num_read = 0
-    for frame in islice(decode_video(video), num_frames):
+    for frame in decoding_each(islice(decode_video(video), num_frames)):
         num_read += 1
         picture = turn_upright(frame.to_ndarray(format="rgb24"), frame.rotation)
         shrinks = picture.shape[0] > height

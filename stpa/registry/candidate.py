@@ -50,6 +50,7 @@ class Serving(BaseModel):
 
     class_names: tuple[str, ...]
     num_segments: int
+    num_crops: int
     late_fusion: str | None = None
     """A name in `stpa.evaluation.fusion.FUSION_RULES`; none for a single stream."""
     optical_flow: OpticalFlowConfig
@@ -74,4 +75,5 @@ class Candidate:
     networks: Mapping[Stream, Network]
     late_fusion: str
     num_segments: int
+    num_crops: int
     judgement: Judgement

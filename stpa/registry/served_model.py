@@ -15,22 +15,16 @@ class ServedModel(PythonModel):
 
     def load_context(self, context: PythonModelContext) -> None:
         """Load the networks that the stored model holds."""
-        from stpa.evaluation.predict import load_fused, load_stream
+        from stpa.evaluation.predict import load_predict
 
         settings = context.model_config or {}
-        folders = {stream: Path(folder) for stream, folder in context.artifacts.items()}
-        num_segments, flow_settings = settings["num_segments"], settings["optical_flow"]
-        if settings["late_fusion"] is None:
-            [folder] = folders.values()
-            self._predict = load_stream(folder, num_segments, flow_settings)
-        else:
-            self._predict = load_fused(
-                folders["rgb"],
-                folders["flow"],
-                settings["late_fusion"],
-                num_segments,
-                flow_settings,
-            )
+        self._predict = load_predict(
+            {stream: Path(folder) for stream, folder in context.artifacts.items()},
+            late_fusion=settings["late_fusion"],
+            num_segments=settings["num_segments"],
+            num_crops=settings["num_crops"],
+            optical_flow=settings["optical_flow"],
+        )
 
     def predict(  # pyright: ignore[reportIncompatibleMethodOverride]  (the base has no body)
         self, context: PythonModelContext, model_input: list[str], params: dict | None = None

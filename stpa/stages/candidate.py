@@ -14,10 +14,12 @@ def gather_candidate(workspace: Workspace, config: Config) -> Candidate:
     models = {stream: find_trained(workspace, config, stream, SERVED_HEAD) for stream in Stream}
     fused = fuse(workspace, config, SERVED_HEAD)
     late_fusion, num_segments = config.evaluate.late_fusion, config.evaluate.num_segments
+    num_crops = config.evaluate.num_crops
     determinants = {
         "networks": {stream.value: model.key for stream, model in models.items()},
         "late_fusion": late_fusion,
         "num_segments": num_segments,
+        "num_crops": num_crops,
         "data": fused.data_version,
     }
     return Candidate(
@@ -25,6 +27,7 @@ def gather_candidate(workspace: Workspace, config: Config) -> Candidate:
         networks={stream: Network(model.folder, model.run_id) for stream, model in models.items()},
         late_fusion=late_fusion,
         num_segments=num_segments,
+        num_crops=num_crops,
         judgement=_judgement(fused, num_segments),
     )
 

@@ -2,6 +2,7 @@
 
 import logging
 import tempfile
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from stpa.data.manifest import read_manifest
 from stpa.data.versioning import read_version
 from stpa.errors import DataError
 from stpa.evaluation.fusion import FUSION_RULES
+from stpa.evaluation.k_sweep import Sweep
 from stpa.evaluation.metrics import mean_class_accuracy, top1
 from stpa.evaluation.predict import load_and_score
 from stpa.evaluation.scores import Scores, read_scores, write_scores
@@ -20,6 +22,7 @@ from stpa.files import digest_value
 from stpa.progress import ReportProgress, silent
 from stpa.registry.candidate import Judgement, Serving
 from stpa.registry.tracking import Tracker, open_tracker
+from stpa.stages.storage import stream_storage
 from stpa.stages.sweep import map_on_cluster, sweep_on_cluster
 from stpa.stages.train import TrainedModel, find_trained
 from stpa.workspace import Workspace
@@ -46,7 +49,7 @@ def evaluate(
         logger.info("%s %s is evaluated already", stream, head)
         return read_scores(path)
     data_version = read_version(workspace.root).id
-    sweep = sorted(set(config.evaluate.sweep))
+    sweep = today_sweep(config)
     manifest = read_manifest(workspace.manifest)
     videos = manifest.select("test")
     logits = sweep_on_cluster(
@@ -67,7 +70,9 @@ def evaluate(
         class_names=manifest.class_names,
         video_ids=tuple(video.video_id for video in videos),
         labels=np.array([manifest.class_names.index(video.label) for video in videos]),
-        logits={k: np.stack([logits[video.video_id][k] for video in videos]) for k in sweep},
+        logits={
+            k: np.stack([logits[video.video_id][k] for video in videos]) for k in sweep.values_of_k
+        },
     )
     track_scores(open_tracker(workspace, config.tracking), model.run_id, scores, path.name)
     write_scores(path, scores)  # last: it says that all is done
@@ -89,6 +94,12 @@ def track_scores(tracker: Tracker, run_id: str, scores: Scores, file_name: str) 
         tracker.log_metrics(run_id, accuracies, step=k)
 
 
+def today_sweep(config: Config) -> Sweep:
+    """Return what params.yaml says is looked at of each test video."""
+    values_of_k = tuple(sorted(set(config.evaluate.sweep)))
+    return Sweep(values_of_k, config.evaluate.grid, config.evaluate.num_crops)
+
+
 def find_scores(workspace: Workspace, config: Config, stream: Stream, head: str) -> Scores:
     """Return the scores that `evaluate` made from today's inputs; raise DataError for none."""
     path = _scores_file(workspace, config, find_trained(workspace, config, stream, head))
@@ -101,8 +112,7 @@ def _scores_file(workspace: Workspace, config: Config, model: TrainedModel) -> P
     determinants = {
         "model": model.key,
         "data": read_version(workspace.root).id,
-        "sweep": sorted(set(config.evaluate.sweep)),
-        "grid": config.evaluate.grid,
+        "sweep": asdict(today_sweep(config)),
     }
     name = f"{model.stream}-{model.head}-{digest_value(determinants)}.parquet"
     return workspace.runs / "evaluate" / name
@@ -121,18 +131,20 @@ def judge_served(
     folders = {Stream.RGB: rgb_folder, Stream.FLOW: flow_folder}
     if serving.optical_flow == config.optical_flow:
         k = serving.num_segments
+        sweep = Sweep((k,), config.evaluate.grid, serving.num_crops)
         stacked = {}
         for stream, folder in folders.items():
-            logits = sweep_on_cluster(workspace, config, stream, folder, videos, [k])
+            logits = sweep_on_cluster(workspace, config, stream, folder, videos, sweep)
             stacked[stream] = np.stack([logits[video.video_id][k] for video in videos])
         scores = FUSION_RULES[serving.late_fusion](stacked[Stream.RGB], stacked[Stream.FLOW])
     else:
         score = partial(
             load_and_score,
-            root=workspace.videos.resolve(),
+            storage=stream_storage(workspace, config, Stream.RGB),
             networks={stream.value: folder.resolve() for stream, folder in folders.items()},
             late_fusion=serving.late_fusion,
             num_segments=serving.num_segments,
+            num_crops=serving.num_crops,
             optical_flow=serving.optical_flow.model_dump(),
             device=config.compute.device,
         )

@@ -3,17 +3,22 @@
 import logging
 from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from stpa.compute.tasks import cluster, gpu_share, map_unordered
-from stpa.config import Config, OpticalFlowConfig
+from stpa.config import Config, OpticalFlowConfig, Stream
 from stpa.data import versioning
+from stpa.data.deadline import limit_decoding
 from stpa.data.manifest import Video, read_manifest
+from stpa.data.storage import Storage
 from stpa.data.versioning import DataVersion, read_version
+from stpa.files import atomic_path
 from stpa.optical_flow import ESTIMATORS
 from stpa.optical_flow.codec import read_provenance
 from stpa.optical_flow.extract import extract_video, provenance
 from stpa.progress import ReportProgress, silent
+from stpa.stages.storage import stream_storage
 from stpa.workspace import Workspace
 
 logger = logging.getLogger(__name__)
@@ -42,7 +47,7 @@ def extract_untracked(
     Killed and called again, it goes on with the next video.
     """
     videos = [video for video in read_manifest(workspace.manifest).videos if video.status == "ok"]
-    outputs = {video.video_id: _output(workspace.optical_flow, video) for video in videos}
+    outputs = {video.video_id: workspace.optical_flow / video.flow_path for video in videos}
     _remove_others(workspace.optical_flow, set(outputs.values()))
     missing = [
         video
@@ -55,28 +60,42 @@ def extract_untracked(
     if not missing:
         logger.info("the optical flow of all %d videos is there", len(videos))
         return
+    shared = config.compute.read_from == "workspace"
     extract_one = partial(
         _extract_one,
-        videos=workspace.videos.resolve(),
-        optical_flow=workspace.optical_flow.resolve(),
+        storage=stream_storage(workspace, config, Stream.RGB),
+        folder=workspace.optical_flow.resolve() if shared else None,
         config=config.optical_flow,
+        decode_seconds=config.data.decode_deadline_seconds,
     )
     on_gpu = ESTIMATORS[config.optical_flow.estimator].on_gpu
     with cluster(config.compute.address):
         share = gpu_share(TASKS_PER_GPU) if on_gpu else 0.0
         done = map_unordered(extract_one, missing, num_gpus=share)
-        for num_new, _ in enumerate(done, start=1):
+        for num_new, (video, content) in enumerate(done, start=1):
+            if content is not None:
+                with atomic_path(outputs[video.video_id]) as temporary:
+                    temporary.write_bytes(content)
             progress(num_done + num_new, len(videos))
 
 
 def _extract_one(
-    video: Video, *, videos: Path, optical_flow: Path, config: OpticalFlowConfig
-) -> None:
-    """Run in a worker, on one core."""
+    video: Video,
+    *,
+    storage: Storage,
+    folder: Path | None,
+    config: OpticalFlowConfig,
+    decode_seconds: float,
+) -> bytes | None:
+    """Run in a worker, on one core: store the flow in `folder`, or return the file for none."""
     import cv2
 
     cv2.setNumThreads(1)
-    extract_video(videos / video.path, _output(optical_flow, video), **_settings(video, config))
+    limit_decoding(decode_seconds)
+    with storage.local(video.path) as path, TemporaryDirectory() as own:
+        output = (folder or Path(own)) / video.flow_path
+        extract_video(path, output, **_settings(video, config))
+        return None if folder else output.read_bytes()
 
 
 def _settings(video: Video, config: OpticalFlowConfig) -> dict[str, Any]:
@@ -85,10 +104,6 @@ def _settings(video: Video, config: OpticalFlowConfig) -> dict[str, Any]:
         "num_frames": video.num_frames,
         "source_sha256": video.sha256,
     }
-
-
-def _output(folder: Path, video: Video) -> Path:
-    return folder / f"{video.video_id}.avi"
 
 
 def _remove_others(folder: Path, wanted: set[Path]) -> None:

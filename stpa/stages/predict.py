@@ -8,6 +8,7 @@ from scipy.special import softmax
 
 from stpa.config import Config
 from stpa.data.probe import probe_videos
+from stpa.data.storage import Folder
 from stpa.errors import DataError
 from stpa.evaluation.picture import check_format, draw_evidence
 from stpa.evaluation.predict import Classifier, describe_video
@@ -40,13 +41,13 @@ def predict(
     """Classify one file by the registered champion, and draw it.
 
     The file is first decoded in a process of its own: one that hangs the decoder is refused
-    after `data.probe_deadline_seconds`.
+    after `data.decode_deadline_seconds`.
     """
     picture = picture or workspace.report.parent / "predictions" / f"{video.stem}.png"
     check_format(picture)
     if not video.is_file():
         raise DataError(f"there is no video file {video}")
-    [(_path, found)] = probe_videos([video], config.data.probe_deadline_seconds, num_processes=1)
+    [(_path, found)] = probe_videos([video], config.data.decode_deadline_seconds, num_processes=1)
     described = describe_video(video, found)
     tracker = open_tracker(workspace, config.tracking)
     champion = find_champion(tracker, config.promotion.model_name)
@@ -56,9 +57,10 @@ def predict(
         {stream: load_model(folder) for stream, folder in model.networks.items()},
         late_fusion=serving.late_fusion,
         num_segments=serving.num_segments,
+        num_crops=serving.num_crops,
         optical_flow=serving.optical_flow.model_dump(),
     )
-    explanation = classifier.explain(described, video.parent)
+    explanation = classifier.explain(described, Folder(video.parent))
     probabilities = softmax(explanation.scores)
     best = int(probabilities.argmax())
     title = f"{video.name}: {serving.class_names[best]} ({probabilities[best]:.2f})"

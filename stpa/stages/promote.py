@@ -91,6 +91,7 @@ def _register(
     serving = Serving(
         class_names=judgement.class_names,
         num_segments=candidate.num_segments,
+        num_crops=candidate.num_crops,
         optical_flow=config.optical_flow,
     )
     tags = {"stpa.data_version": judgement.data_version}

@@ -8,14 +8,16 @@ from typing import Any, TypeVar
 
 from stpa.compute.tasks import cluster, map_unordered
 from stpa.config import Config, Stream
+from stpa.data.deadline import limit_decoding
 from stpa.data.manifest import Video
 from stpa.evaluation.k_sweep import (
     LogitsByK,
     LogitsByVideo,
+    Part,
     StatesByK,
+    Sweep,
     load_and_sum_up,
     load_and_sweep,
-    num_frames_looked_at,
     read_states,
 )
 from stpa.evaluation.unfinished import UnfinishedScores
@@ -23,7 +25,7 @@ from stpa.models.checkpoint import load_model
 from stpa.models.heads import MergingHead
 from stpa.models.network import ActionNetwork
 from stpa.progress import ReportProgress, silent
-from stpa.stages.train import stream_root
+from stpa.stages.storage import stream_storage
 from stpa.workspace import Workspace
 
 Item = TypeVar("Item")
@@ -36,7 +38,7 @@ def sweep_on_cluster(
     stream: Stream,
     model_folder: Path,
     videos: Sequence[Video],
-    values_of_k: Sequence[int],
+    sweep: Sweep,
     *,
     unfinished: UnfinishedScores | None = None,
     progress: ReportProgress = silent,
@@ -47,13 +49,11 @@ def sweep_on_cluster(
     several, whose states are merged. What `unfinished` holds is not computed again, and each
     video is added to it as it comes.
     """
-    grid = config.evaluate.grid
     found: LogitsByVideo = dict(unfinished.logits) if unfinished else {}
     settings = {
         "model_folder": model_folder.resolve(),
-        "root": stream_root(workspace, stream).resolve(),
-        "sweep": values_of_k,
-        "grid": grid,
+        "storage": stream_storage(workspace, config, stream),
+        "sweep": sweep,
         "device": config.compute.device,
     }
     network = load_model(model_folder)
@@ -61,7 +61,7 @@ def sweep_on_cluster(
     def parts_of(video: Video) -> int:
         if not isinstance(network.head, MergingHead):
             return 1
-        num_frames = num_frames_looked_at(video, stream, values_of_k, grid)
+        num_frames = len(sweep.distinct_positions(video, stream))
         return math.ceil(num_frames / config.evaluate.frames_per_task)
 
     def keep(video: Video, logits: LogitsByK) -> None:
@@ -84,14 +84,23 @@ def sweep_on_cluster(
 def map_on_cluster(
     config: Config, function: Callable[[Item], Result], items: Iterable[Item]
 ) -> Iterator[tuple[Item, Result]]:
-    """Yield each item with what a worker's call of `function` gives, as they come."""
+    """Yield each item with what a worker's call of `function` gives, as they come.
+
+    A call whose decoder hangs ends its worker, and after some attempts the rest.
+    """
     with cluster(config.compute.address):
         yield from map_unordered(
-            function,
+            partial(_call_in_time, function, config.data.decode_deadline_seconds),
             items,
             num_cpus=config.compute.cpus_per_worker,
             num_gpus=config.compute.gpus_per_worker,
         )
+
+
+def _call_in_time(function: Callable[[Item], Result], decode_seconds: float, item: Item) -> Result:
+    """Run in a worker."""
+    limit_decoding(decode_seconds)
+    return function(item)
 
 
 def _sweep_in_parts(
@@ -101,13 +110,14 @@ def _sweep_in_parts(
     settings: dict[str, Any],
 ) -> Iterator[tuple[Video, LogitsByK]]:
     """Yield each video, given with the number of its parts, when the last of them has come."""
-    parts = [(video, (index, count)) for video, count in videos for index in range(count)]
+    parts = [Part(video, index, count) for video, count in videos for index in range(count)]
     waiting: dict[str, dict[int, StatesByK]] = {}
     come = map_on_cluster(config, partial(load_and_sum_up, **settings), parts)
-    for (video, (index, count)), states in come:
-        arrived = waiting.setdefault(video.video_id, {})
-        arrived[index] = states
-        if len(arrived) == count:
-            del waiting[video.video_id]
+    for part, states in come:
+        video_id = part.video.video_id
+        arrived = waiting.setdefault(video_id, {})
+        arrived[part.index] = states
+        if len(arrived) == part.count:
+            del waiting[video_id]
             # In order of time, not of arrival: the last bits of a sum depend on it.
-            yield video, read_states(network, [arrived[part] for part in range(count)])
+            yield part.video, read_states(network, [arrived[index] for index in sorted(arrived)])

@@ -16,6 +16,7 @@ from stpa.models.checkpoint import SPEC_FILE, WEIGHTS_FILE
 from stpa.progress import ReportProgress, silent
 from stpa.registry.lineage import collect_lineage
 from stpa.registry.tracking import Tracker, open_tracker
+from stpa.stages.storage import stream_storage
 from stpa.training.checkpoint import PROGRESS_FILE
 from stpa.training.fit import TrainingJob
 from stpa.weights import weights_digest
@@ -109,11 +110,6 @@ def find_trained(workspace: Workspace, config: Config, stream: Stream, head: str
     return _trained(run, reused=True)
 
 
-def stream_root(workspace: Workspace, stream: Stream) -> Path:
-    """Return the folder of a stream's files."""
-    return workspace.videos if stream is Stream.RGB else workspace.optical_flow
-
-
 @dataclass(frozen=True)
 class _Run:
     """The files of one training."""
@@ -203,11 +199,15 @@ def _fit(
         train=config.train,
         class_names=manifest.class_names,
         videos=tuple(manifest.select("train")),
-        root=stream_root(workspace, run.stream).resolve(),
+        storage=stream_storage(workspace, config, run.stream),
     )
     with cluster(config.compute.address):
         checkpoint = fit_on_cluster(
-            job, storage=run.checkpoints, compute=config.compute, on_epoch=on_epoch
+            job,
+            storage=run.checkpoints,
+            compute=config.compute,
+            decode_seconds=config.data.decode_deadline_seconds,
+            on_epoch=on_epoch,
         )
     with atomic_path(run.result) as temporary:
         model = temporary / run.model.name

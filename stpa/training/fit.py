@@ -1,22 +1,25 @@
 """Fit one stream's network: alone, or as one of several data-parallel processes."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from torch import distributed
 from torch.nn.parallel import DistributedDataParallel
-from torch.utils.data import DataLoader, DistributedSampler
+from torch.utils.data import DistributedSampler
 
 from stpa.config import ModelConfig, Stream, TrainConfig
-from stpa.data.clips import TrainClips
+from stpa.data.batch_transforms import crop_clips
+from stpa.data.clips import ClipReader, TrainClips
+from stpa.data.loader import ClipLoader
 from stpa.data.manifest import Video
+from stpa.data.storage import Storage
 from stpa.files import digest_value
 from stpa.models.backbones import published_normalisation
 from stpa.models.network import ActionNetwork, NetworkSpec
 from stpa.training.checkpoint import read_checkpoint, write_checkpoint
-from stpa.training.loop import LossOptions, train_epoch
+from stpa.training.loop import Batch, LossOptions, train_epoch
 from stpa.training.optim import (
     build_optimizer,
     build_schedule,
@@ -35,8 +38,8 @@ class TrainingJob:
     train: TrainConfig
     class_names: tuple[str, ...]
     videos: tuple[Video, ...]
-    root: Path
-    """Where the stream's files are: the videos, or the stored optical flow."""
+    storage: Storage
+    """Holds the stream's files: the videos, or the stored optical flow."""
 
     @property
     def spec(self) -> NetworkSpec:
@@ -69,6 +72,9 @@ class Place:
     world_size: int = 1
     device: str = "cpu"
     loader_processes: int = 0
+    """0: decode in this process, where nothing can end a decoder that hangs."""
+    decode_seconds: float = 60.0
+    """What one clip's decoding may take in a loader process."""
 
 
 EpochDone = Callable[[dict[str, float], Callable[[Path], None]], None]
@@ -115,7 +121,7 @@ def fit(
         hold_frozen_batch_norm(network.backbone, job.train.freeze_batch_norm)
         metrics = train_epoch(
             parallel,
-            loader,
+            _crop_on_device(job, loader, place.device) if job.train.crop_on_device else loader,
             optimizer,
             schedule,
             losses=LossOptions(
@@ -136,30 +142,41 @@ def fit(
         )
 
 
-def _clips(job: TrainingJob, place: Place) -> tuple[DataLoader, DistributedSampler, TrainClips]:
+def _clips(job: TrainingJob, place: Place) -> tuple[ClipLoader, DistributedSampler, TrainClips]:
     clips = TrainClips(
         job.videos,
         job.class_names,
-        stream=job.stream.value,
-        root=job.root,
+        ClipReader(job.stream.value, job.storage, job.train.short_side),
         num_segments=job.train.num_segments,
         input_size=job.train.input_size,
-        short_side=job.train.short_side,
         scales=job.train.stream(job.stream).scale_jitter,
         horizontal_flip=job.train.horizontal_flip,
         seed=job.train.seed,
+        crop_later=job.train.crop_on_device,
     )
     sampler = DistributedSampler(
         clips, place.world_size, place.rank, shuffle=True, seed=job.train.seed
     )
-    loader = DataLoader(
+    loader = ClipLoader(
         clips,
         batch_size=job.train.batch_size // place.world_size,
         sampler=sampler,
-        num_workers=place.loader_processes,
+        num_processes=place.loader_processes,
+        decode_seconds=place.decode_seconds,
         pin_memory=place.device.startswith("cuda"),
     )
     return loader, sampler, clips
+
+
+def _crop_on_device(job: TrainingJob, batches: Iterable[Batch], device: str) -> Iterator[Batch]:
+    """Yield the batches with the crops that the loader has drawn."""
+    for batch in batches:
+        frames, boxes, mirrored = (
+            batch[name].to(device, non_blocking=True) for name in ("frames", "box", "mirrored")
+        )
+        is_flow = job.stream is Stream.FLOW
+        cropped = crop_clips(frames, boxes, mirrored, job.train.input_size, is_flow=is_flow)
+        yield {**batch, "frames": cropped}
 
 
 def _epoch_seed(seed: int, epoch: int, rank: int) -> int:

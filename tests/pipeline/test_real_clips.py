@@ -14,8 +14,9 @@ from stpa.data.decode import read_flow_stacks
 from stpa.data.manifest import Manifest
 from stpa.data.probe import Probe, probe
 from stpa.data.sampling import STACK_LENGTH
+from stpa.data.storage import Folder
 from stpa.evaluation.fusion import FUSION_RULES
-from stpa.evaluation.k_sweep import sweep_video
+from stpa.evaluation.k_sweep import Sweep, sweep_video
 from stpa.evaluation.picture import FRAMES_SHOWN, draw_evidence
 from stpa.evaluation.predict import Classifier, describe_video
 from stpa.files import read_json
@@ -26,7 +27,7 @@ from stpa.params import load_config
 from stpa.stages.extract import extract_untracked
 from stpa.stages.ingest import ingest
 from stpa.stages.initialise import initialise
-from stpa.stages.train import stream_root
+from stpa.stages.storage import stream_storage
 from stpa.training.fit import TrainingJob
 from stpa.workspace import Workspace
 from tests.workspaces import REPOSITORY, STPA, make_workspace, small_params
@@ -70,15 +71,16 @@ def classifier(workspace: Workspace, config: Config, manifest: Manifest) -> Clas
     """Two networks that have learnt nothing yet."""
     networks = {}
     for stream in Stream:
-        root = stream_root(workspace, stream)
+        storage = stream_storage(workspace, config, stream)
         job = TrainingJob(
-            stream, "stpa", config.model, config.train, manifest.class_names, (), root
+            stream, "stpa", config.model, config.train, manifest.class_names, (), storage
         )
         networks[stream.value] = ActionNetwork(job.spec).eval()
     return Classifier(
         networks,
         late_fusion="average_logits",
         num_segments=K,
+        num_crops=1,
         optical_flow=config.optical_flow.model_dump(),
     )
 
@@ -105,15 +107,14 @@ def test_a_clip_by_itself_is_judged_as_the_extracted_dataset_is(
         sweep_video(
             classifier.networks[stream.value],
             video,
-            stream_root(workspace, stream),
-            [K],
-            grid="exact",
+            stream_storage(workspace, config, stream),
+            Sweep((K,), "exact"),
         )
         for stream in Stream
     ]
     expected = FUSION_RULES["average_logits"](swept[0][K], swept[1][K])
     path = workspace.videos / video.path
-    scores = classifier.scores(describe_video(path, probe(path)), path.parent)
+    scores = classifier.scores(describe_video(path, probe(path)), Folder(path.parent))
     np.testing.assert_allclose(scores, expected, rtol=1e-4, atol=1e-5)
 
 
@@ -121,7 +122,7 @@ def test_a_clip_is_explained_in_a_picture(
     classifier: Classifier, manifest: Manifest, workspace: Workspace, tmp_path: Path
 ) -> None:
     video = min(manifest.videos, key=lambda video: video.num_frames)
-    explanation = classifier.explain(video, workspace.videos)
+    explanation = classifier.explain(video, Folder(workspace.videos))
     assert np.isfinite(explanation.scores).all()
     for seen in explanation.streams.values():
         assert seen.frames.shape == (K, 64, 64, 3)

@@ -10,16 +10,31 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import fsspec
+import numpy as np
 import pytest
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
+from stpa.config import Stream
 from stpa.data import versioning
+from stpa.data.storage import RemoteFiles
 from stpa.data.versioning import read_version
 from stpa.errors import ModelError, RemoteError, VersioningError
+from stpa.models.checkpoint import WEIGHTS_FILE
+from stpa.params import load_config
+from stpa.stages.evaluate import evaluate
+from stpa.stages.extract import extract
+from stpa.stages.ingest import ingest
+from stpa.stages.train import train
 from stpa.weights import read_weights
 from tests.servers.swift import SwiftServer, swift_server
-from tests.workspaces import REPOSITORY
+from tests.workspaces import (
+    NUM_GROUPS,
+    REPOSITORY,
+    make_workspace,
+    small_params,
+    write_dataset,
+)
 
 VIDEO_BYTES = 300_000
 NUM_VIDEOS = 40
@@ -193,6 +208,74 @@ def test_weights_are_read_from_a_bucket_and_a_dead_server_is_one_line(
             read_weights(address)
     assert "\n" not in str(caught.value)
     assert read_weights(address)["layer.weight"].tolist() == list(range(6))
+
+
+def stored_videos(root: Path, remote: str, cache: Path) -> RemoteFiles:
+    objects = versioning.list_objects(root, root / "data" / "videos")
+    return RemoteFiles(remote, objects, cache, cache_bytes=10**8)
+
+
+def test_videos_are_read_from_the_bucket_and_a_dead_server_is_one_line(
+    server, root, remote, tmp_path, monkeypatch
+):
+    monkeypatch.setattr("tenacity.nap.time.sleep", lambda seconds: None)
+    versioning.push(root)
+    files = stored_videos(root, remote, tmp_path / "cache")
+    names = sorted(files.objects)
+    assert len(names) == NUM_VIDEOS
+    with files.local(names[0]) as path:
+        assert path.read_bytes() == (root / "data" / "videos" / names[0]).read_bytes()
+    with killed(server, when=lambda: True):
+        with pytest.raises(RemoteError, match="cannot be fetched") as caught, files.local(names[1]):
+            pass
+        with files.local(names[0]) as path:  # what the cache holds is read all the same
+            assert path.stat().st_size == VIDEO_BYTES
+    assert "\n" not in str(caught.value)
+    assert [path.name for path in files.cache.iterdir()] == [files.objects[names[0]]]
+
+
+@pytest.mark.slow
+def test_reading_goes_on_where_the_server_comes_back_from_the_dead(server, root, remote, tmp_path):
+    versioning.push(root)
+    files = stored_videos(root, remote, tmp_path / "cache")
+    begun = threading.Event()
+    restarted = threading.Thread(target=lambda: begun.wait() and (server.kill(), server.start()))
+    restarted.start()
+    for count, name in enumerate(sorted(files.objects)):
+        if count == 3:
+            begun.set()
+        with files.local(name) as path:
+            assert path.read_bytes() == (root / "data" / "videos" / name).read_bytes()
+    restarted.join()
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::DeprecationWarning:ray")
+def test_networks_are_trained_and_swept_from_the_bucket_where_the_disk_is_empty(remote, tmp_path):
+    """As from a shared folder, to the bit."""
+    weights, logits = {}, {}
+    for read_from in ("workspace", "remote"):
+        params = small_params(
+            data={"dataset": "folder", "remote": remote, "num_folds": 2},
+            compute={"read_from": read_from, "cache_folder": str(tmp_path / "cache")},
+        )
+        workspace = make_workspace(tmp_path / read_from, params)
+        config = load_config(workspace.params)
+        ingest(workspace, config, write_dataset(tmp_path / "source", num_frames=8))
+        extract(workspace, config)
+        if read_from == "remote":
+            shutil.rmtree(workspace.videos)
+            shutil.rmtree(workspace.optical_flow)
+        for stream in Stream:
+            folder = train(workspace, config, stream, "tsn").folder
+            weights[read_from, stream] = load_file(folder / WEIGHTS_FILE)
+            scores = evaluate(workspace, config, stream, "tsn")
+            logits[read_from, stream] = scores.at(3)
+    assert len(list((tmp_path / "cache").iterdir())) == 2 * NUM_GROUPS  # the classes look alike
+    for stream in Stream:
+        near, far = weights["workspace", stream], weights["remote", stream]
+        assert all(torch.equal(value, far[name]) for name, value in near.items())
+        np.testing.assert_array_equal(logits["workspace", stream], logits["remote", stream])
 
 
 @pytest.mark.slow

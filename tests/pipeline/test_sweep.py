@@ -11,12 +11,12 @@ import ray
 
 from stpa.compute.tasks import cluster
 from stpa.config import Stream
-from stpa.evaluation.k_sweep import LogitsByVideo
+from stpa.evaluation.k_sweep import LogitsByVideo, Sweep
 from stpa.evaluation.unfinished import UnfinishedScores
 from stpa.stages.sweep import sweep_on_cluster
 from stpa.workspace import Workspace
 from tests.unit.stages.test_sweep import (
-    SWEEP,
+    VALUES_OF_K,
     VIDEOS,
     assert_same,
     make_config,
@@ -45,7 +45,7 @@ def sweep_and_keep(workspace: Workspace, address: str, kill_at: int | None = Non
         Stream.RGB,
         workspace.root / "rgb",
         VIDEOS,
-        SWEEP,
+        Sweep(VALUES_OF_K, "exact"),
         unfinished=UnfinishedScores(workspace.runs / "rgb.jsonl"),
         progress=progress,
     )

@@ -64,6 +64,7 @@ def test_only_what_a_restart_may_mend_is_tried_again(tmp_path, faults, num_attem
             job,
             storage=tmp_path / "checkpoints",
             compute=ComputeConfig(**small_params()["compute"]),
+            decode_seconds=60,
             on_epoch=lambda metrics: None,
         )
     assert (tmp_path / "attempts").read_text().count("tried") == num_attempts

@@ -55,7 +55,7 @@ def make_config() -> MakeConfig:
             "num_folds": 2,
             "group_pattern": r"_(g\d+)",
             "max_quarantined": 0.3,
-            "probe_deadline_seconds": 20,
+            "decode_deadline_seconds": 20,
             "remote": "remote",
             "synthetic": None,
         }

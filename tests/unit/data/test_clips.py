@@ -7,9 +7,11 @@ import torch
 from torch.utils.data import DataLoader
 
 from stpa.data import clips
-from stpa.data.clips import TrainClips, load_clip, load_test_clip, stored_frames
+from stpa.data.clips import ClipReader, TrainClips, stored_frames
 from stpa.data.manifest import Video
+from stpa.data.storage import Folder
 from stpa.errors import DataError
+from stpa.optical_flow.codec import write_flow_video
 from tests.workspaces import make_video
 
 CLASS_NAMES = ("row", "swim")
@@ -35,18 +37,16 @@ def train_clips(root) -> TrainClips:
     return make_clips(root)
 
 
-def make_clips(root: Path, **changes) -> TrainClips:
+def make_clips(root: Path, stream: str = "rgb", class_names=CLASS_NAMES, **changes) -> TrainClips:
     options = {
-        "stream": "rgb",
-        "root": root,
         "num_segments": 3,
         "input_size": 32,
-        "short_side": 40,
         "scales": [1.0, 0.75],
         "horizontal_flip": True,
         "seed": 0,
     }
-    return TrainClips(VIDEOS, CLASS_NAMES, **(options | changes))
+    reader = ClipReader(stream, Folder(root), short_side=40)
+    return TrainClips(VIDEOS, class_names, reader, **(options | changes))
 
 
 @pytest.fixture
@@ -110,12 +110,39 @@ def is_flipped(root: Path, epoch: int, horizontal_flip: bool) -> bool:
     return bool(top[:, -4:].mean() > top[:, :4].mean())
 
 
-def test_a_test_clip_is_the_centre_of_the_given_frames(root):
-    clip = load_test_clip(VIDEOS[0], "rgb", root, [2, 10], short_side=48, input_size=32)
-    whole = load_clip(VIDEOS[0], "rgb", root, [2, 10], short_side=48)
-    assert whole.shape == (2, 3, 48, 64)
-    assert np.array_equal(clip, whole[:, :, 8:40, 16:48])
-    assert clip[:, :, 20:, 20:].mean(axis=(1, 2, 3)) == pytest.approx([8, 40], abs=3)
+@pytest.mark.parametrize("stream", ["rgb", "flow"])
+def test_clips_are_read_in_chunks_as_they_are_at_once(root, tmp_path, stream):
+    levels = np.arange(0, 190, 10, dtype=np.uint8)[:, None, None, None]
+    planes = np.broadcast_to(levels, (19, 2, 32, 48))
+    write_flow_video(tmp_path / "a.avi", planes, width=48, height=32, provenance={})
+    reader = ClipReader(stream, Folder(root if stream == "rgb" else tmp_path), short_side=24)
+    positions = np.array([2, 3, 10, 14])
+    whole = reader.read(VIDEOS[0], positions)
+    assert whole.shape[0] == 4
+    assert min(whole.shape[2:]) == 24
+    shown = whole[:, 0, 20:, 20:].mean(axis=(1, 2))
+    assert shown == pytest.approx(positions * (4 if stream == "rgb" else 10), abs=3)
+    chunks = list(reader.read_chunks(VIDEOS[0], positions, 3))
+    assert [len(chunk) for chunk in chunks] == [3, 1]
+    np.testing.assert_array_equal(np.concatenate(chunks), whole)
+
+
+def test_frames_to_be_cropped_later_come_whole_with_what_was_drawn(root):
+    now, later = make_clips(root, scales=[0.8]), make_clips(root, scales=[0.8], crop_later=True)
+    mirrored = set()
+    for epoch in range(8):
+        now.set_epoch(epoch)
+        later.set_epoch(epoch)
+        item = later[0]
+        assert item["frames"].shape == (3, 3, 40, 53)
+        assert "box" in item
+        assert "mirrored" in item
+        top, left, height, width = item["box"].tolist()
+        assert height == width == 32, "no resizing, so that the crops are equal"
+        cut = item["frames"][:, :, top : top + height, left : left + width]
+        mirrored.add(item["mirrored"])
+        assert torch.equal(cut.flip(-1) if item["mirrored"] else cut, now[0]["frames"])
+    assert mirrored == {True, False}
 
 
 def test_flow_has_one_frame_less_and_five_to_a_stack():
@@ -147,15 +174,4 @@ def test_a_video_that_no_longer_decodes_is_named(tmp_path):
 
 def test_a_label_that_is_no_class_is_refused(root):
     with pytest.raises(DataError, match=r"\['swim'\] are not among the classes"):
-        TrainClips(
-            VIDEOS,
-            ("row",),
-            stream="rgb",
-            root=root,
-            num_segments=3,
-            input_size=32,
-            short_side=40,
-            scales=[1.0],
-            horizontal_flip=False,
-            seed=0,
-        )
+        make_clips(root, class_names=("row",))

@@ -99,3 +99,25 @@ def test_resizing_keeps_each_plane_apart():
     planes = np.arange(20, dtype=np.uint8).reshape(2, 10, 1, 1)
     resized = transforms.resize(np.tile(planes, (1, 1, 8, 8)), 5, 12)
     assert np.array_equal(resized, np.tile(planes, (1, 1, 5, 12)))
+
+
+def test_ten_crops_are_those_of_tsn():
+    """The four corners and the centre, then their mirror images, x of flow negated."""
+    clip = np.random.default_rng(0).integers(0, 256, (2, 10, 9, 12), np.uint8)
+    crops = transforms.test_crops(clip, 4, 10, is_flow=True)
+    assert crops.shape == (10, 2, 10, 4, 4)
+    for index, (top, left) in enumerate([(2, 4), (0, 0), (0, 8), (5, 0), (5, 8)]):
+        cut = clip[:, :, top : top + 4, left : left + 4]
+        np.testing.assert_array_equal(crops[index], cut)
+        mirrored = cut[..., ::-1].copy()
+        mirrored[:, ::2] = 255 - mirrored[:, ::2]
+        np.testing.assert_array_equal(crops[5 + index], mirrored)
+
+
+@pytest.mark.parametrize("num_crops", [1, 5])
+def test_fewer_crops_are_the_first_of_ten(num_crops):
+    clip = np.random.default_rng(0).integers(0, 256, (2, 3, 9, 12), np.uint8)
+    ten = transforms.test_crops(clip, 4, 10, is_flow=False)
+    np.testing.assert_array_equal(
+        transforms.test_crops(clip, 4, num_crops, is_flow=False), ten[:num_crops]
+    )

@@ -7,17 +7,19 @@ import numpy as np
 import pytest
 import torch
 
-from stpa.data.clips import load_test_clip, stored_frames
+from stpa.data import transforms
+from stpa.data.clips import ClipReader
 from stpa.data.manifest import Video
 from stpa.data.sampling import GRIDS
-from stpa.evaluation.k_sweep import read_states, sum_up_video, sweep_video
+from stpa.data.storage import Folder
+from stpa.evaluation.k_sweep import Sweep, read_states, sum_up_video, sweep_video
 from stpa.models.heads import HEADS, Head, HeadOutput
 from stpa.models.network import ActionNetwork
 from stpa.optical_flow.extract import extract_video
 from tests.unit.models.test_network import SPEC
 from tests.workspaces import make_video, write_video
 
-SWEEP = [7, 1, 4, 30]
+VALUES_OF_K = (7, 1, 4, 30)
 NUM_FRAMES = 23
 FLOW = {"estimator": "farneback", "options": {}, "bound_px": 8.0, "width": 64, "height": 64}
 
@@ -34,8 +36,8 @@ class LastFrameHead(Head):
         return (tail(pyramid[-1]),)
 
     def classify(self, states, tail):
-        weights = torch.arange(1.0, 1 + len(states[0])).unsqueeze(-1)
-        return self.classifier((states[0] * weights).mean(dim=0))
+        weights = torch.arange(1.0, 1 + states[0].shape[1]).unsqueeze(-1)
+        return self.classifier((states[0] * weights).mean(dim=1))
 
 
 @pytest.fixture(scope="module")
@@ -59,9 +61,9 @@ def head(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str
     return request.param
 
 
-def make_network(head: str, stream: str = "rgb") -> ActionNetwork:
+def make_network(head: str, stream: str = "rgb", short_side: int = 64) -> ActionNetwork:
     torch.manual_seed(0)
-    spec = replace(SPEC, head=head, stream=stream, short_side=64)
+    spec = replace(SPEC, head=head, stream=stream, short_side=short_side)
     network = ActionNetwork(spec).eval()
     for projection in getattr(getattr(network.head, "scores", None), "projections", ()):
         torch.nn.init.normal_(projection.weight)  # attention that differs between frames
@@ -70,20 +72,26 @@ def make_network(head: str, stream: str = "rgb") -> ActionNetwork:
 
 @pytest.mark.parametrize("stream", ["rgb", "flow"])
 @pytest.mark.parametrize("grid", GRIDS)
-@pytest.mark.parametrize("frames_at_once", [3, 100])
+@pytest.mark.parametrize(("frames_at_once", "num_crops"), [(3, 1), (100, 1), (30, 10)])
 def test_each_k_is_classified_as_its_own_clip(
-    root: Path, video: Video, head: str, stream: str, grid: str, frames_at_once: int
+    root: Path,
+    video: Video,
+    head: str,
+    stream: str,
+    grid: str,
+    frames_at_once: int,
+    num_crops: int,
 ) -> None:
-    network = make_network(head, stream)
-    folder = root if stream == "rgb" else root / "flow"
-    found = sweep_video(network, video, folder, SWEEP, grid=grid, frames_at_once=frames_at_once)
-    num_frames, span = stored_frames(video, stream)
-    positions = GRIDS[grid](num_frames, SWEEP, span)
-    assert sorted(found) == sorted(SWEEP)
-    for k in SWEEP:
-        clip = load_test_clip(video, stream, folder, positions[k], short_side=64, input_size=64)
+    network = make_network(head, stream, short_side=80 if num_crops > 1 else 64)
+    folder = Folder(root if stream == "rgb" else root / "flow")
+    sweep = Sweep(VALUES_OF_K, grid, num_crops)
+    found = sweep_video(network, video, folder, sweep, frames_at_once=frames_at_once)
+    assert sorted(found) == sorted(VALUES_OF_K)
+    for k, positions in sweep.positions(video, stream).items():
+        clip = ClipReader(stream, folder, network.spec.short_side).read(video, positions)
+        crops = transforms.test_crops(clip, 64, num_crops, is_flow=stream == "flow")
         with torch.no_grad():
-            alone = network(torch.from_numpy(clip)[None]).logits[0]
+            alone = network(torch.from_numpy(crops)).logits.mean(dim=0)
         np.testing.assert_allclose(found[k], alone, rtol=1e-4, atol=1e-5)
 
 
@@ -92,15 +100,16 @@ def test_each_k_is_classified_as_its_own_clip(
 def test_parts_of_a_video_summed_up_apart_are_the_whole(
     root: Path, video: Video, merging_head: str, num_parts: int
 ) -> None:
-    network = make_network(merging_head)
+    network = make_network(merging_head, short_side=80)
+    sweep = Sweep(VALUES_OF_K, "exact", num_crops=5)
     parts = [
-        sum_up_video(network, video, root, SWEEP, grid="exact", part=(index, num_parts))
+        sum_up_video(network, video, Folder(root), sweep, part=(index, num_parts))
         for index in range(num_parts)
     ]
-    whole = sweep_video(network, video, root, SWEEP, grid="exact")
+    whole = sweep_video(network, video, Folder(root), sweep)
     found = read_states(network, parts[::-1])
-    assert sorted(found) == sorted(SWEEP)
-    for k in SWEEP:
+    assert sorted(found) == sorted(VALUES_OF_K)
+    for k in VALUES_OF_K:
         np.testing.assert_allclose(found[k], whole[k], rtol=1e-4, atol=1e-5)
 
 
@@ -112,7 +121,6 @@ def test_each_distinct_frame_goes_through_the_backbone_once(
     seen: list[torch.Tensor] = []
     look = network.pyramid
     monkeypatch.setattr(network, "pyramid", lambda frames: seen.append(frames) or look(frames))
-    sweep = [1, 2, 4, 7]
-    sweep_video(network, video, root, sweep, grid=grid)
-    positions = np.concatenate(list(GRIDS[grid](NUM_FRAMES, sweep, 1).values()))
+    sweep_video(network, video, Folder(root), Sweep((1, 2, 4, 7), grid))
+    positions = np.concatenate(list(GRIDS[grid](NUM_FRAMES, (1, 2, 4, 7), 1).values()))
     assert len(torch.cat(seen)) == len(np.unique(positions))

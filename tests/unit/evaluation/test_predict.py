@@ -12,12 +12,14 @@ import pytest
 import torch
 from torch import nn
 
+from stpa.data.clips import ClipReader
 from stpa.data.manifest import Video
 from stpa.data.probe import probe
+from stpa.data.storage import Folder
 from stpa.errors import DataError
 from stpa.evaluation import predict
 from stpa.evaluation.fusion import FUSION_RULES
-from stpa.evaluation.k_sweep import sweep_video
+from stpa.evaluation.k_sweep import Sweep, sweep_video
 from stpa.evaluation.predict import Classifier, describe_video, load_and_score
 from stpa.models.heads import Head
 from stpa.models.network import ActionNetwork, NetworkSpec
@@ -42,11 +44,11 @@ class Levels(ActionNetwork):
         self.passes += 1
         return [frames.float().unflatten(-1, (4, -1)).mean(-1).unflatten(2, (4, -1)).mean(3)]
 
-    def frame_states(self, pyramid: Any) -> tuple[torch.Tensor, ...]:
-        return (pyramid[-1][:, :3].mean(dim=(2, 3)),)
+    def frame_states(self, pyramid: Any, num_clips: int = 1) -> tuple[torch.Tensor, ...]:
+        return (pyramid[-1][:, :3].mean(dim=(2, 3)).unflatten(0, (num_clips, -1)),)
 
     def classify(self, states: tuple[torch.Tensor, ...]) -> torch.Tensor:
-        return states[0].mean(dim=0)
+        return states[0].mean(dim=1)
 
     def evidence(self, pyramid: Any, class_index: int) -> torch.Tensor:
         return pyramid[-1][:, class_index]
@@ -64,53 +66,55 @@ def video(path: Path) -> Video:
     return describe_video(path, probe(path))
 
 
-def classifier(*streams: str, num_segments: int = K) -> Classifier:
+def classifier(*streams: str, num_segments: int = K, num_crops: int = 1) -> Classifier:
     late_fusion = "tsn_weighted" if len(streams) > 1 else None
     return Classifier(
         {stream: Levels(stream) for stream in streams},
         late_fusion=late_fusion,
         num_segments=num_segments,
+        num_crops=num_crops,
         optical_flow=FLOW,
     )
 
 
-@pytest.mark.parametrize("num_segments", [1, K, 30])
+@pytest.mark.parametrize(("num_segments", "num_crops"), [(1, 1), (K, 1), (30, 1), (K, 10)])
 def test_scores_are_those_of_the_k_sweep_fused(
-    video: Video, path: Path, tmp_path: Path, num_segments: int
+    video: Video, path: Path, tmp_path: Path, num_segments: int, num_crops: int
 ) -> None:
-    both = classifier("rgb", "flow", num_segments=num_segments)
+    both = classifier("rgb", "flow", num_segments=num_segments, num_crops=num_crops)
+    sweep = Sweep((num_segments,), "exact", num_crops)
     stored = tmp_path / "stored"
     sizes = {"num_frames": video.num_frames, "source_sha256": video.sha256}
     extract_video(path, stored / f"{video.video_id}.avi", **sizes, **FLOW)
     swept = {
-        stream: sweep_video(network, video, root, [num_segments], grid="exact")[num_segments]
+        stream: sweep_video(network, video, Folder(root), sweep)[num_segments]
         for (stream, network), root in zip(
             both.networks.items(), (path.parent, stored), strict=True
         )
     }
     expected = FUSION_RULES["tsn_weighted"](swept["rgb"], swept["flow"])
-    np.testing.assert_allclose(both.scores(video, path.parent), expected, rtol=1e-5)
-    np.testing.assert_allclose(both.explain(video, path.parent).scores, expected, rtol=1e-5)
+    np.testing.assert_allclose(both.scores(video, Folder(path.parent)), expected, rtol=1e-5)
+    np.testing.assert_allclose(both.explain(video, Folder(path.parent)).scores, expected, rtol=1e-5)
 
 
 def test_a_file_is_read_once_for_each_need_and_each_network_runs_once(
     video: Video, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     read: list[str] = []
-    load, extract = predict.load_test_clip, predict.extract_video
+    load, extract = predict.ClipReader.read, predict.extract_video
 
-    def count_load(video: Video, stream: str, *arguments: Any, **sizes: int) -> np.ndarray:
-        read.append(stream)
-        return load(video, stream, *arguments, **sizes)
+    def count_load(reader: ClipReader, *arguments: Any) -> np.ndarray:
+        read.append(reader.stream)
+        return load(reader, *arguments)
 
     def count_extract(*arguments: Any, **settings: Any) -> None:
         read.append("extract")
         extract(*arguments, **settings)
 
-    monkeypatch.setattr(predict, "load_test_clip", count_load)
+    monkeypatch.setattr(predict.ClipReader, "read", count_load)
     monkeypatch.setattr(predict, "extract_video", count_extract)
     both = classifier("rgb", "flow")
-    both.explain(video, path.parent)
+    both.explain(video, Folder(path.parent))
     assert read == ["extract", "rgb", "flow", "rgb"]  # the last: the pictures under the flow's heat
     assert [cast(Levels, network).passes for network in both.networks.values()] == [1, 1]
 
@@ -119,7 +123,7 @@ def test_evidence_is_for_the_best_class_over_the_pictures_that_were_seen(
     video: Video, path: Path
 ) -> None:
     both = classifier("rgb", "flow")
-    explained = both.explain(video, path.parent)
+    explained = both.explain(video, Folder(path.parent))
     best = int(explained.scores.argmax())
     rgb, flow = explained.streams["rgb"], explained.streams["flow"]
     assert rgb.frames.shape == flow.frames.shape == (K, 48, 48, 3)
@@ -130,9 +134,11 @@ def test_evidence_is_for_the_best_class_over_the_pictures_that_were_seen(
 
 
 def test_the_flow_is_shown_at_the_middle_of_what_it_saw(video: Video, path: Path) -> None:
-    [seen] = classifier("flow").explain(video, path.parent).streams.values()
+    [seen] = classifier("flow").explain(video, Folder(path.parent)).streams.values()
     assert seen.indices.tolist() == [3, 7, 11, 15]  # 19 flow frames: stacks from 1, 5, 9, 13
-    [shown] = classifier("rgb", num_segments=20).explain(video, path.parent).streams.values()
+    [shown] = (
+        classifier("rgb", num_segments=20).explain(video, Folder(path.parent)).streams.values()
+    )
     np.testing.assert_array_equal(seen.frames, shown.frames[seen.indices])
 
 
@@ -140,7 +146,7 @@ def test_a_video_shorter_than_a_stack_is_shown_within_its_frames(tmp_path: Path)
     path = tmp_path / "short.avi"
     write_video(path, seed=1, num_frames=2)
     video = describe_video(path, probe(path))
-    [seen] = classifier("flow").explain(video, tmp_path).streams.values()
+    [seen] = classifier("flow").explain(video, Folder(tmp_path)).streams.values()
     assert seen.indices.tolist() == [1] * K
 
 
@@ -153,14 +159,15 @@ def test_a_video_of_a_manifest_is_found_below_its_root(
     update = {"video_id": inner, "path": f"{inner}.avi", "label": path.parent.name}
     found = load_and_score(
         video.model_copy(update=update),
-        root=path.parents[1],
+        storage=Folder(path.parents[1]),
         networks=networks,
         late_fusion="tsn_weighted",
         num_segments=K,
+        num_crops=1,
         optical_flow=FLOW,
         device="cpu",
     )
-    expected = classifier("rgb", "flow").scores(video, path.parent)
+    expected = classifier("rgb", "flow").scores(video, Folder(path.parent))
     np.testing.assert_array_equal(found, expected)
 
 

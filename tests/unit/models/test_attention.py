@@ -95,7 +95,7 @@ def seen_in_chunks(head: StpaHead, clip: twin.Clip, chunks: list[list[int]]) -> 
 
 
 def merged(head: StpaHead, states: list[tuple[Tensor, ...]]) -> tuple[Tensor, ...]:
-    return head.merge(stack_states(states), dim=0)
+    return head.merge(stack_states(states))
 
 
 def read(head: StpaHead, state: tuple[Tensor, ...]) -> Attention:
@@ -201,7 +201,7 @@ class TestEveryHead:
             for start in range(0, 200, 7)
         ]
         stacked = stack_states(parts)
-        assert_exact(head.read(head.merge(stacked, 0), tail).logits, head.read(whole, tail).logits)
+        assert_exact(head.read(head.merge(stacked), tail).logits, head.read(whole, tail).logits)
 
     def test_clips_of_a_batch_do_not_mix(self, head_class: type) -> None:
         head, pyramid = make_head(head_class), random_pyramid(6)

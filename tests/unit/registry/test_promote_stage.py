@@ -59,7 +59,7 @@ class Judge:
 
 def candidate(networks: dict[Stream, Network], key: str, num_right: int, data: str) -> Candidate:
     right = [True] * num_right + [False] * (20 - num_right)
-    return Candidate(key, networks, "average_logits", 5, judgement(right, data_version=data))
+    return Candidate(key, networks, "average_logits", 5, 1, judgement(right, data_version=data))
 
 
 def test_the_three_models_are_registered_once_and_the_fusion_names_its_networks(

@@ -14,7 +14,7 @@ from stpa.registry.candidate import Serving
 from stpa.registry.tracking import Tracker
 
 FLOW = OpticalFlowConfig(estimator="dis", options={}, bound_px=20, width=96, height=96)
-SERVING = Serving(class_names=("a", "b"), num_segments=5, optical_flow=FLOW)
+SERVING = Serving(class_names=("a", "b"), num_segments=5, num_crops=1, optical_flow=FLOW)
 
 
 @pytest.fixture
@@ -32,17 +32,20 @@ def model_folder(tmp_path: Path) -> Callable[[str], Path]:
 def _stub(monkeypatch: pytest.MonkeyPatch) -> None:
     """Predict what was loaded: the logits are lengths of names, and K."""
 
-    def load_stream(folder: Path, num_segments: int, flow: dict[str, Any]) -> Any:
-        name = json.loads((folder / "model.json").read_text())
-        return lambda path: [len(name), num_segments, len(path.name), flow["width"]]
-
-    def load_fused(rgb: Path, flow: Path, rule: str, num_segments: int, settings: Any) -> Any:
-        names = [json.loads((folder / "model.json").read_text()) for folder in (rgb, flow)]
-        assert names == ["the rgb", "the flow one"]
-        return lambda path: [len(rule), num_segments, len(path.name), settings["width"]]
+    def load_predict(networks: dict[str, Path], *, late_fusion: str | None, **settings: Any) -> Any:
+        names = {
+            stream: json.loads((folder / "model.json").read_text())
+            for stream, folder in networks.items()
+        }
+        if late_fusion:
+            assert names == {"rgb": "the rgb", "flow": "the flow one"}
+        first = len(late_fusion or next(iter(names.values())))
+        k, width = settings["num_segments"], settings["optical_flow"]["width"]
+        assert settings["num_crops"] == 1
+        return lambda path: [first, k, len(path.name), width]
 
     predict = ModuleType("stpa.evaluation.predict")
-    vars(predict).update(load_stream=load_stream, load_fused=load_fused)
+    vars(predict).update(load_predict=load_predict)
     monkeypatch.setitem(sys.modules, predict.__name__, predict)
 
 

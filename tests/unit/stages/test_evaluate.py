@@ -50,6 +50,7 @@ def test_flow_that_is_not_stored_is_taken_anew_and_seen_where_workers_compute(
         Serving(
             class_names=SPEC.class_names,
             num_segments=4,
+            num_crops=1,
             late_fusion="average_logits",
             optical_flow=OpticalFlowConfig.model_validate(FLOW | {"bound_px": 20.0}),
         ),

@@ -13,8 +13,9 @@ import torch
 
 from stpa.config import Config, Stream
 from stpa.data.sampling import GRIDS
+from stpa.data.storage import Folder
 from stpa.errors import DataError
-from stpa.evaluation.k_sweep import LogitsByVideo, num_frames_looked_at, sweep_video
+from stpa.evaluation.k_sweep import LogitsByVideo, Sweep, sweep_video
 from stpa.evaluation.unfinished import UnfinishedScores
 from stpa.models.checkpoint import load_model, save_model
 from stpa.models.heads import HEADS
@@ -28,7 +29,7 @@ from tests.unit.evaluation.test_k_sweep import LastFrameHead
 from tests.unit.models.test_network import SPEC
 from tests.workspaces import make_video, make_workspace, small_params, write_video
 
-SWEEP = [1, 4, 9]
+VALUES_OF_K = (1, 4, 9)
 FRAMES_PER_TASK = 7
 SHORT, LONG = 7, 24
 """Frames of videos that a task looks at as a whole, and of ones that it does not."""
@@ -72,7 +73,8 @@ def sweep_here(workspace: Workspace, stream: Stream, grid: str) -> LogitsByVideo
     """Sweep each video as a whole."""
     network = load_model(workspace.root / stream.value)
     root = workspace.videos if stream is Stream.RGB else workspace.optical_flow
-    return {video.video_id: sweep_video(network, video, root, SWEEP, grid=grid) for video in VIDEOS}
+    sweep = Sweep(VALUES_OF_K, grid)
+    return {video.video_id: sweep_video(network, video, Folder(root), sweep) for video in VIDEOS}
 
 
 def assert_same(found: LogitsByVideo, expected: LogitsByVideo) -> None:
@@ -107,13 +109,15 @@ def _no_cluster(monkeypatch: pytest.MonkeyPatch) -> None:
         return ((item, function(item)) for item in reversed(items))
 
     monkeypatch.setattr(stage, "map_unordered", map_here)
+    monkeypatch.setattr(stage, "limit_decoding", lambda seconds: None)
     monkeypatch.setattr(stage, "cluster", lambda address: nullcontext())
 
 
 def sweep(workspace: Workspace, stream: Stream, grid: str, **options: Any) -> LogitsByVideo:
     config = make_config(workspace, grid)
     folder = workspace.root / stream.value
-    return sweep_on_cluster(workspace, config, stream, folder, VIDEOS, SWEEP, **options)
+    looked_at = Sweep(VALUES_OF_K, grid)
+    return sweep_on_cluster(workspace, config, stream, folder, VIDEOS, looked_at, **options)
 
 
 @pytest.mark.parametrize("grid", GRIDS)
@@ -121,7 +125,8 @@ def sweep(workspace: Workspace, stream: Stream, grid: str, **options: Any) -> Lo
 def test_videos_and_parts_of_videos_give_what_whole_videos_do(
     stream: Stream, grid: str, workspace: Workspace
 ) -> None:
-    parted = [v for v in VIDEOS if num_frames_looked_at(v, stream, SWEEP, grid) > FRAMES_PER_TASK]
+    whole = Sweep(VALUES_OF_K, grid)
+    parted = [v for v in VIDEOS if len(whole.distinct_positions(v, stream)) > FRAMES_PER_TASK]
     assert {video.num_frames for video in parted} == {LONG}
     assert_same(sweep(workspace, stream, grid), sweep_here(workspace, stream, grid))
 

@@ -14,6 +14,7 @@ from torch.utils.data import DistributedSampler
 from stpa.config import ModelConfig, Stream, StreamConfig, TrainConfig
 from stpa.data.clips import TrainClips
 from stpa.data.manifest import Video
+from stpa.data.storage import Folder
 from stpa.models.checkpoint import WEIGHTS_FILE, load_model
 from stpa.models.network import ActionNetwork
 from stpa.training.checkpoint import OPTIMIZER_FILE, PROGRESS_FILE
@@ -44,7 +45,7 @@ def make_job(root: Path, **changes: Any) -> TrainingJob:
         train=TrainConfig(**(train | {"rgb": StreamConfig(**rgb)} | changes)),
         class_names=CLASS_NAMES,
         videos=tuple(video(index) for index in range(4)),
-        root=root,
+        storage=Folder(root),
     )
 
 
@@ -52,7 +53,12 @@ def video(index: int) -> Video:
     return make_video(str(index), label=CLASS_NAMES[index % 2])
 
 
-def train(job: TrainingJob, output: Path, resume_from: Path | None = None) -> list[Path]:
+def train(
+    job: TrainingJob,
+    output: Path,
+    resume_from: Path | None = None,
+    place: Place = Place(),  # noqa: B008
+) -> list[Path]:
     """Fit, and return the checkpoint of each epoch."""
     checkpoints = []
 
@@ -62,7 +68,7 @@ def train(job: TrainingJob, output: Path, resume_from: Path | None = None) -> li
         write_checkpoint(checkpoint)
         checkpoints.append(checkpoint)
 
-    fit(job, Place(), on_epoch=keep, resume_from=resume_from)
+    fit(job, place, on_epoch=keep, resume_from=resume_from)
     return checkpoints
 
 
@@ -161,3 +167,11 @@ def test_training_moves_the_weights_but_not_frozen_batch_norms(root, tmp_path):
     assert len(norms) > 20
     assert moved & norms == set()
     assert "backbone.pyramid.conv_stem.weight" in moved
+
+
+@pytest.mark.parametrize("crop_on_device", [False, True])
+def test_clips_from_loader_processes_train_the_same_network(root, tmp_path, crop_on_device):
+    job = make_job(root, crop_on_device=crop_on_device)
+    alone = train(job, tmp_path / "alone")
+    several = train(job, tmp_path / "several", place=Place(loader_processes=2))
+    assert_same_tensors(alone[-1] / WEIGHTS_FILE, several[-1] / WEIGHTS_FILE)
