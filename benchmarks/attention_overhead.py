@@ -31,7 +31,7 @@ from benchmarks.measure import (
 )
 from stpa.models.heads import HeadOutput
 from stpa.models.network import ActionNetwork, NetworkSpec
-from stpa.shapes import Int, UInt8
+from stpa.shapes import Float, UInt8
 from stpa.terminal import TERMINAL
 from stpa.training.loop import loss_terms, total_loss
 from stpa.training.optim import freeze_batch_norm, hold_frozen_batch_norm
@@ -117,23 +117,27 @@ def _networks(spec: NetworkSpec, peer: str) -> tuple[ActionNetwork, nn.Module]:
 
 def _random_batch(
     num_clips: int, num_frames: int, side: int, layout: torch.memory_format, setting: Setting
-) -> tuple[UInt8[torch.Tensor, "clips time 3 side side"], Int[torch.Tensor, " clips"]]:
+) -> tuple[UInt8[torch.Tensor, "clips time 3 side side"], Float[torch.Tensor, "clips classes"]]:
     frames = torch.randint(0, 256, (num_clips * num_frames, 3, side, side), dtype=torch.uint8)
     clips = frames.contiguous(memory_format=layout).unflatten(0, (num_clips, num_frames))
-    labels = torch.randint(0, NUM_CLASSES, (num_clips,))
-    return clips.to(setting.device), labels.to(setting.device)
+    targets = torch.eye(NUM_CLASSES)[torch.randint(0, NUM_CLASSES, (num_clips,))]
+    return clips.to(setting.device), targets.to(setting.device)
 
 
 @torch.inference_mode()
-def _infer(network: nn.Module, clips: torch.Tensor, labels: torch.Tensor, setting: Setting) -> None:
+def _infer(
+    network: nn.Module, clips: torch.Tensor, targets: torch.Tensor, setting: Setting
+) -> None:
     with setting.autocast():
         network(clips)
 
 
-def _train(network: nn.Module, clips: torch.Tensor, labels: torch.Tensor, setting: Setting) -> None:
+def _train(
+    network: nn.Module, clips: torch.Tensor, targets: torch.Tensor, setting: Setting
+) -> None:
     network.zero_grad(set_to_none=True)
     with setting.autocast():
-        loss = total_loss(loss_terms(network(clips), labels, LOSSES), LOSSES)
+        loss = total_loss(loss_terms(network(clips), targets, LOSSES), LOSSES)
     loss.backward()
 
 

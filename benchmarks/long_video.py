@@ -172,12 +172,12 @@ def _train(spec: NetworkSpec, setting: Setting, num_frames: int) -> Cost:
     hold_frozen_batch_norm(network.backbone, "all")
     size = (1, num_frames, spec.in_channels, spec.input_size, spec.input_size)
     clip = torch.randint(0, 256, size, dtype=torch.uint8, device=setting.device)
-    label = torch.zeros(1, dtype=torch.int64, device=setting.device)
+    target = torch.eye(len(spec.class_names), device=setting.device)[:1]
 
     def step() -> None:
         with setting.autocast():
             output = network(clip, frames_at_once=CHUNK)
-            loss = total_loss(loss_terms(output, label, LOSSES), LOSSES)
+            loss = total_loss(loss_terms(output, target, LOSSES), LOSSES)
         loss.backward()
 
     return _cost(step, _held_mib(setting), setting)

@@ -18,7 +18,7 @@ WIDTH, HEIGHT, FRAMES_PER_SECOND = 320, 240, 25
 
 NUM_CLASSES = 101
 
-LOSSES = LossOptions("paper", 1e-4, "paper", 1e-4)
+LOSSES = LossOptions("paper", 1e-4, "paper", 1e-4, multi_label=False)
 
 
 def network_spec(backbone: str, input_size: int, stream: str = "rgb") -> NetworkSpec:
@@ -35,6 +35,7 @@ def network_spec(backbone: str, input_size: int, stream: str = "rgb") -> Network
         map_norm="l2",
         dropout=0.5,
         class_names=tuple(f"class {index}" for index in range(NUM_CLASSES)),
+        multi_label=False,
         input_size=input_size,
         short_side=input_size * 8 // 7,  # 256 for 224, as in TSN
         input_mean=(127.5, 127.5, 127.5),
@@ -71,7 +72,8 @@ def _make_video(folder: Path, index: int, num_frames: int) -> Video:
     return Video(
         video_id=path.stem,
         path=path.name,
-        label=appearance + motion,
+        labels=(appearance + motion,),
+        intervals=(),
         group="1",
         split="test",
         num_frames=num_frames,

@@ -7,7 +7,6 @@ from prefect.artifacts import create_table_artifact
 
 from flows.watch import RETRIES, open_workspace, watched
 from stpa.config import Stream
-from stpa.evaluation.metrics import top1
 from stpa.evaluation.scores import Scores
 from stpa.stages.evaluate import evaluate as run_evaluate
 from stpa.stages.fuse import fuse
@@ -32,11 +31,11 @@ def evaluate(root: Path = Path()) -> list[Scores]:
         scores.append(fuse(workspace, config, head))
     create_table_artifact(
         [
-            {"head": part.head, "stream": part.stream, "K": k, "top1": top1(logits, part.labels)}
+            {"head": part.head, "stream": part.stream, "K": k, **part.figures(k)}
             for part in scores
-            for k, logits in sorted(part.logits.items())
+            for k in sorted(part.logits)
         ],
         key="k-sweep",
-        description="Top-1 on the test videos by number of segments",
+        description="Figures on the test videos by number of segments",
     )
     return scores

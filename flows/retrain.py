@@ -38,8 +38,8 @@ def retrain(root: Path = Path(), source: Path | None = None) -> Summary:
         evaluate(root)
         decision = promote(root)
     summary = summarise(root, decision, time.monotonic() - started)
-    table = [{"head": head, **figures} for head, figures in summary.top1.items()]
-    create_table_artifact(table, key="summary", description="Top-1 on the test videos")
+    table = [{"head": head, **figures} for head, figures in summary.figures.items()]
+    create_table_artifact(table, key="summary", description=f"{summary.title} on the test videos")
     create_link_artifact(
         workspace.report.resolve().as_uri(), key="report", link_text="The report of this run"
     )

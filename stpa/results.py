@@ -40,8 +40,8 @@ def show_check(check: "DatasetCheck") -> None:
         for label, num_missing in sorted(check.num_missing.items()):
             table.add_row(escape(label), str(check.num_listed[label]), f"[red]{num_missing}[/]")
         RESULTS.print(table)
-    num_listed = sum(check.num_listed.values())
-    RESULTS.print(f"{num_listed - len(check.missing)} of {num_listed} listed videos are there")
+    num_there = check.num_videos - len(check.missing)
+    RESULTS.print(f"{num_there} of {check.num_videos} listed videos are there")
     kinds = {"missing": check.missing, "empty": check.empty, "on no list": check.unlisted}
     for kind, paths in kinds.items():
         if paths:
@@ -69,9 +69,9 @@ def show_decision(decision: "Decision") -> None:
 
 def show_summary(workspace: Workspace, summary: "Summary") -> None:
     """Show the figures of a retraining, and where to read more."""
-    title = f"top-1 on the test videos, K={summary.num_segments}"
+    title = f"{summary.title} on the test videos, K={summary.num_segments}"
     table = Table("head", "rgb", "flow", "fused", title=title)
-    for head, figures in summary.top1.items():
+    for head, figures in summary.figures.items():
         table.add_row(head, *[f"{figures[part]:.3f}" for part in ("rgb", "flow", "fused")])
     RESULTS.print(table)
     show_decision(summary.decision)

@@ -55,7 +55,8 @@ def make_video(name: str = "a", **changes: Any) -> Video:
     values = {
         "video_id": name,
         "path": f"{name}.avi",
-        "label": "left",
+        "labels": ("left",),
+        "intervals": (),
         "group": "g1",
         "split": "train",
         "num_frames": 5,

@@ -147,7 +147,7 @@ def evaluate(
     for chosen_head, chosen_stream in _chosen(config, stream, head):
         with exclusive(place), TERMINAL.bar(f"evaluate {chosen_stream} {chosen_head}") as progress:
             scores = run(place, config, chosen_stream, chosen_head, progress)
-        table.add_row(chosen_head, chosen_stream, *_top1_by_k(scores))
+        table.add_row(chosen_head, chosen_stream, *_by_k(scores))
     RESULTS.print(table)
 
 
@@ -160,7 +160,7 @@ def fuse(head: HeadOption = None, workspace: WorkspaceOption = Path()) -> None:
     table = Table("head", *[f"K={k}" for k in sorted(config.evaluate.sweep)])
     for chosen in _heads(config, head):
         scores = run(place, config, chosen)
-        table.add_row(chosen, *_top1_by_k(scores))
+        table.add_row(chosen, *_by_k(scores))
     RESULTS.print(table)
 
 
@@ -250,10 +250,8 @@ def _chosen(config: Config, stream: Stream | None, head: str | None) -> list[tup
     return [(each, chosen) for each in _heads(config, head) for chosen in streams]
 
 
-def _top1_by_k(scores: "Scores") -> list[str]:
-    from stpa.evaluation.metrics import top1
-
-    return [f"{top1(logits, scores.labels):.3f}" for _k, logits in sorted(scores.logits.items())]
+def _by_k(scores: "Scores") -> list[str]:
+    return [f"{scores.headline(k):.3f}" for k in sorted(scores.logits)]
 
 
 def _prepare_prefect(workspace: Workspace) -> None:

@@ -15,10 +15,12 @@ from stpa.errors import ConfigError
 class DatasetCheck:
     """How a folder and its lists agree; paths are relative to the folder, and sorted."""
 
+    num_videos: int
+    """Videos on the lists."""
     num_listed: Mapping[str, int]
-    """Videos on the lists, by class."""
+    """How many of them show a class, by class."""
     num_missing: Mapping[str, int]
-    """How many of them are not there, by class; complete classes are left out."""
+    """How many of these are not there, by class; complete classes are left out."""
     missing: tuple[str, ...]
     empty: tuple[str, ...]
     """Listed videos that are files without content, as a broken download leaves them."""
@@ -47,12 +49,13 @@ def check_dataset(source: Path, dataset: str, split: int) -> DatasetCheck:
         )
     require_folder(source)
     listing = found.read_lists(source, split)
-    labels = {video.path: video.label for video in listing.videos} | dict(listing.unused)
+    labels = {video.path: video.labels for video in listing.videos} | dict(listing.unused)
     present = find_present(source)
     missing = sorted(labels.keys() - present)
     return DatasetCheck(
-        num_listed=Counter(labels.values()),
-        num_missing=Counter(labels[path] for path in missing),
+        num_videos=len(labels),
+        num_listed=Counter(label for shown in labels.values() for label in set(shown)),
+        num_missing=Counter(label for path in missing for label in set(labels[path])),
         missing=tuple(missing),
         empty=tuple(
             path for path in sorted(labels.keys() & present) if not (source / path).stat().st_size

@@ -13,20 +13,19 @@ from torch.utils.data import Dataset
 from stpa.data import transforms
 from stpa.data.deadline import decoding, decoding_each
 from stpa.data.decode import Positions, read_chunks, read_flow_stacks, read_frames
-from stpa.data.manifest import Video
+from stpa.data.manifest import Video, label_matrix
 from stpa.data.sampling import STACK_LENGTH, train_positions
 from stpa.data.storage import Storage
-from stpa.errors import DataError
 from stpa.files import digest_value
-from stpa.shapes import Int, UInt8
+from stpa.shapes import Float, Int, UInt8
 
 
 class Item(TypedDict):
     """One video's clip; a loader stacks them."""
 
     frames: UInt8[torch.Tensor, "time channels height width"]
-    label: int
-    """Place of the video's label in `class_names`."""
+    target: Float[torch.Tensor, " classes"]
+    """1 for each of `class_names` that the video shows, else 0."""
     index: int
     """Place of the video in the dataset."""
     box: NotRequired[Int[torch.Tensor, " 4"]]
@@ -105,7 +104,7 @@ class TrainClips(Dataset[Item]):
     ) -> None:
         """With `crop_later`, items hold whole frames, for `batch_transforms.crop_clips`."""
         self._videos = videos
-        self._labels = _label_indices(videos, class_names)
+        self._targets = torch.from_numpy(label_matrix(videos, class_names)).float()
         self._reader = reader
         self._num_segments = num_segments
         self._input_size = input_size
@@ -131,11 +130,11 @@ class TrainClips(Dataset[Item]):
         height, width = clip.shape[2:]
         box = transforms.draw_box(height, width, self._scales, rng)
         mirrored = self._horizontal_flip and rng.random() < 0.5
-        label = self._labels[index]
+        target = self._targets[index]
         if self._crop_later:
             return {
                 "frames": torch.from_numpy(clip),
-                "label": label,
+                "target": target,
                 "index": index,
                 "box": torch.tensor(astuple(box)),
                 "mirrored": mirrored,
@@ -143,16 +142,8 @@ class TrainClips(Dataset[Item]):
         clip = transforms.resize(transforms.crop(clip, box), self._input_size, self._input_size)
         if mirrored:
             clip = transforms.flip(clip, is_flow=self._reader.stream == "flow")
-        return {"frames": torch.from_numpy(clip), "label": label, "index": index}
+        return {"frames": torch.from_numpy(clip), "target": target, "index": index}
 
     def video(self, index: int) -> Video:
         """Return the video of an item."""
         return self._videos[index]
-
-
-def _label_indices(videos: Sequence[Video], class_names: Sequence[str]) -> list[int]:
-    """Return each video's class index; raise DataError for a label that is no class."""
-    places = {name: place for place, name in enumerate(class_names)}
-    if unknown := sorted({video.label for video in videos} - places.keys()):
-        raise DataError(f"labels {unknown} are not among the classes {list(class_names)}")
-    return [places[video.label] for video in videos]

@@ -37,8 +37,8 @@ def ingest(
     probes = _probe_all(workspace, listed, config.decode_deadline_seconds, progress)
     manifest = Manifest(_describe(listed, probes))
     _check_quarantine(manifest, config.max_quarantined)
-    kept = [(video.label, video.split) for video in manifest.videos if video.status == "ok"]
-    class_names = {video.label for video in listed}
+    kept = [video for video in manifest.videos if video.status == "ok"]
+    class_names = {label for video in listed for label in video.labels}
     raise_faults(workspace.videos, split_faults(kept, class_names))
     write_manifest(workspace.manifest, manifest)
     if not _same_split_rule(workspace, config):
@@ -131,7 +131,8 @@ def _describe_one(video: ListedVideo, video_id: str, probe: Probe | str) -> Vide
     return Video(
         video_id=video_id,
         path=video.path,
-        label=video.label,
+        labels=video.labels,
+        intervals=video.intervals,
         group=video.group,
         split=video.split,
         status="ok" if usable else "quarantined",

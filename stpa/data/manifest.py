@@ -2,18 +2,30 @@
 
 import csv
 import io
+import json
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+import numpy as np
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic_core import from_json
 
 from stpa.errors import DataError
 from stpa.files import write_text
+from stpa.shapes import Bool
 
 Split = Literal["train", "test"]
+Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Interval = tuple[Seconds, Seconds]
+"""Start and end, the start before the end."""
+
+_IN_JSON = ("labels", "intervals")
+"""Columns that hold JSON, so that a label may be any text."""
+
+_Listed = BeforeValidator(lambda value: from_json(value) if isinstance(value, str) else value)
 
 
 class Video(BaseModel):
@@ -25,7 +37,11 @@ class Video(BaseModel):
     """`path` without its suffix: unique, and what optical flow and scores are filed under."""
     path: str
     """POSIX, relative to `Workspace.videos`."""
-    label: Annotated[str, Field(min_length=1)]
+    labels: Annotated[tuple[Annotated[str, Field(min_length=1)], ...], _Listed]
+    """What it shows. In an untrimmed video one can occur several times, or none at all."""
+    intervals: Annotated[tuple[Interval | None, ...], _Listed]
+    """When, for each label in order, as annotated: an end may be past the video's. None where
+    the annotation is no interval; empty where it has none."""
     group: str
     """The recording that the clip was cut from; a group lies in one split."""
     split: Split
@@ -57,7 +73,16 @@ class Video(BaseModel):
             raise ValueError(f"video_id {self.video_id!r} is not {self.path!r} without its suffix")
         if self.status == "ok" and min(self.num_frames, self.width, self.height) < 1:
             raise ValueError("an ok video needs frames, a width and a height")
+        if self.intervals and len(self.intervals) != len(self.labels):
+            raise ValueError("intervals must be none, or one for each label")
+        if any(interval and interval[0] >= interval[1] for interval in self.intervals):
+            raise ValueError("an interval must start before it ends")
         return self
+
+    @property
+    def distinct_labels(self) -> tuple[str, ...]:
+        """Each label once."""
+        return tuple(dict.fromkeys(self.labels))
 
 
 @dataclass(frozen=True)
@@ -69,7 +94,14 @@ class Manifest:
     @property
     def class_names(self) -> tuple[str, ...]:
         """Sorted labels of the usable videos; a label's place is its class index."""
-        return tuple(sorted({video.label for video in self.videos if video.status == "ok"}))
+        labels = (video.labels for video in self.videos if video.status == "ok")
+        return tuple(sorted(set().union(*labels)))
+
+    @property
+    def multi_label(self) -> bool:
+        """Whether a usable video has several labels or none: classes do not exclude each other."""
+        usable = (video for video in self.videos if video.status == "ok")
+        return any(len(video.distinct_labels) != 1 for video in usable)
 
     @property
     def quarantined(self) -> list[Video]:
@@ -86,7 +118,7 @@ def write_manifest(path: Path, manifest: Manifest) -> None:
     text = io.StringIO(newline="")
     writer = csv.DictWriter(text, fieldnames=list(Video.model_fields), lineterminator="\n")
     writer.writeheader()
-    writer.writerows(video.model_dump() for video in manifest.videos)
+    writer.writerows(_to_row(video) for video in manifest.videos)
     write_text(path, text.getvalue())
 
 
@@ -108,9 +140,27 @@ def read_manifest(path: Path) -> Manifest:
     return Manifest(videos)
 
 
+def label_matrix(
+    videos: Sequence[Video], class_names: Sequence[str]
+) -> Bool[np.ndarray, "videos classes"]:
+    """Say which classes each video shows. Raises DataError for a label that is no class."""
+    places = {name: place for place, name in enumerate(class_names)}
+    shown = np.zeros((len(videos), len(class_names)), bool)
+    if unknown := sorted({label for video in videos for label in video.labels} - places.keys()):
+        raise DataError(f"labels {unknown} are not among the classes {list(class_names)}")
+    for row, video in zip(shown, videos, strict=True):
+        row[[places[label] for label in video.labels]] = True
+    return shown
+
+
 def repeated_ids(video_ids: Iterable[str]) -> list[str]:
     """Return the identifiers that occur more than once."""
     return [video_id for video_id, count in Counter(video_ids).items() if count > 1]
+
+
+def _to_row(video: Video) -> dict[str, Any]:
+    values = video.model_dump()
+    return values | {name: json.dumps(values[name], ensure_ascii=False) for name in _IN_JSON}
 
 
 def _parse_row(path: Path, line: int, row: dict[str, str]) -> Video:

@@ -11,8 +11,10 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib.figure import Figure
 
+from stpa.evaluation.average_precision import average_precisions
 from stpa.evaluation.fusion import FUSED
-from stpa.evaluation.metrics import confusion, top1
+from stpa.evaluation.judging import TITLES
+from stpa.evaluation.metrics import confusion
 from stpa.evaluation.scores import Scores
 
 if TYPE_CHECKING:
@@ -32,7 +34,8 @@ _OTHER_COLOUR = "#555555"
 
 
 def draw_sweep(all_scores: Sequence[Scores]) -> Figure:
-    """Plot top-1 against K, a line for each stream and head."""
+    """Plot the headline figure against K, a line for each stream and head."""
+    title = TITLES[all_scores[0].judging.headline]
     with mpl.rc_context(_STYLE):
         figure = Figure(figsize=(7, 4), layout="constrained")
         axes = figure.subplots()
@@ -42,13 +45,13 @@ def draw_sweep(all_scores: Sequence[Scores]) -> Figure:
             counts = sorted(scores.logits)
             axes.plot(
                 counts,
-                [100 * top1(scores.logits[count], scores.labels) for count in counts],
+                [100 * scores.headline(count) for count in counts],
                 color=_COLOURS.get(scores.stream, _OTHER_COLOUR),
                 linestyle=dashes[scores.head],
                 marker="o",
                 label=f"{scores.stream}, {scores.head}",
             )
-        axes.set(xlabel="K, segments a video", ylabel="top-1, %", ylim=(0, 102))
+        axes.set(xlabel="K, segments a video", ylabel=f"{title}, %", ylim=(0, 102))
         axes.set_xticks(sorted({count for scores in all_scores for count in scores.logits}))
         axes.grid(axis="y", alpha=0.3)
         figure.legend(loc="outside right upper", frameon=False)
@@ -57,7 +60,7 @@ def draw_sweep(all_scores: Sequence[Scores]) -> Figure:
 
 def draw_confusion(scores: Scores, num_segments: int) -> Figure:
     """Plot which classes are taken for which, each row summing to one where it has videos."""
-    counts = confusion(scores.at(num_segments), scores.labels)
+    counts = confusion(scores.at(num_segments), scores.labels.argmax(axis=1))
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     names = scores.class_names
     with mpl.rc_context(_STYLE):
@@ -74,6 +77,22 @@ def draw_confusion(scores: Scores, num_segments: int) -> Figure:
                 if count:
                     colour = "white" if shares[row, column] > 0.5 else "black"
                     axes.text(column, row, str(count), ha="center", va="center", color=colour)
+    return figure
+
+
+def draw_average_precisions(scores: Scores, num_segments: int) -> Figure:
+    """Plot each class's average precision, the highest on top, and how many videos show it."""
+    found = average_precisions(scores.at(num_segments), scores.labels)
+    num_positive = scores.labels.sum(axis=0)
+    order = [index for index in np.argsort(found) if num_positive[index]]
+    names = [f"{scores.class_names[index]} ({num_positive[index]})" for index in order]
+    with mpl.rc_context(_STYLE):
+        figure = Figure(figsize=(8, 1.2 + 0.22 * len(order)), layout="constrained")
+        axes = figure.subplots()
+        axes.barh(range(len(order)), 100 * found[order], color=_COLOURS[FUSED])
+        axes.set_yticks(range(len(order)), names, fontsize=8)
+        axes.set(xlabel="average precision, %", xlim=(0, 100), ylim=(-0.6, len(order) - 0.4))
+        axes.grid(axis="x", alpha=0.3)
     return figure
 
 

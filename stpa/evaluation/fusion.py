@@ -1,7 +1,9 @@
 """Late fusion: one set of scores from the two streams'.
 
-A rule takes the RGB and the flow logits and returns logits again, so that their softmax is
-the fused probability. A new rule is a function here and an entry in `FUSION_RULES`.
+A rule takes the RGB and the flow logits and returns logits again, so that their softmax (their
+sigmoids, where a video has any number of labels) is the fused probability. A new rule is a
+function here and an entry in `FUSION_RULES`; where labels do not exclude each other, one that
+speaks of probabilities needs an entry in `MULTI_LABEL_RULES` too.
 """
 
 import math
@@ -34,6 +36,14 @@ def average_probabilities(
     return np.logaddexp(_log_softmax(rgb), _log_softmax(flow)) - math.log(2)
 
 
+def average_sigmoids(
+    rgb: Float[np.ndarray, "*videos classes"], flow: Float[np.ndarray, "*videos classes"]
+) -> Float[np.ndarray, "*videos classes"]:
+    """Do as `average_probabilities` where each class has a probability of its own."""
+    shown = np.logaddexp(_log_sigmoid(rgb), _log_sigmoid(flow))
+    return shown - np.logaddexp(_log_sigmoid(-rgb), _log_sigmoid(-flow))
+
+
 def tsn_weighted(
     rgb: Float[np.ndarray, "*videos classes"], flow: Float[np.ndarray, "*videos classes"]
 ) -> Float[np.ndarray, "*videos classes"]:
@@ -46,11 +56,19 @@ FUSION_RULES: dict[str, FusionRule] = {
     "average_probabilities": average_probabilities,
     "tsn_weighted": tsn_weighted,
 }
+MULTI_LABEL_RULES: dict[str, FusionRule] = FUSION_RULES | {
+    "average_probabilities": average_sigmoids,
+}
+
+
+def fusion_rule(name: str, multi_label: bool) -> FusionRule:
+    """Return the rule of a name in `FUSION_RULES`, for one label a video or any number."""
+    return (MULTI_LABEL_RULES if multi_label else FUSION_RULES)[name]
 
 
 def fuse(rgb: Scores, flow: Scores, rule: str) -> Scores:
     """Fuse scores of the same videos by the rule of that name, at every K that both have."""
-    for what in ("head", "data_version", "class_names", "video_ids"):
+    for what in ("head", "data_version", "class_names", "multi_label", "video_ids"):
         if getattr(rgb, what) != getattr(flow, what):
             raise DataError(
                 f"the {rgb.stream} and {flow.stream} scores differ in their {what}: "
@@ -62,16 +80,24 @@ def fuse(rgb: Scores, flow: Scores, rule: str) -> Scores:
             f"the {rgb.stream} scores have K of {sorted(rgb.logits)}, the {flow.stream} scores "
             f"of {sorted(flow.logits)}, and none is in both: evaluate both at the same K"
         )
+    rule_of_both = fusion_rule(rule, rgb.multi_label)
     return Scores(
         stream=FUSED,
         head=rgb.head,
         model_key=f"{rgb.model_key}+{flow.model_key}",
         data_version=rgb.data_version,
         class_names=rgb.class_names,
+        multi_label=rgb.multi_label,
         video_ids=rgb.video_ids,
         labels=rgb.labels,
-        logits={key: FUSION_RULES[rule](rgb.logits[key], flow.logits[key]) for key in shared},
+        logits={key: rule_of_both(rgb.logits[key], flow.logits[key]) for key in shared},
     )
+
+
+def _log_sigmoid(
+    logits: Float[np.ndarray, "*videos classes"],
+) -> Float[np.ndarray, "*videos classes"]:
+    return -np.logaddexp(0, -logits)
 
 
 def _log_softmax(

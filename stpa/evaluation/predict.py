@@ -16,7 +16,7 @@ from stpa.data.sampling import STACK_LENGTH, test_positions
 from stpa.data.storage import Folder, Storage
 from stpa.data.transforms import centre_crop, test_crops
 from stpa.errors import DataError
-from stpa.evaluation.fusion import FUSION_RULES
+from stpa.evaluation.fusion import fusion_rule
 from stpa.models.checkpoint import load_model, load_shared
 from stpa.models.heads import Pyramid
 from stpa.models.network import ActionNetwork
@@ -24,7 +24,7 @@ from stpa.optical_flow.extract import extract_video
 from stpa.shapes import Float, Int, UInt8
 
 Predict = Callable[[Path], Float[np.ndarray, " classes"]]
-"""From a video file to its scores by class: logits, whose softmax are probabilities."""
+"""From a video file to its logits by class; see `NetworkSpec.multi_label` for probabilities."""
 
 
 @dataclass(frozen=True)
@@ -75,6 +75,7 @@ class Classifier:
     ) -> None:
         """Take networks by stream; `optical_flow` holds `OpticalFlowConfig`'s values."""
         self.networks = networks
+        self.multi_label = next(iter(networks.values())).spec.multi_label
         self._late_fusion = late_fusion
         self._num_segments = num_segments
         self._num_crops = num_crops
@@ -115,7 +116,8 @@ class Classifier:
         if self._late_fusion is None:
             [look] = looks.values()
             return look.logits
-        return FUSION_RULES[self._late_fusion](looks["rgb"].logits, looks["flow"].logits)
+        fuse = fusion_rule(self._late_fusion, self.multi_label)
+        return fuse(looks["rgb"].logits, looks["flow"].logits)
 
 
 @torch.inference_mode()
@@ -157,7 +159,8 @@ def describe_video(path: Path, found: Probe | str) -> Video:
     return Video(
         video_id=path.stem,
         path=path.name,
-        label="unknown",
+        labels=(),
+        intervals=(),
         group="",
         split="test",
         status="ok",

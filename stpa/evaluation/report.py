@@ -1,22 +1,22 @@
 """The report of one retraining: a single HTML page that needs nothing but a browser."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import jinja2
+from matplotlib.figure import Figure
 
-from stpa.evaluation.figures import draw_confusion, draw_sweep, embed
-from stpa.evaluation.fusion import FUSED
-from stpa.evaluation.metrics import correct, mean_class_accuracy, top1, top5
-from stpa.evaluation.scores import Scores
-from stpa.evaluation.significance import (
-    CONFIDENCE,
-    Interval,
-    PairedComparison,
-    compare_paired,
-    wilson_interval,
+from stpa.evaluation.figures import (
+    draw_average_precisions,
+    draw_confusion,
+    draw_sweep,
+    embed,
 )
+from stpa.evaluation.fusion import FUSED
+from stpa.evaluation.judging import TITLES
+from stpa.evaluation.scores import Scores
+from stpa.evaluation.significance import CONFIDENCE, Gain, Interval
 from stpa.files import write_text
 
 
@@ -67,10 +67,10 @@ class Accuracy:
 
     stream: str
     head: str
-    top1: float
+    figures: Mapping[str, float]
+    """By their names in `TITLES`, the headline first."""
     interval: Interval
-    mean_class: float
-    top5: float
+    """Of the headline."""
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,24 @@ class HeadComparison:
 
     stream: str
     head: str
-    paired: PairedComparison
+    paired: Gain
+
+
+@dataclass(frozen=True)
+class ClassPicture:
+    """What is drawn of the candidate class by class."""
+
+    heading: str
+    alternative: str
+    """To the picture, for who cannot see it."""
+    draw: Callable[[Scores, int], Figure]
+    """From scores and K."""
+
+
+_CONFUSION = ClassPicture("What is taken for what", "Confusion matrix", draw_confusion)
+_BARS = ClassPicture(
+    "Average precision by class", "Average precision by class", draw_average_precisions
+)
 
 
 def write_report(path: Path, report: Report) -> None:
@@ -92,42 +109,44 @@ def write_report(path: Path, report: Report) -> None:
         lstrip_blocks=True,
     )
     environment.filters["percent"] = lambda share: f"{100 * share:.1f}"
+    candidate, k = report.candidate, report.num_segments
+    class_picture = _BARS if candidate.multi_label else _CONFUSION
     page = environment.get_template("report.html.jinja").render(
         report=report,
-        candidate=report.candidate,
-        accuracies=[_accuracy(scores, report.num_segments) for scores in report.scores],
+        candidate=candidate,
+        judging=candidate.judging,
+        titles=TITLES,
+        accuracies=[_accuracy(scores, report) for scores in report.scores],
         comparisons=compare_heads(report),
         confidence=CONFIDENCE,
         sweep_figure=embed(draw_sweep(report.scores)),
-        confusion_figure=embed(draw_confusion(report.candidate, report.num_segments)),
+        class_picture=class_picture,
+        class_figure=embed(class_picture.draw(candidate, k)),
     )
     write_text(path, page)
 
 
-def _accuracy(scores: Scores, num_segments: int) -> Accuracy:
-    logits = scores.at(num_segments)
+def _accuracy(scores: Scores, report: Report) -> Accuracy:
+    logits = scores.at(report.num_segments)
     return Accuracy(
         stream=scores.stream,
         head=scores.head,
-        top1=top1(logits, scores.labels),
-        interval=wilson_interval(correct(logits, scores.labels)),
-        mean_class=mean_class_accuracy(logits, scores.labels),
-        top5=top5(logits, scores.labels),
+        figures=scores.figures(report.num_segments),
+        interval=scores.judging.interval(logits, scores.labels, report.seed),
     )
 
 
 def compare_heads(report: Report) -> list[HeadComparison]:
     """Compare the candidate's head with every other, stream by stream."""
-    right = {
-        (scores.stream, scores.head): correct(scores.at(report.num_segments), scores.labels)
-        for scores in report.scores
-    }
+    k, labels = report.num_segments, report.candidate.labels
+    compare = report.candidate.judging.compare
+    logits = {(scores.stream, scores.head): scores.at(k) for scores in report.scores}
     return [
         HeadComparison(
             stream,
             head,
-            compare_paired(right[stream, report.candidate_head], rights, report.seed),
+            compare(logits[stream, report.candidate_head], others, labels, report.seed),
         )
-        for (stream, head), rights in right.items()
-        if head != report.candidate_head and (stream, report.candidate_head) in right
+        for (stream, head), others in logits.items()
+        if head != report.candidate_head and (stream, report.candidate_head) in logits
     ]

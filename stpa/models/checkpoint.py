@@ -35,13 +35,25 @@ def load_model(folder: Path) -> ActionNetwork:
 
     Raises ModelError when a file is absent, damaged, or does not fit the other.
     """
+    spec = load_spec(folder)
     try:
-        spec = NetworkSpec.from_dict(json.loads((folder / SPEC_FILE).read_text(encoding="utf-8")))
         network = ActionNetwork(spec)
         network.load_state_dict(load_file(folder / WEIGHTS_FILE))
     except (OSError, ValueError, TypeError, KeyError, RuntimeError, SafetensorError) as error:
-        raise ModelError(f"{folder} is not a whole model folder: {first_line(error)}") from error
+        raise _broken(folder, error) from error
     return network.eval()
+
+
+def load_spec(folder: Path) -> NetworkSpec:
+    """Read what the network of a model folder is. Raises ModelError."""
+    try:
+        return NetworkSpec.from_dict(json.loads((folder / SPEC_FILE).read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise _broken(folder, error) from error
+
+
+def _broken(folder: Path, error: Exception) -> ModelError:
+    return ModelError(f"{folder} is not a whole model folder: {first_line(error)}")
 
 
 @lru_cache(maxsize=2)  # the two networks of a fusion

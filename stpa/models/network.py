@@ -44,7 +44,9 @@ class NetworkSpec:
     map_norm: str
     dropout: float
     class_names: tuple[str, ...]
-    """By label index."""
+    """By the place of their logits."""
+    multi_label: bool
+    """Whether probabilities are each logit's sigmoid; else all logits' softmax."""
     input_size: int
     """Side of the square crop, px."""
     short_side: int

@@ -4,43 +4,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict
 
 from stpa.config import OpticalFlowConfig, Stream
-
-
-class Judgement(BaseModel):
-    """The fused predictions of one classifier on the test videos of one data version.
-
-    Labels and predictions are class names, so that classifiers with different classes compare.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    data_version: str
-    class_names: tuple[str, ...] = Field(min_length=2)
-    """What the classifier can answer."""
-    video_ids: tuple[str, ...] = Field(min_length=1)
-    labels: tuple[str, ...]
-    predictions: tuple[str, ...]
-
-    @model_validator(mode="after")
-    def _one_answer_a_video(self) -> "Judgement":
-        counts = len(self.video_ids), len(self.labels), len(self.predictions)
-        if len(set(counts)) > 1 or len(set(self.video_ids)) < len(self.video_ids):
-            raise ValueError(f"video_ids must be unique, one label and prediction each: {counts}")
-        return self
-
-    @property
-    def correct(self) -> dict[str, bool]:
-        """Whether each video was named rightly."""
-        answers = zip(self.video_ids, self.labels, self.predictions, strict=True)
-        return {video_id: label == prediction for video_id, label, prediction in answers}
-
-    @property
-    def top1(self) -> float:
-        """Share of the videos named rightly."""
-        return sum(self.correct.values()) / len(self.video_ids)
+from stpa.registry.judgement import Judgement
 
 
 class Serving(BaseModel):

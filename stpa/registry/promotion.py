@@ -19,7 +19,7 @@ from stpa.registry.aliases import (
     point,
     switch,
 )
-from stpa.registry.candidate import Judgement
+from stpa.registry.judgement import Judgement
 from stpa.registry.rules import Verdict, check_rules, judge
 from stpa.registry.tracking import Tracker, Version
 

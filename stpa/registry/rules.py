@@ -3,12 +3,9 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-import numpy as np
-
 from stpa.config import PromotionConfig
 from stpa.errors import ConfigError
-from stpa.evaluation.significance import compare_paired
-from stpa.registry.candidate import Judgement
+from stpa.registry.judgement import Judgement
 
 SIGNIFICANCE = 0.05
 
@@ -57,40 +54,30 @@ def knows_all_classes(
 def above_chance(
     challenger: Judgement, champion: Judgement | None, config: PromotionConfig
 ) -> tuple[bool, str]:
-    """Demand more right answers than guessing gives (exact one-sided binomial test)."""
-    from scipy.stats import binomtest  # slow to import
-
-    num_right, num_videos = sum(challenger.correct.values()), len(challenger.video_ids)
-    chance = 1 / len(challenger.class_names)
-    p_value = float(binomtest(num_right, num_videos, chance, alternative="greater").pvalue)
-    return p_value < SIGNIFICANCE, (
-        f"top-1 {challenger.top1:.3f} of {num_videos} videos against chance {chance:.3f} "
-        f"(p = {p_value:.2g})"
+    """Demand more than guessing gives, by a one-sided test (`Judgement.against_chance`)."""
+    chance = challenger.against_chance()
+    return chance.p_value < SIGNIFICANCE, (
+        f"{challenger.title} {challenger.figure:.3f} of {len(challenger.video_ids)} videos "
+        f"against chance {chance.level:.3f} (p = {chance.p_value:.2g})"
     )
 
 
 def no_worse_than_champion(
     challenger: Judgement, champion: Judgement | None, config: PromotionConfig
 ) -> tuple[bool, str]:
-    """Demand a top-1 gain of at least `min_gain` on the videos both were judged on.
+    """Demand a gain of at least `min_gain` on the videos both were judged on.
 
-    Reports the exact McNemar p-value: whether the gain could be luck.
+    Reports how sure it is: whether the gain could be luck.
     """
+    figure = f"{challenger.title} {challenger.figure:.3f}"
     if champion is None:
-        return True, f"top-1 {challenger.top1:.3f}; there is no champion to compare with"
-    right, champion_right = challenger.correct, champion.correct
-    shared = sorted(right.keys() & champion_right.keys())
-    if not shared:
+        return True, f"{figure}; there is no champion to compare with"
+    paired = challenger.gain_over(champion)
+    if paired is None:
         return False, "no video was judged by both challenger and champion"
-    paired = compare_paired(
-        np.array([right[video] for video in shared]),
-        np.array([champion_right[video] for video in shared]),
-        seed=0,
-    )
     return paired.gain >= config.min_gain, (
-        f"top-1 {challenger.top1:.3f} against the champion's {champion.top1:.3f}: "
-        f"gain {paired.gain:+.3f}, at least {config.min_gain:+.3f} wanted "
-        f"({paired.only_first} won, {paired.only_second} lost, McNemar p = {paired.p_value:.2g})"
+        f"{figure} against the champion's {champion.figure:.3f}: "
+        f"gain {paired.gain:+.3f}, at least {config.min_gain:+.3f} wanted ({paired.describe()})"
     )
 
 

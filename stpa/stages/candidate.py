@@ -3,7 +3,8 @@
 from stpa.config import Config, Stream
 from stpa.evaluation.scores import Scores
 from stpa.files import digest_value
-from stpa.registry.candidate import Candidate, Judgement, Network
+from stpa.registry.candidate import Candidate, Network
+from stpa.registry.judgement import Judgement, judge_scores
 from stpa.stages.fuse import fuse
 from stpa.stages.train import SERVED_HEAD, find_trained
 from stpa.workspace import Workspace
@@ -33,11 +34,11 @@ def gather_candidate(workspace: Workspace, config: Config) -> Candidate:
 
 
 def _judgement(fused: Scores, num_segments: int) -> Judgement:
-    names = fused.class_names
-    return Judgement(
+    return judge_scores(
+        fused.at(num_segments),
+        [tuple(fused.class_names[place] for place in row.nonzero()[0]) for row in fused.labels],
+        multi_label=fused.multi_label,
         data_version=fused.data_version,
-        class_names=names,
+        class_names=fused.class_names,
         video_ids=fused.video_ids,
-        labels=tuple(names[label] for label in fused.labels),
-        predictions=tuple(names[best] for best in fused.at(num_segments).argmax(axis=1)),
     )

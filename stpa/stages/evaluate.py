@@ -9,18 +9,19 @@ from pathlib import Path
 import numpy as np
 
 from stpa.config import Config, Stream
-from stpa.data.manifest import read_manifest
+from stpa.data.manifest import label_matrix, read_manifest
 from stpa.data.versioning import read_version
 from stpa.errors import DataError
-from stpa.evaluation.fusion import FUSION_RULES
+from stpa.evaluation.fusion import fusion_rule
 from stpa.evaluation.k_sweep import Sweep
-from stpa.evaluation.metrics import mean_class_accuracy, top1
 from stpa.evaluation.predict import load_and_score
 from stpa.evaluation.scores import Scores, read_scores, write_scores
 from stpa.evaluation.unfinished import UnfinishedScores
 from stpa.files import digest_value
+from stpa.models.checkpoint import load_spec
 from stpa.progress import ReportProgress, silent
-from stpa.registry.candidate import Judgement, Serving
+from stpa.registry.candidate import Serving
+from stpa.registry.judgement import Judgement, judge_scores
 from stpa.registry.tracking import Tracker, open_tracker
 from stpa.stages.storage import stream_storage
 from stpa.stages.sweep import map_on_cluster, sweep_on_cluster
@@ -28,9 +29,6 @@ from stpa.stages.train import TrainedModel, find_trained
 from stpa.workspace import Workspace
 
 logger = logging.getLogger(__name__)
-
-TOP1 = "test_top1"
-"""The name under which runs hold their accuracy at each K."""
 
 
 def evaluate(
@@ -68,8 +66,9 @@ def evaluate(
         model_key=model.key,
         data_version=data_version,
         class_names=manifest.class_names,
+        multi_label=manifest.multi_label,
         video_ids=tuple(video.video_id for video in videos),
-        labels=np.array([manifest.class_names.index(video.label) for video in videos]),
+        labels=label_matrix(videos, manifest.class_names),
         logits={
             k: np.stack([logits[video.video_id][k] for video in videos]) for k in sweep.values_of_k
         },
@@ -81,17 +80,18 @@ def evaluate(
 
 
 def track_scores(tracker: Tracker, run_id: str, scores: Scores, file_name: str) -> None:
-    """Keep scores with a run: the file, then the accuracies, whose steps are the values of K."""
+    """Keep scores with a run: the file, then the figures, whose steps are the values of K."""
     with tempfile.TemporaryDirectory() as folder:
         write_scores(Path(folder) / file_name, scores)
         tracker.log_files(run_id, Path(folder) / file_name, "scores")
-    for k in sorted(scores.logits.keys() - tracker.logged_steps(run_id, TOP1)):
-        logits = scores.at(k)
-        accuracies = {
-            TOP1: top1(logits, scores.labels),
-            "test_mean_class_accuracy": mean_class_accuracy(logits, scores.labels),
-        }
-        tracker.log_metrics(run_id, accuracies, step=k)
+    for k in sorted(scores.logits.keys() - tracked_values_of_k(tracker, run_id, scores)):
+        figures = {f"test_{name}": value for name, value in scores.figures(k).items()}
+        tracker.log_metrics(run_id, figures, step=k)
+
+
+def tracked_values_of_k(tracker: Tracker, run_id: str, scores: Scores) -> set[int]:
+    """Return each K at which a run holds the figures of such scores."""
+    return tracker.logged_steps(run_id, f"test_{scores.judging.headline}")
 
 
 def today_sweep(config: Config) -> Sweep:
@@ -127,7 +127,8 @@ def judge_served(
     otherwise the flow of each test video is taken anew in that way.
     """
     assert serving.late_fusion is not None, "a fusion"
-    videos = read_manifest(workspace.manifest).select("test")
+    manifest = read_manifest(workspace.manifest)
+    videos = manifest.select("test")
     folders = {Stream.RGB: rgb_folder, Stream.FLOW: flow_folder}
     if serving.optical_flow == config.optical_flow:
         k = serving.num_segments
@@ -136,7 +137,8 @@ def judge_served(
         for stream, folder in folders.items():
             logits = sweep_on_cluster(workspace, config, stream, folder, videos, sweep)
             stacked[stream] = np.stack([logits[video.video_id][k] for video in videos])
-        scores = FUSION_RULES[serving.late_fusion](stacked[Stream.RGB], stacked[Stream.FLOW])
+        fuse = fusion_rule(serving.late_fusion, load_spec(rgb_folder).multi_label)
+        scores = fuse(stacked[Stream.RGB], stacked[Stream.FLOW])
     else:
         score = partial(
             load_and_score,
@@ -150,10 +152,11 @@ def judge_served(
         )
         found = {video.video_id: scores for video, scores in map_on_cluster(config, score, videos)}
         scores = np.stack([found[video.video_id] for video in videos])
-    return Judgement(
+    return judge_scores(
+        scores,
+        [video.distinct_labels for video in videos],
+        multi_label=manifest.multi_label,
         data_version=read_version(workspace.root).id,
         class_names=serving.class_names,
         video_ids=tuple(video.video_id for video in videos),
-        labels=tuple(video.label for video in videos),
-        predictions=tuple(serving.class_names[best] for best in scores.argmax(axis=1)),
     )

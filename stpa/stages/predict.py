@@ -4,12 +4,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from scipy.special import softmax
 
 from stpa.config import Config
 from stpa.data.probe import probe_videos
 from stpa.data.storage import Folder
 from stpa.errors import DataError
+from stpa.evaluation.judging import judging_of
 from stpa.evaluation.picture import check_format, draw_evidence
 from stpa.evaluation.predict import Classifier, describe_video
 from stpa.models.checkpoint import load_model
@@ -61,7 +61,7 @@ def predict(
         optical_flow=serving.optical_flow.model_dump(),
     )
     explanation = classifier.explain(described, Folder(video.parent))
-    probabilities = softmax(explanation.scores)
+    probabilities = judging_of(classifier.multi_label).probabilities(explanation.scores)
     best = int(probabilities.argmax())
     title = f"{video.name}: {serving.class_names[best]} ({probabilities[best]:.2f})"
     draw_evidence(picture, title, explanation)

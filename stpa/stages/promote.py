@@ -13,7 +13,8 @@ from stpa.errors import RegistryError
 from stpa.progress import ReportProgress, silent
 from stpa.registry import promotion
 from stpa.registry.aliases import fusion_model, stream_model, version_tag
-from stpa.registry.candidate import Candidate, Judgement, Serving
+from stpa.registry.candidate import Candidate, Serving
+from stpa.registry.judgement import Judgement, read_judgement
 from stpa.registry.lineage import collect_lineage
 from stpa.registry.promotion import Decision
 from stpa.registry.rules import check_rules
@@ -60,7 +61,8 @@ def promote_candidate(
     run_id = tracker.open_run(candidate.key, "fusion", config.model_dump(mode="json"), lineage)
     try:
         _write_judgement(tracker, run_id, candidate.judgement)
-        tracker.log_metrics(run_id, {"fused_top1": candidate.judgement.top1})
+        headline = candidate.judgement.headline
+        tracker.log_metrics(run_id, {f"fused_{headline}": candidate.judgement.figure})
         challenger = _register(tracker, config, candidate, run_id, progress)
 
         def judge_champion(champion: Version) -> Judgement:
@@ -113,7 +115,7 @@ def _register(
         "stpa.late_fusion": candidate.late_fusion,
         "stpa.num_segments": str(candidate.num_segments),
         "stpa.class_names": ", ".join(judgement.class_names),
-        "stpa.top1": f"{judgement.top1:.4f}",
+        f"stpa.{judgement.headline}": f"{judgement.figure:.4f}",
     }
     return tracker.register_model(
         fusion_model(name), run_id, folders, fused.model_dump(mode="json"), tags
@@ -131,7 +133,7 @@ def _judge_champion(
     recorded = tracker.read_text(champion.run_id, _judgement_file(data_version))
     if recorded is not None:
         try:
-            return Judgement.model_validate_json(recorded)
+            return read_judgement(recorded)
         except ValidationError:
             _logger.warning("judging %s again: its record is broken", champion.name)
     model = tracker.download_model(champion, workspace.registered)
@@ -147,9 +149,7 @@ def _judge_champion(
 
 
 def _write_judgement(tracker: Tracker, run_id: str, judgement: Judgement) -> None:
-    tracker.log_text(
-        run_id, judgement.model_dump_json(indent=2), _judgement_file(judgement.data_version)
-    )
+    tracker.log_text(run_id, judgement.model_dump_json(), _judgement_file(judgement.data_version))
 
 
 def _judgement_file(data_version: str) -> str:

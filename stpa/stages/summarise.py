@@ -7,15 +7,16 @@ import yaml
 from stpa.config import Config, Stream
 from stpa.data.versioning import read_version
 from stpa.evaluation.fusion import FUSED
-from stpa.evaluation.metrics import top1
+from stpa.evaluation.judging import TITLES
 from stpa.evaluation.report import Reason, Report, compare_heads, write_report
 from stpa.evaluation.scores import Scores
+from stpa.evaluation.significance import PairedComparison
 from stpa.files import write_json
 from stpa.registry.lineage import collect_lineage
 from stpa.registry.promotion import Decision, Outcome
 from stpa.registry.tracking import open_tracker
 from stpa.stages.candidate import gather_candidate
-from stpa.stages.evaluate import TOP1, find_scores, track_scores
+from stpa.stages.evaluate import find_scores, track_scores, tracked_values_of_k
 from stpa.stages.fuse import fuse
 from stpa.stages.train import SERVED_HEAD, compared_heads
 from stpa.workspace import Workspace
@@ -23,29 +24,36 @@ from stpa.workspace import Workspace
 
 @dataclass(frozen=True)
 class Summary:
-    """The figures of one retraining; top-1 on the test videos at the headline K."""
+    """The figures of one retraining, on the test videos."""
 
     num_segments: int
-    """K."""
-    top1: dict[str, dict[str, float]]
-    """By head and by stream, "fused" being one."""
+    """The headline K."""
+    headline: str
+    """The name in `TITLES` of the figure that these are."""
+    figures: dict[str, dict[str, float]]
+    """By head and by stream, "fused" being one, at the headline K."""
     k_sweep: dict[str, dict[int, float]]
-    """The candidate head's top-1 by stream and K."""
+    """The candidate head's figure by stream and K."""
     decision: Decision
     data_version: str
     seconds: float
 
+    @property
+    def title(self) -> str:
+        """What the figure is called in a table."""
+        return TITLES[self.headline]
+
     def to_dict(self) -> dict:
         """Return the values of summary.json."""
-        candidate = self.top1[SERVED_HEAD]
+        candidate = self.figures[SERVED_HEAD]
         baselines = {
-            f"{head}_{stream}_top1": value
-            for head, values in self.top1.items()
+            f"{head}_{stream}_{self.headline}": value
+            for head, values in self.figures.items()
             if head != SERVED_HEAD
             for stream, value in values.items()
         }
         return {
-            **{f"{stream}_top1": value for stream, value in candidate.items()},
+            **{f"{stream}_{self.headline}": value for stream, value in candidate.items()},
             **baselines,
             "num_segments": self.num_segments,
             "k_sweep": self.k_sweep,
@@ -62,14 +70,15 @@ def summarise(workspace: Workspace, config: Config, decision: Decision, seconds:
     scores = [part for head in heads for part in _all_scores(workspace, config, head)]
     k = config.evaluate.num_segments
     data = read_version(workspace.root)
-    top1_by_head: dict[str, dict[str, float]] = {}
+    figures: dict[str, dict[str, float]] = {}
     for part in scores:
-        top1_by_head.setdefault(part.head, {})[part.stream] = top1(part.at(k), part.labels)
+        figures.setdefault(part.head, {})[part.stream] = part.headline(k)
     summary = Summary(
         num_segments=k,
-        top1=top1_by_head,
+        headline=scores[0].judging.headline,
+        figures=figures,
         k_sweep={
-            part.stream: {each: top1(part.at(each), part.labels) for each in sorted(part.logits)}
+            part.stream: {each: part.headline(each) for each in sorted(part.logits)}
             for part in scores
             if part.head == SERVED_HEAD
         },
@@ -104,7 +113,7 @@ def _track(workspace: Workspace, config: Config, report: Report, decision: Decis
     if run_id is None:
         return
     fused = report.candidate
-    tracked = fused.logits.keys() <= tracker.logged_steps(run_id, TOP1)
+    tracked = fused.logits.keys() <= tracked_values_of_k(tracker, run_id, fused)
     if tracked and decision.outcome is Outcome.UNCHANGED:
         return
     tracker.log_files(run_id, workspace.summary)
@@ -115,19 +124,20 @@ def _track(workspace: Workspace, config: Config, report: Report, decision: Decis
 
 
 def _against_baselines(report: Report) -> dict[str, float]:
-    """Return each baseline's fused top-1, and the paired test of the candidate against it."""
+    """Return each baseline's fused headline, and the paired test of the candidate against it."""
     tests = {row.head: row.paired for row in compare_heads(report) if row.stream == FUSED}
     figures = {}
     for scores in report.scores:
         if scores.stream == FUSED and scores.head in tests:
             head, paired = scores.head, tests[scores.head]
             figures |= {
-                f"{head}_fused_top1": top1(scores.at(report.num_segments), scores.labels),
+                f"{head}_fused_{scores.judging.headline}": scores.headline(report.num_segments),
                 f"gain_over_{head}": paired.gain,
                 f"gain_over_{head}_low": paired.gain_interval.low,
                 f"gain_over_{head}_high": paired.gain_interval.high,
-                f"p_value_against_{head}": paired.p_value,
             }
+            if isinstance(paired, PairedComparison):
+                figures[f"p_value_against_{head}"] = paired.p_value
     return figures
 
 

@@ -198,6 +198,7 @@ def _fit(
         model=config.model,
         train=config.train,
         class_names=manifest.class_names,
+        multi_label=manifest.multi_label,
         videos=tuple(manifest.select("train")),
         storage=stream_storage(workspace, config, run.stream),
     )

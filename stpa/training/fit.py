@@ -37,6 +37,8 @@ class TrainingJob:
     model: ModelConfig
     train: TrainConfig
     class_names: tuple[str, ...]
+    multi_label: bool
+    """As `Manifest.multi_label`."""
     videos: tuple[Video, ...]
     storage: Storage
     """Holds the stream's files: the videos, or the stored optical flow."""
@@ -57,6 +59,7 @@ class TrainingJob:
             map_norm=self.model.map_norm,
             dropout=self.train.stream(self.stream).dropout,
             class_names=self.class_names,
+            multi_label=self.multi_label,
             input_size=self.train.input_size,
             short_side=self.train.short_side,
             input_mean=tuple(self.model.input_mean or mean),
@@ -129,6 +132,7 @@ def fit(
                 job.train.interactive_weight,
                 job.train.attention_loss,
                 job.train.attention_weight,
+                job.multi_label,
             ),
             gradient_clip=config.gradient_clip,
             frames_at_once=job.train.frames_at_once,

@@ -12,15 +12,16 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from stpa.errors import ModelError
 from stpa.models.heads import HeadOutput
+from stpa.shapes import Float
 from stpa.training.losses import ATTENTION_LOSSES, INTERACTIVE_LOSSES
 
 Batch = Mapping[str, torch.Tensor]
-"""frames uint8 [clips, time, channels, height, width], label and index int64 [clips]."""
+"""frames uint8 [clips, time, channels, height, width], target float32 [clips, classes]."""
 
 
 @dataclass(frozen=True)
 class LossOptions:
-    """The losses on attention, and their weights in eq. 9."""
+    """What the losses are, and their weights in eq. 9."""
 
     interactive: str
     """A name in `INTERACTIVE_LOSSES`."""
@@ -30,6 +31,8 @@ class LossOptions:
     """A name in `ATTENTION_LOSSES`."""
     attention_weight: float
     """gamma."""
+    multi_label: bool
+    """Whether a clip may show several classes or none; else it shows exactly one."""
 
 
 def train_epoch(
@@ -53,10 +56,10 @@ def train_epoch(
     waited = 0.0
     for batch in batches:
         waited += time.perf_counter() - waiting_since
-        labels = batch["label"].to(device, non_blocking=True)
+        targets = batch["target"].to(device, non_blocking=True)
         frames = batch["frames"].to(device, non_blocking=True)
         output: HeadOutput = network(frames, frames_at_once=frames_at_once)
-        terms = loss_terms(output, labels, losses)
+        terms = loss_terms(output, targets, losses)
         loss = total_loss(terms, losses)
         if not math.isfinite(loss.item()):
             raise ModelError(
@@ -69,10 +72,10 @@ def train_epoch(
         optimizer.step()
         schedule.step()
 
-        terms |= {"loss": loss, "top1": (output.logits.argmax(dim=1) == labels).float().mean()}
+        terms |= {"loss": loss, "top1": top1(output.logits, targets)}
         for name, value in terms.items():
-            totals[name] = totals.get(name, 0.0) + value.item() * len(labels)
-        num_clips += len(labels)
+            totals[name] = totals.get(name, 0.0) + value.item() * len(targets)
+        num_clips += len(targets)
         waiting_since = time.perf_counter()
     seconds = time.perf_counter() - started
     return {name: total / num_clips for name, total in totals.items()} | {
@@ -84,12 +87,14 @@ def train_epoch(
 
 
 def loss_terms(
-    output: HeadOutput, labels: torch.Tensor, options: LossOptions
+    output: HeadOutput, targets: Float[torch.Tensor, "clips classes"], options: LossOptions
 ) -> dict[str, torch.Tensor]:
     """Return the unweighted terms of eq. 9, without the weight decay, as means over clips.
 
-    A clip has one prediction after its K frames are aggregated, so the 1/K and the sum over
-    frames of eq. 9 are left with a single term.
+    `targets` are 1 for each class that a clip shows, else 0. A clip has one prediction after its
+    K frames are aggregated, so the 1/K and the sum over frames of eq. 9 are left with a single
+    term. Where clips have any number of labels, that term is the binary cross entropy, as a mean
+    over classes too.
     """
     zero = output.logits.new_zeros(())
     terms = {"interactive": zero, "attention": zero}
@@ -98,7 +103,15 @@ def loss_terms(
             "interactive": INTERACTIVE_LOSSES[options.interactive](output.attention),
             "attention": ATTENTION_LOSSES[options.attention](output.attention),
         }
-    return {"classification": F.cross_entropy(output.logits, labels)} | terms
+    classify = F.binary_cross_entropy_with_logits if options.multi_label else F.cross_entropy
+    return {"classification": classify(output.logits, targets)} | terms
+
+
+def top1(
+    logits: Float[torch.Tensor, "clips classes"], targets: Float[torch.Tensor, "clips classes"]
+) -> Float[torch.Tensor, ""]:
+    """Return the share of clips whose highest logit is of a class that they show."""
+    return targets.gather(1, logits.argmax(dim=1, keepdim=True)).mean()
 
 
 def total_loss(terms: Mapping[str, torch.Tensor], options: LossOptions) -> torch.Tensor:

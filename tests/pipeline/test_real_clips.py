@@ -73,7 +73,7 @@ def classifier(workspace: Workspace, config: Config, manifest: Manifest) -> Clas
     for stream in Stream:
         storage = stream_storage(workspace, config, stream)
         job = TrainingJob(
-            stream, "stpa", config.model, config.train, manifest.class_names, (), storage
+            stream, "stpa", config.model, config.train, manifest.class_names, False, (), storage
         )
         networks[stream.value] = ActionNetwork(job.spec).eval()
     return Classifier(
@@ -130,7 +130,7 @@ def test_a_clip_is_explained_in_a_picture(
         assert (np.diff(seen.indices) > 0).all()
         assert seen.indices[-1] < video.num_frames
     picture = tmp_path / "picture.png"
-    draw_evidence(picture, video.label, explanation)
+    draw_evidence(picture, video.labels[0], explanation)
     with Image.open(picture) as image:
         assert image.width > image.height > 300
 

@@ -5,6 +5,7 @@ lists decide the split derives from `listed.ListedDataset`.
 """
 
 from stpa.data.datasets.base import Dataset, ListedVideo
+from stpa.data.datasets.charades import CharadesDataset
 from stpa.data.datasets.csv_list import CsvDataset
 from stpa.data.datasets.folder import FolderDataset
 from stpa.data.datasets.hmdb51 import Hmdb51Dataset
@@ -16,6 +17,7 @@ from stpa.errors import ConfigError
 __all__ = ["DATASETS", "Dataset", "ListedDataset", "ListedVideo", "find_dataset"]
 
 DATASETS: dict[str, Dataset] = {
+    "charades": CharadesDataset(),
     "csv": CsvDataset(),
     "folder": FolderDataset(),
     "hmdb51": Hmdb51Dataset(),

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 from stpa.config import DataConfig
-from stpa.data.manifest import Split
+from stpa.data.manifest import Interval, Split, Video
 from stpa.errors import DataError
 from stpa.progress import ReportProgress
 
@@ -23,9 +23,12 @@ class ListedVideo:
 
     path: str
     """POSIX, relative to the dataset's root."""
-    label: str
+    labels: tuple[str, ...]
+    """As `Video.labels`: one, but in a multi-label dataset."""
     group: str
     split: Split
+    intervals: tuple[Interval | None, ...] = ()
+    """As `Video.intervals`."""
 
 
 @runtime_checkable
@@ -76,9 +79,9 @@ def is_hidden(name: str) -> bool:
     return name.startswith(".")
 
 
-def split_faults(videos: Iterable[tuple[str, str]], class_names: Iterable[str]) -> list[str]:
-    """Say, for each class, which of its two splits is empty; `videos` are (label, split)."""
-    present = set(videos)
+def split_faults(videos: Iterable[ListedVideo | Video], class_names: Iterable[str]) -> list[str]:
+    """Say, for each class, which of its two splits is empty."""
+    present = {(label, video.split) for video in videos for label in video.labels}
     faults = []
     for name in sorted(class_names):
         train, test = ((name, "train") in present), ((name, "test") in present)

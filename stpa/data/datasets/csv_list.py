@@ -8,7 +8,6 @@ session2/b.mp4,swim,test,session2
 empty: then each video is a recording of its own.
 """
 
-import csv
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
@@ -16,10 +15,10 @@ from stpa.data.datasets.base import (
     VIDEO_SUFFIXES,
     ListedVideo,
     is_hidden,
-    name_some,
     raise_faults,
 )
 from stpa.data.datasets.listed import ListedDataset, Listing
+from stpa.data.datasets.table import Row, read_table
 from stpa.errors import DataError
 
 _LIST = "videos.csv"
@@ -39,7 +38,7 @@ class CsvDataset(ListedDataset):
             root, [f"line {line}: {fault}" for line, row in rows for fault in _faults(row)]
         )
         videos = tuple(_listed(row) for _, row in rows)
-        class_names = tuple(sorted({video.label for video in videos}))
+        class_names = tuple(sorted({row["label"] for _, row in rows}))
         return Listing(videos, unused={}, class_names=class_names)
 
     def find_files(self, root: Path) -> list[Path]:
@@ -48,34 +47,13 @@ class CsvDataset(ListedDataset):
         return [root / _LIST, *listed]
 
 
-def _read_rows(path: Path) -> list[tuple[int, dict[str, str]]]:
-    """Return each row, without the spaces round its values, after the line that it ends on."""
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as stream:  # Excel writes the signature
-            reader = csv.reader(stream, strict=True)
-            rows = [(reader.line_num, [cell.strip() for cell in row]) for row in reader if row]
-    except FileNotFoundError:
+def _read_rows(path: Path) -> list[Row]:
+    if not path.is_file():
         raise DataError(
             f"no {_LIST} in {path.parent}: list the videos there in columns path, label, split "
             "(train or test) and, if recordings have several clips, group"
-        ) from None
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise DataError(f"{path} is not CSV in UTF-8 ({error}): save it as such") from error
-    names = rows[0][1] if rows else []
-    if any(names.count(name) != 1 for name in _COLUMNS) or names.count(_GROUP) > 1:
-        raise DataError(
-            f"{path} needs the columns {', '.join(_COLUMNS)}, each once and with commas between "
-            f"them, but has {name_some(names) or 'none'}"
         )
-    if len(rows) == 1:
-        raise DataError(f"{path} lists no videos: add a line for each")
-    for line, row in rows:
-        if len(row) != len(names):
-            raise DataError(
-                f"{path} line {line} has {len(row)} values for {len(names)} columns: "
-                "put values that hold commas in double quotes"
-            )
-    return [(line, dict(zip(names, row, strict=True))) for line, row in rows[1:]]
+    return read_table(path, _COLUMNS, optional=[_GROUP])
 
 
 def _faults(row: dict[str, str]) -> Iterator[str]:
@@ -93,4 +71,4 @@ def _faults(row: dict[str, str]) -> Iterator[str]:
 def _listed(row: dict[str, str]) -> ListedVideo:
     path = str(PurePosixPath(row["path"]))
     split = "train" if row["split"] == "train" else "test"
-    return ListedVideo(path, row["label"], row.get(_GROUP) or path, split)
+    return ListedVideo(path, (row["label"],), row.get(_GROUP) or path, split)

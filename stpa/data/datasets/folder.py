@@ -36,7 +36,7 @@ class FolderDataset(MirroredDataset):
         videos = [
             ListedVideo(
                 path=path.as_posix(),
-                label=path.parts[0],
+                labels=(path.parts[0],),
                 group=groups[path],
                 split="test" if groups[path] in held_out else "train",
             )
@@ -91,7 +91,7 @@ def _faults(root: Path, paths: list[Path], videos: list[ListedVideo]) -> list[st
     classes = {path.name for path in root.iterdir() if path.is_dir() and not is_hidden(path.name)}
     if len(classes) == 1:
         faults.append(f"one class only ({name_some(sorted(classes))}): add a second sub-folder")
-    uncovered = split_faults([(video.label, video.split) for video in videos], classes)
+    uncovered = split_faults(videos, classes)
     if uncovered:
         uncovered[-1] += ": each class needs videos of at least two recordings (data.group_pattern)"
     return faults + uncovered

@@ -32,14 +32,14 @@ class Hmdb51Dataset(ListedDataset):
         check_split(split, (int(name[2]) for name in names), lists)
         class_names = tuple(sorted({name[1] for name in names}))
         videos: list[ListedVideo] = []
-        unused: dict[str, str] = {}
+        unused: dict[str, tuple[str, ...]] = {}
         for label in class_names:
             for name, side in _read_class(lists / f"{label}_test_split{split}.txt"):
                 path = f"{label}/{name}"
                 if side is None:
-                    unused[path] = label
+                    unused[path] = (label,)
                 else:
-                    videos.append(ListedVideo(path, label, _group(label, name), side))
+                    videos.append(ListedVideo(path, (label,), _group(label, name), side))
         return Listing(tuple(videos), unused, class_names)
 
     def find_files(self, root: Path) -> list[Path]:

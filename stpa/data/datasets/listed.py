@@ -28,7 +28,7 @@ class Listing:
     """What the lists of one split name, whether it is there or not."""
 
     videos: tuple[ListedVideo, ...]
-    unused: Mapping[str, str]
+    unused: Mapping[str, tuple[str, ...]]
     """By path, the labels of videos that the lists name but leave out of this split."""
     class_names: tuple[str, ...]
 
@@ -58,7 +58,7 @@ class ListedDataset(MirroredDataset):
         videos = [video for video in listing.videos if video.path in present]
         faults = [
             *find_contradictions(listing.videos),
-            *split_faults([(video.label, video.split) for video in videos], listing.class_names),
+            *split_faults(videos, listing.class_names),
         ]
         if absent := [video.path for video in listing.videos if video.path not in present]:
             absence = (

@@ -46,4 +46,4 @@ def _listed(folder: str, path: str, split: Split) -> ListedVideo:
     found = _GROUP.search(stem)
     # UCF101 numbers its groups within a class.
     group = f"{label}/{found[1] if found else stem}"
-    return ListedVideo(path=folder + path, label=label, group=group, split=split)
+    return ListedVideo(path=folder + path, labels=(label,), group=group, split=split)

@@ -25,6 +25,7 @@ def root(tmp_path) -> Path:
 
 def test_a_whole_download_is_complete_whatever_else_is_there(root):
     assert check_dataset(root, "hmdb51", 1) == DatasetCheck(
+        num_videos=6,
         num_listed={"pour": 3, "swim": 3},
         num_missing={},
         missing=(),
@@ -54,12 +55,16 @@ def test_an_empty_video_is_there_but_not_complete(root):
 
 @pytest.mark.parametrize("dataset", ["folder", "synthetic"])
 def test_a_dataset_without_lists_is_answered_with_those_that_have_some(root, dataset):
-    with pytest.raises(ConfigError, match=f"{dataset} has no lists .* only csv, hmdb51, ucf101"):
+    with pytest.raises(
+        ConfigError, match=f"{dataset} has no lists .* only charades, csv, hmdb51, ucf101"
+    ):
         check_dataset(root, dataset, 1)
 
 
 def test_an_unknown_dataset_is_answered_with_the_known_ones(root):
-    with pytest.raises(ConfigError, match="'kinetics' is not known: take one of csv, folder"):
+    with pytest.raises(
+        ConfigError, match="'kinetics' is not known: take one of charades, csv, folder"
+    ):
         check_dataset(root, "kinetics", 1)
 
 
@@ -74,6 +79,6 @@ def test_a_part_of_ucf101_is_told_from_the_published_lists(tmp_path):
     shutil.copytree(SHARED / "ucf101_clips", tmp_path / "UCF-101")
     num_clips = len(list((tmp_path / "UCF-101").rglob("*.avi")))
     check = check_dataset(tmp_path, "ucf101", 1)
-    assert sum(check.num_listed.values()) == 13320
+    assert check.num_videos == sum(check.num_listed.values()) == 13320
     assert len(check.missing) == sum(check.num_missing.values()) == 13320 - num_clips
     assert check.empty == check.unlisted == ()

@@ -18,7 +18,7 @@ CLASS_NAMES = ("row", "swim")
 
 
 def video(name: str, label: str, num_frames: int = 20) -> Video:
-    return make_video(name, label=label, num_frames=num_frames, height=48)
+    return make_video(name, labels=(label,), num_frames=num_frames, height=48)
 
 
 VIDEOS = [video("a", "swim"), video("b", "row")]
@@ -62,13 +62,13 @@ def test_an_item_has_its_frames_label_and_place(train_clips):
     item = train_clips[1]
     assert item["frames"].shape == (3, 3, 32, 32)
     assert item["frames"].dtype == torch.uint8
-    assert (item["label"], item["index"]) == (0, 1)
+    assert (item["target"].tolist(), item["index"]) == ([1, 0], 1)
 
 
 def test_items_can_be_batched_by_several_processes(train_clips):
     [batch] = DataLoader(train_clips, batch_size=2, num_workers=2)
     assert batch["frames"].shape == (2, 3, 3, 32, 32)
-    assert batch["label"].tolist() == [1, 0]
+    assert batch["target"].tolist() == [[0, 1], [1, 0]]
 
 
 def test_an_epoch_draws_the_same_clips_again(root, train_clips):

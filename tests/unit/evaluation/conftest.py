@@ -22,8 +22,9 @@ def make_scores() -> MakeScores:
             "model_key": "0123456789ab",
             "data_version": "ba9876543210",
             "class_names": ("climb", "dive", "swim"),
+            "multi_label": False,
             "video_ids": tuple(f"swim/v{index}" for index in range(6)),
-            "labels": np.array([0, 0, 1, 1, 2, 2]),
+            "labels": np.eye(3, dtype=bool)[[0, 0, 1, 1, 2, 2]],
             "logits": {k: random.normal(size=(6, 3)).astype(np.float32) for k in (1, 3)},
         }
         return Scores(**values | changes)

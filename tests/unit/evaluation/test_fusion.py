@@ -2,12 +2,17 @@ import dataclasses
 
 import numpy as np
 import pytest
+from scipy.special import expit
 
 from stpa.errors import DataError
-from stpa.evaluation.fusion import FUSION_RULES, fuse
+from stpa.evaluation.fusion import FUSION_RULES, MULTI_LABEL_RULES, fuse
 
 RGB = np.array([[2.0, 0.0, -1.0], [0.0, 3.0, 1.0]], np.float32)
 FLOW = np.array([[-1.0, 4.0, 0.0], [1.0, 1.0, 1.0]], np.float32)
+
+ALL_RULES = pytest.mark.parametrize(
+    "rule", {*FUSION_RULES.values(), *MULTI_LABEL_RULES.values()}, ids=lambda rule: rule.__name__
+)
 
 
 def _softmax(logits: np.ndarray) -> np.ndarray:
@@ -28,17 +33,28 @@ def test_average_probabilities_survives_huge_logits():
     assert np.isfinite(FUSION_RULES["average_probabilities"](1e4 * RGB, -1e4 * FLOW)).all()
 
 
+def test_average_probabilities_of_many_labels_are_means_of_sigmoids():
+    fused = MULTI_LABEL_RULES["average_probabilities"](RGB, FLOW)
+    np.testing.assert_allclose(expit(fused), (expit(RGB) + expit(FLOW)) / 2, rtol=1e-5)
+
+
+@pytest.mark.parametrize(("rgb", "flow"), [(1e4, -1e4), (1e4, 1e4), (-1e4, -1e4)])
+def test_average_probabilities_of_many_labels_survive_huge_logits(rgb, flow):
+    rule = MULTI_LABEL_RULES["average_probabilities"]
+    assert np.isfinite(rule(np.full(2, rgb, np.float32), np.full(2, flow, np.float32))).all()
+
+
 def test_tsn_weighs_rgb_to_flow_as_one_to_one_and_a_half():
     fused = FUSION_RULES["tsn_weighted"](RGB, FLOW)
     np.testing.assert_allclose(fused, 0.4 * RGB + 0.6 * FLOW, rtol=1e-6)
 
 
-@pytest.mark.parametrize("rule", FUSION_RULES.values(), ids=FUSION_RULES)
+@ALL_RULES
 def test_every_rule_fuses_one_video_as_it_does_among_others(rule):
     np.testing.assert_array_equal(rule(RGB[0], FLOW[0]), rule(RGB, FLOW)[0])
 
 
-@pytest.mark.parametrize("rule", FUSION_RULES.values(), ids=FUSION_RULES)
+@ALL_RULES
 def test_every_rule_keeps_single_precision(rule):
     assert rule(RGB, FLOW).dtype == np.float32
 
@@ -58,6 +74,7 @@ def test_fuse_joins_two_streams_at_every_k_that_both_have(make_scores):
         ("head", "tsn"),
         ("data_version", "another"),
         ("class_names", ("dive", "climb", "swim")),
+        ("multi_label", True),
         ("video_ids", ("a", "b", "c", "d", "e", "f")),
     ],
 )
@@ -65,6 +82,19 @@ def test_fuse_refuses_scores_that_are_not_of_the_same(make_scores, field, value)
     flow = dataclasses.replace(make_scores(stream="flow"), **{field: value})
     with pytest.raises(DataError, match=f"rgb and flow scores differ in their {field}"):
         fuse(make_scores(), flow, "average_logits")
+
+
+def test_fuse_takes_the_rule_for_the_number_of_labels(make_scores):
+    one, many = (
+        fuse(make_scores(multi_label=each), make_scores(multi_label=each), "average_probabilities")
+        for each in (False, True)
+    )
+    np.testing.assert_allclose(
+        _softmax(one.logits[3]), _softmax(make_scores().logits[3]), rtol=1e-5
+    )
+    np.testing.assert_allclose(many.logits[3], make_scores().logits[3], rtol=1e-5)
+    assert many.multi_label
+    assert not one.multi_label
 
 
 def test_fuse_refuses_streams_that_share_no_k(make_scores):

@@ -18,7 +18,7 @@ from stpa.data.probe import probe
 from stpa.data.storage import Folder
 from stpa.errors import DataError
 from stpa.evaluation import predict
-from stpa.evaluation.fusion import FUSION_RULES
+from stpa.evaluation.fusion import FUSION_RULES, average_sigmoids
 from stpa.evaluation.k_sweep import Sweep, sweep_video
 from stpa.evaluation.predict import Classifier, describe_video, load_and_score
 from stpa.models.heads import Head
@@ -33,9 +33,10 @@ K = 4
 class Levels(ActionNetwork):
     """Scores a video by the mean level of its channels, over frames; counts its passes."""
 
-    def __init__(self, stream: str) -> None:
+    def __init__(self, stream: str, multi_label: bool) -> None:
         nn.Module.__init__(self)
-        self.spec = cast(NetworkSpec, SimpleNamespace(stream=stream, short_side=48, input_size=48))
+        spec = SimpleNamespace(stream=stream, short_side=48, input_size=48, multi_label=multi_label)
+        self.spec = cast(NetworkSpec, spec)
         self.register_buffer("mean", torch.zeros(1))
         self.head = cast(Head, nn.Identity())  # it merges nothing
         self.passes = 0
@@ -66,10 +67,16 @@ def video(path: Path) -> Video:
     return describe_video(path, probe(path))
 
 
-def classifier(*streams: str, num_segments: int = K, num_crops: int = 1) -> Classifier:
-    late_fusion = "tsn_weighted" if len(streams) > 1 else None
+def classifier(
+    *streams: str,
+    num_segments: int = K,
+    num_crops: int = 1,
+    late_fusion: str | None = "tsn_weighted",
+    multi_label: bool = False,
+) -> Classifier:
+    late_fusion = late_fusion if len(streams) > 1 else None
     return Classifier(
-        {stream: Levels(stream) for stream in streams},
+        {stream: Levels(stream, multi_label) for stream in streams},
         late_fusion=late_fusion,
         num_segments=num_segments,
         num_crops=num_crops,
@@ -95,6 +102,14 @@ def test_scores_are_those_of_the_k_sweep_fused(
     expected = FUSION_RULES["tsn_weighted"](swept["rgb"], swept["flow"])
     np.testing.assert_allclose(both.scores(video, Folder(path.parent)), expected, rtol=1e-5)
     np.testing.assert_allclose(both.explain(video, Folder(path.parent)).scores, expected, rtol=1e-5)
+
+
+def test_networks_of_many_labels_are_fused_by_the_rule_for_many(video: Video, path: Path) -> None:
+    both = classifier("rgb", "flow", late_fusion="average_probabilities", multi_label=True)
+    alone = [classifier(stream, multi_label=True) for stream in ("rgb", "flow")]
+    rgb, flow = (one.scores(video, Folder(path.parent)) for one in alone)
+    fused = both.scores(video, Folder(path.parent))
+    np.testing.assert_allclose(fused, average_sigmoids(rgb, flow), rtol=1e-5)
 
 
 def test_a_file_is_read_once_for_each_need_and_each_network_runs_once(
@@ -154,9 +169,9 @@ def test_a_video_of_a_manifest_is_found_below_its_root(
     video: Video, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     networks = {"rgb": Path("rgb"), "flow": Path("flow")}
-    monkeypatch.setattr(predict, "load_shared", lambda folder, device: Levels(folder.name))
+    monkeypatch.setattr(predict, "load_shared", lambda folder, device: Levels(folder.name, False))
     inner = f"{path.parent.name}/{path.stem}"
-    update = {"video_id": inner, "path": f"{inner}.avi", "label": path.parent.name}
+    update = {"video_id": inner, "path": f"{inner}.avi", "labels": (path.parent.name,)}
     found = load_and_score(
         video.model_copy(update=update),
         storage=Folder(path.parents[1]),

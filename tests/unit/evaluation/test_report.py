@@ -6,8 +6,9 @@ from xml.etree import ElementTree
 
 import numpy as np
 import pytest
+from matplotlib.patches import Rectangle
 
-from stpa.evaluation.figures import draw_confusion, draw_sweep
+from stpa.evaluation.figures import draw_average_precisions, draw_confusion, draw_sweep
 from stpa.evaluation.fusion import fuse
 from stpa.evaluation.report import Reason, Report, write_report
 
@@ -95,7 +96,10 @@ def test_page_states_the_decision_its_reasons_and_what_it_was_made_from(tmp_path
 def test_top5_is_told_only_of_more_than_five_classes(tmp_path, report, make_scores):
     names = tuple("abcdefgh")
     scores = make_scores(
-        stream="fused", class_names=names, logits={3: np.zeros((6, 8), np.float32)}
+        stream="fused",
+        class_names=names,
+        labels=np.eye(8, dtype=bool)[:6],
+        logits={3: np.zeros((6, 8), np.float32)},
     )
     assert "top-5" not in _page(tmp_path, report)
     assert "top-5" in _page(tmp_path, dataclasses.replace(report, scores=[scores]))
@@ -148,5 +152,52 @@ def test_confusion_shows_shares_of_each_true_class(report):
 
 def test_many_classes_are_drawn_without_numbers(make_scores):
     names = tuple(f"class{index}" for index in range(101))
-    scores = make_scores(class_names=names, logits={3: np.zeros((6, 101), np.float32)})
+    labels = np.eye(101, dtype=bool)[:6]
+    scores = make_scores(
+        class_names=names, labels=labels, logits={3: np.zeros((6, 101), np.float32)}
+    )
     assert not draw_confusion(scores, 3).axes[0].texts
+
+
+@pytest.fixture
+def multi_label_report(report):
+    labels = np.array([[1, 1, 0], [0, 0, 0], [1, 0, 0], [0, 1, 0], [1, 1, 0], [0, 1, 0]], bool)
+    scores = [
+        dataclasses.replace(scores, multi_label=True, labels=labels) for scores in report.scores
+    ]
+    return dataclasses.replace(report, scores=scores)
+
+
+def test_many_labels_give_average_precisions_instead_of_accuracies(tmp_path, multi_label_report):
+    page = _page(tmp_path, multi_label_report)
+    figures = multi_label_report.candidate.figures(3)
+    for wanted in ("mAP, %", "wAP, %", "gain in mAP, points", "bootstrap over videos"):
+        assert wanted in page
+    for unwanted in ("top-1", "McNemar", "Wilson", "right alone", "taken for what"):
+        assert unwanted not in page
+    rows = _tables(page)[0]
+    fused = next(row for row in rows if row[:2] == ["fused", "stpa"])
+    assert fused[2] == f"{100 * figures['map']:.1f}"
+    assert fused[4:] == [f"{100 * figures['wap']:.1f}"]
+
+
+def test_many_labels_are_compared_by_their_map(tmp_path, multi_label_report):
+    comparisons = _tables(_page(tmp_path, multi_label_report))[1]
+    scores = {part.head: part for part in multi_label_report.scores if part.stream == "fused"}
+    gain = scores["stpa"].headline(3) - scores["tsn"].headline(3)
+    assert comparisons[3][:3] == ["fused", "stpa against tsn", f"{100 * gain:+.1f}"]
+    assert len(comparisons[3]) == 4
+
+
+def test_bars_are_of_each_class_that_some_video_shows(multi_label_report):
+    axes = draw_average_precisions(multi_label_report.candidate, 3).axes[0]
+    names = [label.get_text() for label in axes.get_yticklabels()]
+    assert sorted(names) == ["climb (3)", "dive (4)"]
+    widths = [bar.get_width() for bar in axes.patches if isinstance(bar, Rectangle)]
+    assert widths == sorted(widths)
+    assert np.mean(widths) == pytest.approx(100 * multi_label_report.candidate.headline(3))
+
+
+def test_sweep_draws_map_where_there_are_many_labels(multi_label_report):
+    axes = draw_sweep(multi_label_report.scores).axes[0]
+    assert axes.get_ylabel() == "mAP, %"

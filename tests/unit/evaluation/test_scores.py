@@ -34,6 +34,10 @@ def _logits(values):
     return pa.array(np.asarray(values, np.float32).tolist(), pa.list_(pa.float32(), 3))
 
 
+def _labels(values):
+    return pa.array(values, pa.list_(pa.bool_(), len(values[0])))
+
+
 def test_scores_come_back_as_they_were_written(path, make_scores):
     read, written = read_scores(path), make_scores()
     for name in ("stream", "head", "model_key", "data_version", "class_names", "video_ids"):
@@ -42,6 +46,15 @@ def test_scores_come_back_as_they_were_written(path, make_scores):
     assert list(read.logits) == [1, 3]
     for k, logits in written.logits.items():
         np.testing.assert_array_equal(read.logits[k], logits)
+
+
+def test_scores_of_several_labels_and_none_come_back(tmp_path, make_scores):
+    labels = np.array([[1, 1, 0], [0, 0, 0], [1, 1, 1], [0, 0, 1], [0, 0, 0], [0, 1, 0]], bool)
+    path = tmp_path / "scores.parquet"
+    write_scores(path, make_scores(multi_label=True, labels=labels))
+    read = read_scores(path)
+    assert read.multi_label is True
+    np.testing.assert_array_equal(read.labels, labels)
 
 
 def test_names_of_any_script_come_back(tmp_path, make_scores):
@@ -87,15 +100,19 @@ def test_a_parquet_file_of_something_else_is_refused(tmp_path):
     [
         ("video_id", pa.array(["a"] * 6), "video ids repeat"),
         ("video_id", pa.array([*"abcde", None]), "a video id is no text"),
-        ("label", pa.array([0, 0, 1, 1, 2, 3]), "a label names no class"),
-        ("label", pa.array([0, 0, 1, 1, 2, -1]), "a label names no class"),
-        ("label", pa.array([0, 0, 1, 1, 2, None]), "a label is no whole number"),
+        ("labels", pa.array([0, 0, 1, 1, 2, 2]), "int64 is there where .* was expected"),
+        ("labels", _labels([[True, False]] * 6), "is there where .* was expected"),
+        ("labels", _labels([[True, False, None]] * 6), "a value is missing"),
+        ("labels", _labels([[True, False, False]] * 5 + [None]), "cannot be used"),
+        ("labels", _labels([[False] * 3] * 6), "no video has a label"),
+        ("labels", _labels([[True, False, True]] * 6), "a video has not exactly one label"),
+        ("labels", _labels([[True, False, False]] * 5 + [[False] * 3]), "not exactly one label"),
         ("logits_k3", _logits([[0, 0, np.nan]] * 6), "a logit is not finite"),
         ("logits_k3", _logits([[0, np.inf, 0]] * 6), "a logit is not finite"),
         (
             "logits_k3",
             pa.array([[0.0, 1.0, None]] * 6, pa.list_(pa.float32(), 3)),
-            "a logit is not finite",
+            "a value is missing",
         ),
         (
             "logits_k3",
@@ -105,7 +122,7 @@ def test_a_parquet_file_of_something_else_is_refused(tmp_path):
         (
             "logits_k3",
             pa.array([[0.0, 1.0]] * 6, pa.list_(pa.float32(), 2)),
-            "logits are .* where .* was expected",
+            "is there where .* was expected",
         ),
     ],
 )
@@ -123,6 +140,9 @@ def test_a_broken_column_is_refused_with_its_fault(path, column, values, fault):
         (lambda header: header.update(class_names=["a", "b", "b"]), "class names repeat"),
         (lambda header: header.update(class_names=["a", "b", 3]), "a class name is no text"),
         (lambda header: header.update(class_names=None), "cannot be used"),
+        (lambda header: header.pop("multi_label"), "'multi_label'"),
+        (lambda header: header.update(multi_label="no"), "neither true nor false"),
+        (lambda header: header.update(multi_label=1), "neither true nor false"),
     ],
 )
 def test_a_broken_header_is_refused_with_its_fault(path, change, fault):
@@ -149,9 +169,9 @@ def test_logits_of_an_impossible_k_are_refused(path, name, fault):
 @pytest.mark.parametrize(
     ("columns", "fault"),
     [
-        (["video_id", "label"], "its logits are of no number of segments"),
-        (["label", "logits_k1"], "video_id"),
-        (["video_id", "logits_k1"], "label"),
+        (["video_id", "labels"], "its logits are of no number of segments"),
+        (["labels", "logits_k1"], "video_id"),
+        (["video_id", "logits_k1"], "labels"),
     ],
 )
 def test_missing_columns_are_refused(path, columns, fault):

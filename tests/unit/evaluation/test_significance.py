@@ -1,7 +1,15 @@
 import numpy as np
 import pytest
 
-from stpa.evaluation.significance import compare_paired, wilson_interval
+from stpa.evaluation.average_precision import mean_average_precision
+from stpa.evaluation.significance import (
+    accuracy_against_chance,
+    compare_map,
+    compare_paired,
+    map_against_chance,
+    map_interval,
+    wilson_interval,
+)
 
 
 def _rights(num_right: int, num_videos: int) -> np.ndarray:
@@ -59,3 +67,63 @@ def test_swapping_the_two_turns_the_gain_round():
     there, back = compare_paired(first, second, 0), compare_paired(second, first, 0)
     assert there.gain == -back.gain == 0.25
     assert there.p_value == back.p_value
+
+
+def _scores(noise: float, num_videos: int = 60) -> tuple[np.ndarray, np.ndarray]:
+    """Return scores that tell four classes the worse the more `noise` there is, and labels."""
+    random = np.random.default_rng(0)
+    labels = random.random((num_videos, 4)) < [0.5, 0.3, 0.2, 0.1]
+    return labels + noise * random.normal(size=labels.shape), labels
+
+
+def test_guesses_are_no_better_than_chance():
+    chance = accuracy_against_chance(_rights(5, 20), num_classes=4)
+    assert chance.level == 1 / 4
+    assert chance.p_value == pytest.approx(0.585, abs=1e-3)  # 1 - P(X <= 4), X ~ B(20, 1/4)
+
+
+def test_the_interval_of_map_covers_it_and_narrows_with_more_videos():
+    widths = []
+    for num_videos in (40, 400):
+        scores, labels = _scores(0.7, num_videos)
+        interval = map_interval(scores, labels, seed=0)
+        assert interval.low < mean_average_precision(scores, labels) < interval.high
+        widths.append(interval.high - interval.low)
+    assert widths[1] < widths[0] / 2
+
+
+def test_the_same_scores_gain_nothing_for_sure():
+    scores, labels = _scores(0.7)
+    gain = compare_map(scores, scores, labels, seed=0)
+    assert (gain.gain, gain.gain_interval.low, gain.gain_interval.high) == (0, 0, 0)
+
+
+def test_a_clear_gain_in_map_is_told_from_none():
+    (good, labels), (bad, _) = _scores(0.3), _scores(3)
+    gain = compare_map(good, bad, labels, seed=0)
+    assert 0 < gain.gain_interval.low < gain.gain < gain.gain_interval.high
+    back = compare_map(bad, good, labels, seed=0)
+    assert back.gain == -gain.gain
+    assert "interval +0." in gain.describe()
+
+
+def test_map_is_told_from_chance_whose_level_is_about_the_share_of_videos():
+    scores, labels = _scores(0.3, num_videos=400)
+    chance = map_against_chance(scores, labels, seed=0)
+    assert chance.p_value == pytest.approx(1 / 1001)
+    shares = labels[labels.any(axis=1)].mean(axis=0)
+    assert chance.level == pytest.approx(shares.mean(), abs=0.02)
+    scores, labels = _scores(1e6)
+    assert map_against_chance(scores, labels, seed=0).p_value > 0.05
+
+
+def test_scores_that_order_nothing_are_at_chance():
+    _, labels = _scores(0.3)
+    assert map_against_chance(np.zeros(labels.shape), labels, seed=0).p_value == 1
+
+
+def test_videos_without_labels_change_no_interval():
+    scores, labels = _scores(0.7)
+    more_scores = np.vstack([scores, np.full((5, 4), 9.0)])
+    more_labels = np.vstack([labels, np.zeros((5, 4), bool)])
+    assert map_interval(more_scores, more_labels, 0) == map_interval(scores, labels, 0)

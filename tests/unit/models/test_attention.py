@@ -247,9 +247,10 @@ def test_a_chunk_of_nothing_but_padding_changes_nothing() -> None:
 @given(clip=twin.clips(masked=False), label=st.integers(0, 6))
 def test_the_whole_loss_equals_equation_9(clip: twin.Clip, label: int) -> None:
     head = head_of(clip)
-    options = LossOptions("paper", 0.3, "paper", 0.7)
+    options = LossOptions("paper", 0.3, "paper", 0.7, multi_label=False)
     output = head(Frames(clip.maps, 1), tail)
-    mine = total_loss(loss_terms(output, torch.tensor([label]), options), options)
+    target = torch.eye(output.logits.shape[1], dtype=torch.float64)[[label]]
+    mine = total_loss(loss_terms(output, target, options), options)
     naive = twin.total_loss(
         clip,
         output.logits.softmax(dim=1),

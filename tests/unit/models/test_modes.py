@@ -30,8 +30,8 @@ PATCHES = 8
 
 LIGHT = ["resnet18"]
 HEAVY = [pytest.param(name, marks=pytest.mark.slow) for name in SIZES if name not in LIGHT]
-LOSSES = LossOptions("paper", 1e-4, "paper", 1e-4)
-LABELS = torch.tensor([0, 2])
+LOSSES = LossOptions("paper", 1e-4, "paper", 1e-4, multi_label=False)
+TARGETS = torch.eye(3)[[0, 2]]
 BF16_ERROR = 0.05
 """Largest error of a logit under bfloat16, as a share of the largest logit. Batch norms that
 blow small differences up, as in these networks, know no such bound for the backbone."""
@@ -60,7 +60,7 @@ def make_network(name: str) -> ActionNetwork:
 def random_clips(name: str, time: int = 3) -> torch.Tensor:
     """Draw clips of large patches: noise would look the same everywhere to a batch norm."""
     generator = torch.Generator().manual_seed(time)
-    size = (len(LABELS), time, 3, PATCHES, PATCHES)
+    size = (len(TARGETS), time, 3, PATCHES, PATCHES)
     patches = torch.randint(0, 256, size, dtype=torch.uint8, generator=generator)
     side = SIZES[name] // PATCHES
     return patches.repeat_interleave(side, dim=-1).repeat_interleave(side, dim=-2)
@@ -100,7 +100,7 @@ def test_attention_adds_little_to_what_bfloat16_does_to_the_backbone(name: str) 
     network, clips = freeze_batch_norms(make_network(name)), random_clips(name)
     with torch.autocast("cpu", torch.bfloat16):
         output = network(clips)
-        loss = total_loss(loss_terms(output, LABELS, LOSSES), LOSSES)
+        loss = total_loss(loss_terms(output, TARGETS, LOSSES), LOSSES)
         pyramid = network.pyramid(clips.flatten(0, 1))
     with torch.no_grad():
         frames = Frames([maps.float() for maps in pyramid], len(clips))
@@ -128,7 +128,7 @@ def test_recomputed_chunks_give_the_gradients_of_the_whole(name: str) -> None:
 
     def step(frames_at_once: int | None) -> dict[str, torch.Tensor]:
         output = network(clips, frames_at_once=frames_at_once)
-        total_loss(loss_terms(output, LABELS, LOSSES), LOSSES).backward()
+        total_loss(loss_terms(output, TARGETS, LOSSES), LOSSES).backward()
         return gradients(network)
 
     whole, chunked = step(None), step(3)
@@ -146,7 +146,7 @@ def test_one_batch_is_learnt_by_heart(name: str) -> None:
     def take_two_steps() -> dict[str, float]:
         return train_epoch(
             network,
-            [{"frames": clips, "label": LABELS}] * 2,
+            [{"frames": clips, "target": TARGETS}] * 2,
             optimizer,
             torch.optim.lr_scheduler.ConstantLR(optimizer, factor=1.0),
             losses=LOSSES,
@@ -178,7 +178,7 @@ def compiled_gradient_error(name: str, backend: str) -> float:
     network, clips = freeze_batch_norms(make_network(name)), random_clips(name)
 
     def step(forward: Callable[[torch.Tensor], HeadOutput]) -> dict[str, torch.Tensor]:
-        total_loss(loss_terms(forward(clips), LABELS, LOSSES), LOSSES).backward()
+        total_loss(loss_terms(forward(clips), TARGETS, LOSSES), LOSSES).backward()
         return gradients(network)
 
     whole = step(network)

@@ -25,6 +25,7 @@ SPEC = NetworkSpec(
     map_norm="l2",
     dropout=0.5,
     class_names=("left", "öffnen", "up"),
+    multi_label=False,
     input_size=64,
     short_side=72,
     input_mean=(120.0, 110.0, 100.0),
@@ -89,7 +90,9 @@ def test_chunks_recomputed_in_backward_give_the_same_gradients(head: str) -> Non
     def gradients(frames_at_once: int | None) -> dict[str, torch.Tensor]:
         network.zero_grad()
         output = network(clips, present, frames_at_once)
-        terms = loss_terms(output, torch.tensor([0, 1]), LossOptions("paper", 1.0, "paper", 1.0))
+        terms = loss_terms(
+            output, torch.eye(3)[[0, 1]], LossOptions("paper", 1.0, "paper", 1.0, multi_label=False)
+        )
         sum(terms.values(), torch.zeros(())).backward()
         return {
             name: value.grad.clone()

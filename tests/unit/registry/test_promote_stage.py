@@ -6,7 +6,8 @@ import yaml
 from stpa.config import Config, Stream
 from stpa.data.versioning import DataVersion
 from stpa.errors import ConfigError, RegistryError
-from stpa.registry.candidate import Candidate, Judgement, Network, Serving
+from stpa.registry.candidate import Candidate, Network, Serving
+from stpa.registry.judgement import Judgement
 from stpa.registry.promotion import Outcome
 from stpa.registry.tracking import Tracker, open_tracker
 from stpa.stages.promote import promote_candidate, rollback

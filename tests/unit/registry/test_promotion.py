@@ -12,7 +12,7 @@ from stpa.registry.aliases import (
     stream_model,
     version_tag,
 )
-from stpa.registry.candidate import Judgement
+from stpa.registry.judgement import Judgement
 from stpa.registry.promotion import DECISION_FILE, Decision, Outcome, promote, rollback
 from stpa.registry.rules import RULES
 from stpa.registry.tracking import Tracker, Version

@@ -1,13 +1,22 @@
+import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 from pydantic import ValidationError
 
 from stpa.config import PromotionConfig
 from stpa.errors import ConfigError
-from stpa.registry.candidate import Judgement
+from stpa.registry.judgement import (
+    Judgement,
+    MultiLabelJudgement,
+    SingleLabelJudgement,
+    judge_scores,
+    read_judgement,
+)
 from stpa.registry.rules import RULES, check_rules, judge
 from tests.unit.registry.judgements import judgement
+from tests.unit.registry.judgements import multi_label_judgement as many
 
 HALF = [True, False] * 10
 MOST = [True] * 18 + [False] * 2
@@ -39,6 +48,17 @@ def limits(min_gain: float = 0.0, rules: list[str] | None = None) -> PromotionCo
         ("no_worse_than_champion", judgement(HALF), judgement(HALF), True),
         ("no_worse_than_champion", judgement(HALF), judgement(MOST), False),
         ("no_worse_than_champion", judgement(HALF), judgement(HALF, offset=99), False),
+        ("same_data_version", many(1), many(2), True),
+        ("same_data_version", many(1), many(1, data_version="data2"), False),
+        ("knows_all_classes", many(1, classes="abc"), many(1), False),
+        ("above_chance", many(0.3), None, True),
+        ("above_chance", many(1e6), None, False),
+        ("no_worse_than_champion", many(1), None, True),
+        ("no_worse_than_champion", many(0.3), many(3), True),
+        ("no_worse_than_champion", many(0.3), many(0.3), True),
+        ("no_worse_than_champion", many(3), many(0.3), False),
+        ("no_worse_than_champion", many(0.3), many(0.3, offset=99), False),
+        ("no_worse_than_champion", many(0.3), many(0.3, classes="ab"), True),
     ],
 )
 def test_a_rule_passes_only_what_it_should(
@@ -94,11 +114,63 @@ def test_an_unknown_rule_lists_the_known_ones():
 def test_a_judgement_that_does_not_add_up_is_refused(change: dict[str, object]):
     whole = judgement([True, False]).model_dump()
     with pytest.raises(ValidationError):
-        Judgement.model_validate(whole | change)
+        SingleLabelJudgement.model_validate(whole | change)
 
 
 def test_a_judgement_survives_its_file(tmp_path: Path):
     before = judgement(HALF)
     (tmp_path / "judgement.json").write_text(before.model_dump_json())
-    assert Judgement.model_validate_json((tmp_path / "judgement.json").read_text()) == before
-    assert before.top1 == 0.5
+    assert read_judgement((tmp_path / "judgement.json").read_text()) == before
+    assert before.figure == 0.5
+
+
+def test_the_gain_in_map_comes_with_its_interval():
+    _, reason = RULES["no_worse_than_champion"](many(0.3), many(3), limits())
+    assert re.fullmatch(
+        r"mAP 0\.\d+ against the champion's 0\.\d+: gain \+0\.\d+, at least \+0\.000 wanted "
+        r"\(95% interval \+0\.\d+ to \+0\.\d+\)",
+        reason,
+    )
+
+
+def test_a_class_that_a_classifier_does_not_know_counts_as_unordered():
+    scores = np.array(many(0).scores)
+    scores[:, 3] = 0
+    blind = many(0).model_copy(update={"scores": tuple(map(tuple, scores.tolist()))})
+    assert many(0, classes="abc").figure == pytest.approx(blind.figure)
+    assert blind.figure < many(0).figure == 1
+
+
+@pytest.mark.parametrize(
+    ("change", "fault"),
+    [
+        ({"labels": (("a",),)}, "one row of labels and scores each"),
+        ({"video_ids": ("v",) * 40}, "must be unique"),
+        ({"scores": ((1.0,),) * 40}, "a score for each of 4 classes"),
+        ({"scores": ((1.0, 2.0, 3.0, float("nan")),) * 40}, "finite"),
+        ({"labels": ((),) * 40}, "no video has a label"),
+        ({"class_names": ()}, "at least 1"),
+        ({"predictions": ("a",)}, "predictions"),
+    ],
+)
+def test_a_judgement_of_many_labels_that_does_not_add_up_is_refused(change, fault):
+    with pytest.raises(ValidationError, match=fault):
+        MultiLabelJudgement.model_validate(many(1).model_dump() | change)
+
+
+def test_a_judgement_of_many_labels_survives_its_file():
+    assert read_judgement(many(1).model_dump_json()) == many(1)
+
+
+@pytest.mark.parametrize("multi_label", [False, True])
+def test_scores_are_judged_by_the_number_of_labels(multi_label):
+    made = judge_scores(
+        np.array([[0.0, 2.0], [1.0, 0.0]], np.float32),
+        [("b",), ("b",)],
+        multi_label=multi_label,
+        data_version="data1",
+        class_names=("a", "b"),
+        video_ids=("v1", "v2"),
+    )
+    assert made.title == ("mAP" if multi_label else "top-1")
+    assert made.figure == (1.0 if multi_label else 0.5)

@@ -8,10 +8,12 @@ from typing import Any
 import pytest
 
 from stpa.config import Config, OpticalFlowConfig
+from stpa.data.manifest import Manifest
 from stpa.evaluation import predict
 from stpa.models.checkpoint import load_model
 from stpa.models.network import ActionNetwork
 from stpa.registry.candidate import Serving
+from stpa.registry.judgement import SingleLabelJudgement
 from stpa.stages import evaluate as stage
 from stpa.stages.evaluate import judge_served
 from stpa.workspace import Workspace
@@ -40,7 +42,7 @@ def test_flow_that_is_not_stored_is_taken_anew_and_seen_where_workers_compute(
 
     monkeypatch.setattr(predict, "load_shared", load)
     monkeypatch.setattr(stage, "map_on_cluster", map_here)
-    monkeypatch.setattr(stage, "read_manifest", lambda _: SimpleNamespace(select=lambda _: VIDEOS))
+    monkeypatch.setattr(stage, "read_manifest", lambda _: Manifest(tuple(VIDEOS)))
     monkeypatch.setattr(stage, "read_version", lambda _: SimpleNamespace(id="0123456789ab"))
     judgement = judge_served(
         workspace,
@@ -56,5 +58,6 @@ def test_flow_that_is_not_stored_is_taken_anew_and_seen_where_workers_compute(
         ),
     )
     assert judgement.video_ids == tuple(video.video_id for video in VIDEOS)
+    assert isinstance(judgement, SingleLabelJudgement)
     assert len(judgement.predictions) == len(VIDEOS)
     assert set(devices) == {"cuda"}

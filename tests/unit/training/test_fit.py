@@ -44,13 +44,14 @@ def make_job(root: Path, **changes: Any) -> TrainingJob:
         model=ModelConfig(**params["model"]),
         train=TrainConfig(**(train | {"rgb": StreamConfig(**rgb)} | changes)),
         class_names=CLASS_NAMES,
+        multi_label=False,
         videos=tuple(video(index) for index in range(4)),
         storage=Folder(root),
     )
 
 
 def video(index: int) -> Video:
-    return make_video(str(index), label=CLASS_NAMES[index % 2])
+    return make_video(str(index), labels=(CLASS_NAMES[index % 2],))
 
 
 def train(

@@ -2,24 +2,29 @@
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
+from torch.nn import functional as F
 
 from stpa.errors import ModelError
+from stpa.models.heads import HeadOutput
 from stpa.models.network import ActionNetwork
-from stpa.training.loop import LossOptions, loss_terms, total_loss, train_epoch
+from stpa.training.loop import LossOptions, loss_terms, top1, total_loss, train_epoch
 from stpa.training.losses import ATTENTION_LOSSES, INTERACTIVE_LOSSES
 from stpa.training.optim import build_optimizer, build_schedule
 from tests.unit.models.test_network import SPEC, random_clips
 
 CPU = torch.device("cpu")
-PAPER = LossOptions("paper", 1e-4, "paper", 1e-4)
+PAPER = LossOptions("paper", 1e-4, "paper", 1e-4, multi_label=False)
+TARGETS = torch.tensor([[1.0, 0, 1], [0, 1, 0], [1, 1, 1], [0, 0, 0]])
+"""Several labels, one, all, and none."""
 
 
 def one_batch(network: ActionNetwork) -> dict[str, torch.Tensor]:
     torch.manual_seed(1)
-    labels = torch.tensor([0, 1, 2, 0])
-    return {"frames": random_clips(network, num_clips=4, time=2), "label": labels}
+    targets = torch.eye(3)[[0, 1, 2, 0]]
+    return {"frames": random_clips(network, num_clips=4, time=2), "target": targets}
 
 
 def run(
@@ -59,11 +64,43 @@ def test_network_overfits_one_batch(stream: str, head: str) -> None:
     assert last["classification"] < 0.1
 
 
+def test_network_overfits_clips_of_several_labels_and_none() -> None:
+    torch.manual_seed(0)
+    network = ActionNetwork(replace(SPEC, dropout=0.0, multi_label=True))
+    batch = one_batch(network) | {"target": TARGETS}
+    losses = replace(PAPER, multi_label=True)
+    run(network, [batch] * 25, losses)
+    last = run(network, [batch], losses, learning_rate=1e-6)
+    assert last["classification"] < 0.1
+    assert last["top1"] == 3 / 4
+
+
+def test_several_labels_give_the_mean_binary_cross_entropy_of_clips_and_classes() -> None:
+    logits = torch.tensor([[0.5, -2.0, 30.0], [-1.0, 0.0, 2.0], [1.0, 1.0, 1.0], [-3.0, 0.1, 0.0]])
+    terms = loss_terms(HeadOutput(logits, None), TARGETS, replace(PAPER, multi_label=True))
+    chance = 1 / (1 + np.exp(-logits.double().numpy()))
+    shown = TARGETS.numpy() == 1
+    naive = -np.log(np.where(shown, chance, 1 - chance)).mean()
+    assert terms["classification"].item() == pytest.approx(naive)
+
+
+def test_one_label_gives_the_cross_entropy_of_its_index() -> None:
+    logits = torch.randn(4, 3)
+    labels = torch.tensor([0, 1, 2, 0])
+    terms = loss_terms(HeadOutput(logits, None), torch.eye(3)[labels], PAPER)
+    torch.testing.assert_close(terms["classification"], F.cross_entropy(logits, labels))
+
+
+def test_top1_counts_any_class_that_a_clip_shows() -> None:
+    logits = torch.tensor([[1.0, 0, 2], [3, 2, 1], [0, 2, 1], [0, 0, 1]])
+    assert top1(logits, TARGETS).item() == 2 / 4
+
+
 @pytest.mark.parametrize("interactive", INTERACTIVE_LOSSES)
 @pytest.mark.parametrize("attention", ATTENTION_LOSSES)
 def test_loss_is_the_weighted_sum_of_its_terms(interactive: str, attention: str) -> None:
     network = ActionNetwork(SPEC)
-    losses = LossOptions(interactive, 0.01, attention, 0.1)
+    losses = LossOptions(interactive, 0.01, attention, 0.1, multi_label=False)
     metrics = run(network, [one_batch(network)], losses)
     expected = (
         metrics["classification"] + 0.01 * metrics["interactive"] + 0.1 * metrics["attention"]
@@ -75,7 +112,7 @@ def test_loss_is_the_weighted_sum_of_its_terms(interactive: str, attention: str)
 def test_head_without_attention_has_no_attention_losses() -> None:
     network = ActionNetwork(replace(SPEC, head="tsn"))
     batch = one_batch(network)
-    terms = loss_terms(network(batch["frames"]), batch["label"], PAPER)
+    terms = loss_terms(network(batch["frames"]), batch["target"], PAPER)
     assert terms["interactive"].item() == terms["attention"].item() == 0
 
 
@@ -83,7 +120,7 @@ def test_loss_of_weight_0_has_no_part_in_the_gradient() -> None:
     network = ActionNetwork(SPEC)
     batch = one_batch(network)
     output = network(batch["frames"])
-    terms = loss_terms(output, batch["label"], PAPER) | {
+    terms = loss_terms(output, batch["target"], PAPER) | {
         "interactive": output.logits.sum() * torch.inf
     }
     total_loss(terms, replace(PAPER, interactive_weight=0.0)).backward()
@@ -95,7 +132,7 @@ def test_loss_of_weight_0_has_no_part_in_the_gradient() -> None:
 def test_gradient_reaches_every_parameter() -> None:
     network = ActionNetwork(SPEC)
     batch = one_batch(network)
-    terms = loss_terms(network(batch["frames"]), batch["label"], PAPER)
+    terms = loss_terms(network(batch["frames"]), batch["target"], PAPER)
     sum(terms.values(), torch.zeros(())).backward()
     without = [name for name, value in network.named_parameters() if value.grad is None]
     assert without == []

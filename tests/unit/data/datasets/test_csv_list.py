@@ -33,10 +33,10 @@ def root(tmp_path) -> Path:
 
 def test_the_list_gives_label_split_and_group(root, make_config):
     assert CsvDataset().list_videos(root, make_config()) == [
-        ListedVideo("day1/a.mp4", "swim", "day1", "train"),
-        ListedVideo("day1/b.mp4", "row", "day1", "train"),
-        ListedVideo("day2/a.MOV", "swim", "day2/a.MOV", "test"),
-        ListedVideo("c.avi", "row", "day3", "test"),
+        ListedVideo("day1/a.mp4", ("swim",), "day1", "train"),
+        ListedVideo("day1/b.mp4", ("row",), "day1", "train"),
+        ListedVideo("day2/a.MOV", ("swim",), "day2/a.MOV", "test"),
+        ListedVideo("c.avi", ("row",), "day3", "test"),
     ]
 
 
@@ -53,8 +53,8 @@ def test_a_list_as_spreadsheets_write_it_is_read(root):
     (root / "videos.csv").write_text(text, encoding="utf-8-sig")
     listing = CsvDataset().read_lists(root, 1)
     assert listing.videos == (
-        ListedVideo("day1/a.mp4", "a, b", "day1/a.mp4", "train"),
-        ListedVideo("c.avi", "c", "c.avi", "test"),
+        ListedVideo("day1/a.mp4", ("a, b",), "day1/a.mp4", "train"),
+        ListedVideo("c.avi", ("c",), "c.avi", "test"),
     )
 
 

@@ -75,7 +75,7 @@ def test_videos_may_lie_deeper_and_have_any_case_and_name(tmp_path, make_config)
     touch(tmp_path, *names, "a b/readme.txt", "a b/.hidden.avi", ".cache/a_g01.avi")
     videos = FolderDataset().list_videos(tmp_path, make_config())
     assert sorted(video.path for video in videos) == sorted(names)
-    assert {video.label for video in videos} == {"a b", "ü"}
+    assert {video.labels for video in videos} == {("a b",), ("ü",)}
 
 
 @pytest.mark.parametrize(

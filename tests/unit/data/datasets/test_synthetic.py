@@ -52,7 +52,7 @@ def test_clips_are_laid_out_and_listed_as_ucf101s(tmp_path, generate, make_confi
     videos = SyntheticDataset().list_videos(tmp_path, config)
     assert len(videos) == 18
     assert all((tmp_path / video.path).is_file() for video in videos)
-    assert {video.label for video in videos if video.split == "test"} == {
+    assert {label for video in videos if video.split == "test" for label in video.labels} == {
         appearance + motion
         for appearance in ("Amber", "Jade", "Violet")
         for motion in ("Sway", "Bounce", "Twist")
