@@ -56,7 +56,7 @@ class DataConfig(Section):
     source: str | None
     """The folder to ingest from; `stpa ingest SOURCE` overrides it. Generated data need none."""
     split: PositiveInt
-    """Which official split, or which fold of groups for a labelled folder."""
+    """Which official split (Charades has one), or which fold of groups for a labelled folder."""
     num_folds: Annotated[int, Field(ge=2)]
     """For a labelled folder: one fold of its groups in this many is held out."""
     group_pattern: str
@@ -257,7 +257,8 @@ class PromotionConfig(Section):
     rules: Annotated[list[str], Field(min_length=1)]
     """Names in `stpa.registry.rules.RULES`; all must pass."""
     min_gain: float
-    """Top-1 the challenger must gain on the champion; negative tolerates a loss."""
+    """Top-1, or mAP where a video has any number of labels, that the challenger must gain on the
+    champion; negative tolerates a loss."""
 
     @field_validator("model_name")
     @classmethod

@@ -25,7 +25,7 @@ Interval = tuple[Seconds, Seconds]
 _IN_JSON = ("labels", "intervals")
 """Columns that hold JSON, so that a label may be any text."""
 
-_Listed = BeforeValidator(lambda value: from_json(value) if isinstance(value, str) else value)
+_FromJson = BeforeValidator(lambda value: from_json(value) if isinstance(value, str) else value)
 
 
 class Video(BaseModel):
@@ -37,9 +37,9 @@ class Video(BaseModel):
     """`path` without its suffix: unique, and what optical flow and scores are filed under."""
     path: str
     """POSIX, relative to `Workspace.videos`."""
-    labels: Annotated[tuple[Annotated[str, Field(min_length=1)], ...], _Listed]
+    labels: Annotated[tuple[Annotated[str, Field(min_length=1)], ...], _FromJson]
     """What it shows. In an untrimmed video one can occur several times, or none at all."""
-    intervals: Annotated[tuple[Interval | None, ...], _Listed]
+    intervals: Annotated[tuple[Interval | None, ...], _FromJson]
     """When, for each label in order, as annotated: an end may be past the video's. None where
     the annotation is no interval; empty where it has none."""
     group: str

@@ -1,8 +1,9 @@
 """Average precision of multi-label scores, as Charades' own evaluation takes it.
 
-Its Charades_v1_classify.m: not interpolated, and videos without any label put last, so that they
-do not count. There, equal scores rank as the sort leaves them. Here they share the precision
-behind the last of them, as in scikit-learn, so that the order of the videos does not matter.
+As Charades_v1_classify.m and map.py of its authors' charades-algorithms: not interpolated, and
+videos without any label put last, so that they do not count. There, equal scores rank as the sort
+leaves them. Here they share the precision behind the last of them, as in scikit-learn, so that
+the order of the videos does not matter.
 """
 
 from dataclasses import dataclass

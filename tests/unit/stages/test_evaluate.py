@@ -13,7 +13,7 @@ from stpa.evaluation import predict
 from stpa.models.checkpoint import load_model
 from stpa.models.network import ActionNetwork
 from stpa.registry.candidate import Serving
-from stpa.registry.judgement import SingleLabelJudgement
+from stpa.registry.judgement import Judgement, MultiLabelJudgement, SingleLabelJudgement
 from stpa.stages import evaluate as stage
 from stpa.stages.evaluate import judge_served
 from stpa.workspace import Workspace
@@ -27,9 +27,16 @@ def map_here(
     return ((item, function(item)) for item in reversed(items))
 
 
+@pytest.mark.parametrize(
+    ("labels", "kind"), [(("left",), SingleLabelJudgement), ((), MultiLabelJudgement)]
+)
 def test_flow_that_is_not_stored_is_taken_anew_and_seen_where_workers_compute(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    labels: tuple[str, ...],
+    kind: type[Judgement],
 ) -> None:
+    videos = (VIDEOS[0].model_copy(update={"labels": labels}), *VIDEOS[1:])
     workspace = Workspace(tmp_path)
     make_material(workspace)
     for stored in workspace.optical_flow.iterdir():
@@ -42,7 +49,7 @@ def test_flow_that_is_not_stored_is_taken_anew_and_seen_where_workers_compute(
 
     monkeypatch.setattr(predict, "load_shared", load)
     monkeypatch.setattr(stage, "map_on_cluster", map_here)
-    monkeypatch.setattr(stage, "read_manifest", lambda _: Manifest(tuple(VIDEOS)))
+    monkeypatch.setattr(stage, "read_manifest", lambda _: Manifest(videos))
     monkeypatch.setattr(stage, "read_version", lambda _: SimpleNamespace(id="0123456789ab"))
     judgement = judge_served(
         workspace,
@@ -58,6 +65,5 @@ def test_flow_that_is_not_stored_is_taken_anew_and_seen_where_workers_compute(
         ),
     )
     assert judgement.video_ids == tuple(video.video_id for video in VIDEOS)
-    assert isinstance(judgement, SingleLabelJudgement)
-    assert len(judgement.predictions) == len(VIDEOS)
+    assert type(judgement) is kind
     assert set(devices) == {"cuda"}
