@@ -195,3 +195,33 @@ def test_a_list_that_moves_a_recording_is_followed_and_told(
     assert not caplog.messages
     assert ingest_list("g02") == {name for name in NAMES if "g02" in name}
     assert "4 recordings change their split" in caplog.text
+
+
+def test_videos_of_many_labels_and_none_keep_their_intervals(
+    tmp_path, workspace, make_config, probed
+):
+    (tmp_path / "source" / "Charades").mkdir(parents=True)
+    lists = tmp_path / "source" / "Charades"
+    (lists / "Charades_v1_classes.txt").write_text("c000 Holding\nc001 Putting\n")
+    actions = {
+        "A": "c001 1 2;c000 0 9;c001 3 4",
+        "B": "",
+        "C": "c000 5 4;c001 0 1",
+        "D": "c000 0 1",
+    }
+    (tmp_path / "source" / "Charades_v1_480").mkdir()
+    for side, names in (("train", "AB"), ("test", "CD")):
+        rows = [f"{name},{actions[name]}" for name in names]
+        (lists / f"Charades_v1_{side}.csv").write_text("\n".join(["id,actions", *rows]))
+        for name in names:
+            (tmp_path / "source" / "Charades_v1_480" / f"{name}.mp4").write_text("a video")
+    manifest = ingest(workspace, make_config(dataset="charades"), tmp_path / "source", silent)
+    assert read_manifest(workspace.manifest) == manifest
+    assert manifest.multi_label
+    assert manifest.class_names == ("c000 Holding", "c001 Putting")
+    assert {Path(video.path).stem: video.intervals for video in manifest.videos} == {
+        "A": ((1, 2), (0, 9), (3, 4)),
+        "B": (),
+        "C": (None, (0, 1)),
+        "D": ((0, 1),),
+    }

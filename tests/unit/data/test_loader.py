@@ -17,7 +17,7 @@ from stpa.data.storage import Folder
 from stpa.errors import DataError
 from tests.workspaces import make_video
 
-VIDEOS = [make_video(name, label="left", num_frames=20, height=48) for name in "abcdef"]
+VIDEOS = [make_video(name, num_frames=20, height=48) for name in "abcdef"]
 CLASS_NAMES = ("left",)
 
 
