@@ -4,6 +4,7 @@ from pathlib import Path
 
 import av
 import numpy as np
+from av.video.stream import VideoStream
 
 from stpa.data.datasets.synthetic_clip import APPEARANCES, MOTIONS, draw_clip, write_script
 from stpa.data.manifest import Video
@@ -15,6 +16,9 @@ from stpa.training.loop import LossOptions
 
 WIDTH, HEIGHT, FRAMES_PER_SECOND = 320, 240, 25
 """As UCF101's videos."""
+
+BIT_RATE = 400_000
+"""Bits a second; UCF101's videos spend 2 KB on a frame."""
 
 NUM_CLASSES = 101
 
@@ -61,18 +65,45 @@ def files_of(folder: Path, stream: str) -> Path:
     return folder / stream
 
 
+def draw_frames(
+    clip: int, num_frames: int, width: int = WIDTH, height: int = HEIGHT
+) -> UInt8[np.ndarray, "time height width 3"]:
+    """Draw a moving picture, wider than high, as Y, Cb, Cr."""
+    appearance, motion = next(iter(APPEARANCES)), MOTIONS[0]
+    script = write_script(
+        appearance, motion, group=1, clip=clip, num_frames=num_frames, size_px=width, seed=0
+    )
+    return draw_clip(script, width, seed=0)[:, :height]
+
+
+def encode(
+    path: Path,
+    frames: UInt8[np.ndarray, "time height width 3"],
+    *,
+    codec: str,
+    gop: int,
+    bit_rate: int,
+) -> None:
+    """Write frames, given as Y, Cb, Cr, with a key frame at least every `gop`."""
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream(codec, rate=FRAMES_PER_SECOND, options={"g": str(gop)})
+        assert isinstance(stream, VideoStream)
+        stream.height, stream.width = frames.shape[1:3]
+        stream.pix_fmt, stream.bit_rate = "yuv420p", bit_rate
+        for planes in frames.transpose(0, 3, 1, 2):
+            picture = av.VideoFrame.from_ndarray(np.ascontiguousarray(planes), format="yuv444p")
+            container.mux(stream.encode(picture))
+        container.mux(stream.encode())
+
+
 def _make_video(folder: Path, index: int, num_frames: int) -> Video:
     path = files_of(folder, "rgb") / f"video{index}.avi"
     path.parent.mkdir(exist_ok=True)
-    appearance, motion = next(iter(APPEARANCES)), MOTIONS[0]
-    script = write_script(
-        appearance, motion, group=1, clip=index, num_frames=num_frames, size_px=WIDTH, seed=0
-    )
-    _encode(path, draw_clip(script, WIDTH, seed=0)[:, :HEIGHT])
+    encode(path, draw_frames(index, num_frames), codec="mpeg4", gop=12, bit_rate=BIT_RATE)
     return Video(
         video_id=path.stem,
         path=path.name,
-        labels=(appearance + motion,),
+        labels=("generated",),
         intervals=(),
         group="1",
         split="test",
@@ -84,17 +115,6 @@ def _make_video(folder: Path, index: int, num_frames: int) -> Video:
         status="ok",
         reason="",
     )
-
-
-def _encode(path: Path, frames: UInt8[np.ndarray, "time height width 3"]) -> None:
-    """Write frames, given as Y, Cb, Cr, as MPEG-4 in AVI with a key frame twice a second."""
-    with av.open(str(path), "w") as container:
-        stream = container.add_stream("mpeg4", rate=FRAMES_PER_SECOND, options={"g": "12"})
-        stream.width, stream.height, stream.pix_fmt = WIDTH, HEIGHT, "yuv420p"
-        for planes in frames.transpose(0, 3, 1, 2):
-            picture = av.VideoFrame.from_ndarray(np.ascontiguousarray(planes), format="yuv444p")
-            container.mux(stream.encode(picture))
-        container.mux(stream.encode())
 
 
 def _extract_flow(folder: Path, video: Video) -> None:

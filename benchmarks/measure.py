@@ -159,18 +159,27 @@ def report(benchmark: str, figures: Sequence[Figure], setting: Setting, **condit
         )
     TERMINAL.console.print(table)
     first = figures[0]
+    print_record(
+        benchmark,
+        setting,
+        ratio=first.ratio,
+        bound=first.bound,
+        spread=first.spread,
+        figures=[asdict(each) for each in figures],
+        **conditions,
+    )
+
+
+def print_record(benchmark: str, setting: Setting, **found: Any) -> None:
+    """Print what was found, and on what machine, as one line of JSON."""
     record = {
         "benchmark": benchmark,
-        "ratio": first.ratio,
-        "bound": first.bound,
-        "spread": first.spread,
-        "figures": [asdict(each) for each in figures],
+        **found,
         **asdict(setting),
         "processor": _processor(setting),
         "threads": torch.get_num_threads(),
         "load_average": os.getloadavg()[0],
         "torch": torch.__version__,
-        **conditions,
     }
     print(json.dumps(record))
 

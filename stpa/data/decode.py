@@ -1,17 +1,24 @@
 """Read frames from video files: the only module that opens them for their pictures.
 
-No one decoder wins. decord seeks, and is the faster for a few frames where key frames are near
-one another, but it takes frames by their timestamps and silently returns the wrong ones where
-those are missing or repeat, as in many AVI files. PyAV decodes in order and is always right. Here
-decord reads a few frames of what its own index shows to be sound, PyAV all else; their pixels
-differ by rounding at most.
+A frame is known by its place in decoding order. Timestamps do not tell it: they are missing or
+repeat in many AVI and MP4 files, and decord and OpenCV, which seek by them, then silently return
+other frames. Here PyAV reads all, in one of two ways:
+
+- Where the container's own index lists every packet and each packet gives one frame (most MP4 and
+  AVI files), from the key frame before each wanted frame, passing over what no other frame needs.
+  What comes is checked against the index.
+- Else in order from the first frame, which is always right.
+
+Both decode the same pixels; how fast, and how fast decord and OpenCV are: `benchmarks/decode.py`.
 """
 
-from collections.abc import Iterator, Sequence
+from bisect import bisect
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from itertools import islice
+from functools import partial
+from itertools import groupby, islice, pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -19,15 +26,22 @@ from stpa.errors import DataError
 from stpa.shapes import Int, UInt8
 
 if TYPE_CHECKING:
-    from av import VideoFrame
+    from av import Packet, VideoCodecContext, VideoFrame
     from av.container import InputContainer
+    from av.video.stream import VideoStream
 
 _FORMATS = "asf,avi,flv,matroska,mov,mpeg,mpegts"
 """Containers that hold their own video. Others, such as playlists, can name files elsewhere."""
 
-MOST_SOUGHT = 0.5
-"""Share of the frames up to the last wanted one: where seeking would decode more, all of them
-are decoded in order, which costs less by the frame."""
+_LARGEST_EMPTY_PACKET = {"h264": 0, "mpeg4": 19}
+"""Bytes, by codec: packets up to this size may give no frame (FFmpeg's MAX_NVOP_SIZE), as in
+XviD's packed streams. A codec that is not here may hide frames in packets or need any of them."""
+
+MOST_REORDERED = 16
+"""Packets by which a frame can come later than it is shown (H.264's largest picture buffer)."""
+
+MOST_PACKETS = 500
+"""Packets to hold in memory while one group of pictures is read."""
 
 Positions = Sequence[int] | Int[np.ndarray, " time"]
 
@@ -38,8 +52,8 @@ def read_frames(path: Path, indices: Positions) -> UInt8[np.ndarray, "time heigh
     Indices past the end give the last frame. Raises DataError.
     """
     wanted, order = np.unique(np.asarray(indices), return_inverse=True)
-    [frames] = read_chunks(path, wanted, size=len(wanted))
-    return frames[order]
+    images = list(_read_each(path, wanted))
+    return np.stack([images[place] for place in order])
 
 
 def read_chunks(
@@ -49,18 +63,9 @@ def read_chunks(
 
     `wanted` ascends without repeats; indices past the end give the last frame. Raises DataError.
     """
-    chunks = [wanted[start : start + size] for start in range(0, len(wanted), size)]
-    if not chunks:
-        return
-    read = _seek_chunks(path, chunks)
-    num_read = 0
-    for frames in read:
-        yield frames
-        num_read += 1
-    if left := chunks[num_read:]:
-        images = _scan_frames(path, np.concatenate(left))
-        for chunk in left:
-            yield np.stack(list(islice(images, len(chunk))))
+    images = _read_each(path, wanted)
+    for start in range(0, len(wanted), size):
+        yield np.stack(list(islice(images, min(size, len(wanted) - start))))
 
 
 def read_flow_stacks(
@@ -75,9 +80,9 @@ def read_flow_stacks(
     with open_video(path) as container:
         last = container.streams.video[0].frames - 1
         wanted, order = np.unique(np.minimum(stacks, last), return_inverse=True)
-        planes = np.stack([_luma_plane(frame) for frame in _seek_each(container, wanted)])
-    x_and_y = planes.reshape(len(planes), 2, -1, planes.shape[-1])
-    return x_and_y[order].reshape(len(stacks), 2 * stack_length, *x_and_y.shape[2:])
+        planes = [_luma_plane(frame) for frame in _seek_each(container, wanted)]
+        x_above_y = np.stack([planes[place] for place in order.ravel()])
+    return x_above_y.reshape(len(stacks), 2 * stack_length, -1, x_above_y.shape[-1])
 
 
 @contextmanager
@@ -109,34 +114,119 @@ def turn_upright(image: np.ndarray, rotation: int) -> np.ndarray:
     return np.rot90(image, rotation // 90)
 
 
-def _seek_chunks(
-    path: Path, chunks: Sequence[Int[np.ndarray, " _chunk"]]
-) -> Iterator[UInt8[np.ndarray, "_chunk height width 3"]]:
-    """Read with decord; stop early where it cannot or should not be trusted, or is the slower."""
-    import decord
+class _Group(NamedTuple):
+    """Wanted frames that one key frame leads to."""
 
-    decord.logging.set_level(decord.logging.QUIET)
-    try:
-        reader = decord.VideoReader(str(path), num_threads=1)
-        starts = reader.get_frame_timestamp(range(len(reader)))[:, 0]
-        if not np.all(np.diff(starts) > 0):
-            return
-        places = np.minimum(np.concatenate(chunks), len(reader) - 1)
-        keys = np.asarray(reader.get_key_indices())
-        if _num_decoded(places, keys) > MOST_SOUGHT * (places[-1] + 1):
-            return
-        for chunk in chunks:
-            yield reader.get_batch(np.minimum(chunk, len(reader) - 1)).asnumpy()
-            reader.seek(0)  # else it holds on to hundreds of frames that it has decoded
-    except (decord.DECORDError, RuntimeError, AssertionError):
+    key: int
+    """Place of the key frame."""
+    timestamps: tuple[int, int]
+    """For decoding the key frame, and the last frame before the next one."""
+    num_packets: int
+    """Up to the next key frame."""
+    places: list[int]
+    """Of the wanted frames, counted from the key frame; the last may repeat."""
+
+
+def _read_each(
+    path: Path, wanted: Int[np.ndarray, " time"]
+) -> Iterator[UInt8[np.ndarray, "height width 3"]]:
+    """Yield the `wanted` frames, from their key frames as far as that can be trusted."""
+    num_read = num_expected = 0
+    with open_video(path) as container:
+        for group in _find_groups(container.streams.video[0], wanted):
+            num_expected += len(group.places)
+            for frame in _read_group(container, group):
+                yield _to_rgb(frame)
+                num_read += 1
+            if num_read < num_expected:
+                break
+    if num_read < len(wanted):
+        yield from _scan_frames(path, wanted[num_read:])
+
+
+def _find_groups(stream: "VideoStream", wanted: Int[np.ndarray, " time"]) -> Iterator[_Group]:
+    """Yield where to seek, in order; nothing if the index does not tell each frame's packet."""
+    entries = list(stream.index_entries)
+    largest_empty = _LARGEST_EMPTY_PACKET.get(stream.codec_context.name)
+    if largest_empty is None or not entries or len(entries) != stream.frames:
         return
+    if any(entry.size <= largest_empty or entry.is_discard for entry in entries):
+        return
+    timestamps = [entry.timestamp for entry in entries]
+    if any(later <= earlier for earlier, later in pairwise(timestamps)):
+        return
+    keys = [place for place, entry in enumerate(entries) if entry.is_keyframe]
+    if not keys or keys[0] != 0:
+        return
+    places = np.minimum(wanted, len(entries) - 1).tolist()
+    bounds = [*keys, len(entries)]
+    for number, members in groupby(places, key=partial(bisect, keys)):
+        key, end = bounds[number - 1], bounds[number]
+        yield _Group(
+            key=key,
+            timestamps=(timestamps[key], timestamps[end - 1]),
+            num_packets=end - key,
+            places=[place - key for place in members],
+        )
 
 
-def _num_decoded(places: Int[np.ndarray, " time"], keys: Int[np.ndarray, " keys"]) -> int:
-    """Count the frames to decode for ascending `places`, from a key frame or the place before."""
-    from_key = keys[np.searchsorted(keys, places, side="right") - 1]
-    from_last = np.concatenate([[-1], places[:-1]]) + 1
-    return int((places - np.maximum(from_key, from_last) + 1).clip(min=0).sum())
+def _read_group(container: "InputContainer", group: _Group) -> Iterator["VideoFrame"]:
+    """Yield a group's wanted frames; stop early where it is not what the index says."""
+    stream = container.streams.video[0]
+    first, last = group.timestamps
+    if group.key:  # by its own timestamp, MP4 is sought to the key frame before
+        container.seek(last, stream=stream)
+    packets = islice(container.demux(stream), group.num_packets)
+    if stream.codec_context.has_b_frames:
+        return _decode_reordered(stream.codec_context, packets, group.places, first)
+    return _decode_in_step(stream.codec_context, packets, group.places, first)
+
+
+def _decode_in_step(
+    codec: "VideoCodecContext", packets: Iterable["Packet"], places: Sequence[int], first: int
+) -> Iterator["VideoFrame"]:
+    """Yield the frames at `places` from packets that each give theirs at once."""
+    for place, packet in enumerate(packets):
+        frames = codec.decode(packet)
+        if len(frames) != 1 or frames[0].pts != packet.pts:
+            return
+        if place == 0 and not (frames[0].key_frame and packet.dts == first):
+            return
+        if place in places:
+            yield from frames * places.count(place)
+        if place == places[-1]:
+            return
+
+
+def _decode_reordered(
+    codec: "VideoCodecContext", packets: Iterable["Packet"], places: Sequence[int], first: int
+) -> Iterator["VideoFrame"]:
+    """Yield the frames at `places`, in the order in which they are shown.
+
+    That is the order of their timestamps, once the packets are there of all that may be shown
+    before the last of them.
+    """
+    num_packets = places[-1] + 1 + MOST_REORDERED
+    if num_packets > MOST_PACKETS:
+        return
+    held = list(islice(packets, num_packets))
+    stamps = [packet.pts for packet in held if packet.pts is not None]
+    shown = sorted(stamps)
+    # Frames that are shown before the key frame lean on others before it.
+    if len(set(stamps)) < len(held) or held[0].dts != first or shown[0] != stamps[0]:
+        return
+    due, is_first = [shown[place] for place in places], True
+    num_needed = max(stamps.index(stamp) for stamp in due) + 1
+    for packet in (*held[:num_needed], None):
+        # No other frame needs those that are not referred to.
+        codec.skip_frame = "DEFAULT" if packet is None or packet.pts in due else "NONREF"
+        for frame in codec.decode(packet):
+            if is_first and not frame.key_frame:
+                return
+            is_first = False
+            while due and frame.pts == due[0]:
+                yield frame
+                due.pop(0)
 
 
 def _scan_frames(
@@ -163,20 +253,23 @@ def _seek_each(
 ) -> Iterator["VideoFrame"]:
     """Yield the frames at `wanted` indices of a stored optical flow."""
     stream = container.streams.video[0]
+    frames, following = container.decode(stream), 0
     for index in wanted.tolist():
-        container.seek(index, stream=stream)
-        frame = next(container.decode(stream), None)
+        if index != following:
+            container.seek(index, stream=stream)
+            frames = container.decode(stream)
+        frame, following = next(frames, None), index + 1
         if frame is None or frame.pts != index:
             raise DataError(f"{container.name} lacks frame {index}: delete it and extract again")
         yield frame
 
 
 def _to_rgb(frame: "VideoFrame") -> UInt8[np.ndarray, "height width 3"]:
-    return turn_upright(frame.to_ndarray(format="rgb24"), frame.rotation)
+    return turn_upright(frame.to_ndarray(format="rgb24", threads=1), frame.rotation)
 
 
 def _luma_plane(frame: "VideoFrame") -> UInt8[np.ndarray, "height width"]:
-    """Return the stored luma as it is: a conversion to gray takes four times as long."""
+    """Return the frame's own luma, not copied: a conversion to gray takes four times as long."""
     plane = frame.planes[0]
     rows = np.frombuffer(memoryview(plane), np.uint8).reshape(plane.height, plane.line_size)
-    return rows[:, : plane.width].copy()
+    return rows[:, : plane.width]

@@ -122,7 +122,7 @@ def _resized_frames(
     num_read = 0
     for frame in decoding_each(islice(decode_video(video), num_frames)):
         num_read += 1
-        picture = turn_upright(frame.to_ndarray(format="rgb24"), frame.rotation)
+        picture = turn_upright(frame.to_ndarray(format="rgb24", threads=1), frame.rotation)
         shrinks = picture.shape[0] > height
         method = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
         yield np.asarray(cv2.resize(picture, (width, height), interpolation=method))

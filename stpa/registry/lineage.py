@@ -18,7 +18,6 @@ _PACKAGES = (
     "timm",
     "numpy",
     "av",
-    "decord",
     "opencv-contrib-python-headless",
     "ray",
     "mlflow",

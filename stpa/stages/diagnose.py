@@ -28,7 +28,7 @@ from stpa.registry.tracking.connection import SQLITE
 from stpa.registry.tracking.models import Models
 from stpa.workspace import Workspace
 
-PACKAGES = ("torch", "timm", "av", "decord", "dvc", "ray", "mlflow", "prefect")
+PACKAGES = ("torch", "timm", "av", "dvc", "ray", "mlflow", "prefect")
 MIN_FREE_GB = 5.0
 RECORDS_MB = 50.0
 """What the new databases of Prefect and MLflow take, and some."""

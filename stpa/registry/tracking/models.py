@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion
 
 _SERVED_MODEL = Path(__file__).parents[1] / "served_model.py"
-_REQUIREMENTS = ("mlflow", "torch", "timm", "opencv-contrib-python-headless", "av", "decord")
+_REQUIREMENTS = ("mlflow", "torch", "timm", "opencv-contrib-python-headless", "av")
 _ARTIFACT = "model"
 
 

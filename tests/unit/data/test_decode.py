@@ -3,8 +3,6 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from stpa.data import decode
 from stpa.data.decode import (
@@ -17,6 +15,8 @@ from stpa.data.decode import (
 from stpa.errors import DataError
 
 SHARED = Path(__file__).parents[3].parent / "shared" / "data"
+LARGE = (320, 240)
+"""At which no frame is so small that it may be none."""
 DISPLAY_UNTURNED = bytes.fromhex(
     "00010000 00000000 00000000 00000000 00010000 00000000 00000000 00000000 40000000"
 )
@@ -61,14 +61,28 @@ def flow_file(tmp_path_factory, flow_planes) -> Path:
     return write_flow(tmp_path_factory.mktemp("flow") / "flow.avi", flow_planes)
 
 
-@pytest.fixture(params=["decord", "pyav"])
-def either_reader(request, monkeypatch) -> None:
-    """Run a test with each of the decoders, whatever is the faster."""
-    share = -1.0 if request.param == "pyav" else float("inf")
-    monkeypatch.setattr(decode, "MOST_SOUGHT", share)
+@pytest.fixture(params=["from key frames", "in order"])
+def either_way(request, monkeypatch) -> None:
+    """Run a test with each of the two ways to read, whatever the file would allow."""
+    if request.param == "in order":
+        monkeypatch.setattr(decode, "_find_groups", lambda stream, wanted: iter(()))
 
 
-@pytest.mark.usefixtures("either_reader")
+@pytest.fixture
+def scans(monkeypatch) -> list[list[int]]:
+    """Collect what is read in order."""
+    calls = []
+    scan_frames = decode._scan_frames
+
+    def spy(path, wanted):
+        calls.append(wanted.tolist())
+        return scan_frames(path, wanted)
+
+    monkeypatch.setattr(decode, "_scan_frames", spy)
+    return calls
+
+
+@pytest.mark.usefixtures("either_way")
 @pytest.mark.parametrize(
     ("name", "codec", "options"),
     [
@@ -90,7 +104,7 @@ def test_frames_come_by_their_place_whatever_the_encoding(
     assert np.abs(frames.astype(int) - scan(path)[wanted]).max() <= 3
 
 
-@pytest.mark.usefixtures("either_reader")
+@pytest.mark.usefixtures("either_way")
 def test_indices_past_the_end_repeat_the_last_frame(tmp_path, write_video):
     path = write_video(tmp_path / "a.avi", num_frames=10)
     first, second, last = read_frames(path, [12, 10, 9])
@@ -111,14 +125,7 @@ def test_frames_are_right_where_timestamps_all_repeat(tmp_path, write_video):
     assert levels == pytest.approx([8, 36, 76], abs=3)
 
 
-def test_a_video_that_decord_refuses_is_read_all_the_same(tmp_path, write_video, monkeypatch):
-    path = write_video(tmp_path / "a.avi", num_frames=10)
-    expected = scan(path)[[1, 8]]
-    monkeypatch.setattr(decode, "_seek_chunks", lambda path, chunks: iter(()))
-    assert np.array_equal(read_frames(path, [1, 8]), expected)
-
-
-@pytest.mark.usefixtures("either_reader")
+@pytest.mark.usefixtures("either_way")
 @pytest.mark.parametrize("size", [1, 3, 50])
 def test_chunks_are_the_frames_in_order(tmp_path, write_video, size):
     path = write_video(tmp_path / "a.avi", num_frames=30)
@@ -128,50 +135,73 @@ def test_chunks_are_the_frames_in_order(tmp_path, write_video, size):
     assert np.array_equal(np.concatenate(chunks), read_frames(path, wanted))
 
 
-def test_a_decoder_that_fails_half_way_is_relieved_by_the_other(tmp_path, write_video, monkeypatch):
-    path = write_video(tmp_path / "a.avi", num_frames=10)
-    monkeypatch.setattr(decode, "MOST_SOUGHT", float("inf"))
-    whole = decode._seek_chunks
-    monkeypatch.setattr(decode, "_seek_chunks", lambda path, chunks: whole(path, chunks[:1]))
-    chunks = list(read_chunks(path, np.arange(10), size=4))
-    assert [len(chunk) for chunk in chunks] == [4, 4, 2]
-    assert np.abs(np.concatenate(chunks).astype(int) - scan(path)).max() <= 3
+def test_what_key_frames_do_not_give_is_read_in_order(tmp_path, write_video, monkeypatch, scans):
+    path = write_video(tmp_path / "a.avi", 30, *LARGE, options={"g": "6"})
+    groups = decode._find_groups
+    monkeypatch.setattr(
+        decode,
+        "_find_groups",
+        lambda stream, wanted: (
+            group._replace(timestamps=(11, 11)) if group.key == 12 else group
+            for group in groups(stream, wanted)
+        ),
+    )
+    wanted = [1, 8, 14, 15, 26]
+    assert np.array_equal(read_frames(path, wanted), scan(path)[wanted])
+    assert scans == [[14, 15, 26]]
 
 
 @pytest.mark.parametrize(
-    ("gop", "places", "sought"),
-    [(6, [8, 31, 56], True), (6, range(0, 60, 3), False), (60, [8, 31, 56], False)],
-    ids=["few frames", "many frames", "key frames far apart"],
+    ("name", "codec", "options", "in_order"),
+    [
+        ("plain.avi", "mpeg4", {"g": "6"}, False),
+        ("one_key_frame.avi", "mpeg4", {"g": "99"}, False),
+        ("leading.avi", "mpeg4", {"g": "6", "bf": "2"}, True),
+        ("closed.mp4", "libx264", {"g": "8", "bf": "3"}, False),
+        ("open.mp4", "libx264", {"g": "8", "bf": "3", "x264-params": "open-gop=1"}, True),
+        ("referred.mp4", "libx264", {"g": "20", "bf": "3", "b-pyramid": "none"}, False),
+        ("key_frames_alone.mp4", "libx264", {"g": "1"}, False),
+        ("vp9.webm", "libvpx-vp9", {"g": "8"}, True),
+        ("no_index.ts", "libx264", {"g": "8"}, True),
+    ],
 )
-def test_only_a_few_frames_near_key_frames_are_sought(
-    tmp_path, write_video, monkeypatch, gop, places, sought
+def test_key_frames_are_used_where_they_tell_the_place(
+    tmp_path, write_video, scans, name, codec, options, in_order
 ):
-    path = write_video(tmp_path / "clip.avi", 60, options={"g": str(gop), "bf": "0"})
-    scans = []
-    scan = decode._scan_frames
-    monkeypatch.setattr(
-        decode, "_scan_frames", lambda path, wanted: scans.append(path) or scan(path, wanted)
-    )
-    read_frames(path, places)
-    assert (scans == []) is sought
+    path = write_video(tmp_path / name, 40, *LARGE, codec=codec, options=options)
+    decoded = scan(path)
+    for wanted in ([39], [9, 17, 30], [*range(3, 40, 4)], [0, 1, 2, 38, 55]):
+        assert np.array_equal(read_frames(path, wanted), decoded[np.minimum(wanted, 39)])
+    assert bool(scans) is in_order
 
 
-@settings(max_examples=60)
-@given(
-    places=st.lists(st.integers(0, 60), min_size=1, unique=True).map(sorted),
-    keys=st.lists(st.integers(1, 60), unique=True).map(lambda keys: [0, *sorted(keys)]),
-)
-def test_the_frames_to_decode_are_counted_as_a_decoder_meets_them(places, keys):
-    decoded, at = 0, -1
-    for place in places:
-        start = max(key for key in keys if key <= place)
-        at = max(at, start - 1)  # seeks forward alone, to a key frame
-        decoded += place - at
-        at = place
-    assert decode._num_decoded(np.array(places), np.array(keys)) == decoded
+def test_long_groups_with_reordered_frames_are_not_held_in_memory(
+    tmp_path, write_video, monkeypatch, scans
+):
+    path = write_video(tmp_path / "a.mp4", 60, codec="libx264", options={"g": "99", "bf": "2"})
+    monkeypatch.setattr(decode, "MOST_PACKETS", 40)
+    assert np.array_equal(read_frames(path, [3, 50]), scan(path)[[3, 50]])
+    assert scans == [[3, 50]]
 
 
-@pytest.mark.usefixtures("either_reader")
+def test_frames_are_right_where_packets_give_none(tmp_path, write_video, scans):
+    path = write_video(tmp_path / "a.avi", 30, *LARGE, options={"g": "6"})
+    with av.open(str(path)) as source, av.open(str(tmp_path / "b.avi"), "w") as target:
+        stream = target.add_stream_from_template(source.streams.video[0])
+        for index, packet in enumerate(source.demux(video=0)):
+            if packet.size and index == 3:  # a frame that is coded as not there
+                stamp = packet.pts
+                packet = av.Packet(bytes.fromhex("000001b651cf"))
+                packet.pts = packet.dts = stamp
+            if packet.size:
+                packet.stream = stream
+                target.mux(packet)
+    decoded = scan(tmp_path / "b.avi")
+    assert np.array_equal(read_frames(tmp_path / "b.avi", [2, 20]), decoded[[2, 20]])
+    assert scans == [[2, 20]]
+
+
+@pytest.mark.usefixtures("either_way")
 def test_a_turned_video_is_read_upright(tmp_path, write_video):
     path = write_video(tmp_path / "phone.mp4", codec="libx264", options={"crf": "1"})
     stored = path.read_bytes()
@@ -273,3 +303,14 @@ def test_real_frames_equal_those_decoded_in_order(name):
     wanted = np.array([5, 0, len(frames) // 2, len(frames) - 1])
     read = read_frames(SHARED / name, wanted)
     assert np.abs(read.astype(int) - frames[wanted]).max() <= 3
+
+
+def test_an_index_that_calls_every_frame_a_key_frame_is_not_believed(tmp_path, write_video, scans):
+    path = write_video(tmp_path / "a.avi", 30, *LARGE, options={"g": "99"})
+    stored = bytearray(path.read_bytes())
+    start = stored.index(b"idx1") + 8
+    for entry in range(start, start + 30 * 16, 16):
+        stored[entry + 4] |= 0x10
+    path.write_bytes(stored)
+    assert np.array_equal(read_frames(path, [2, 20]), scan(path)[[2, 20]])
+    assert scans == [[2, 20]]
