@@ -24,6 +24,7 @@ from rich.table import Table
 from benchmarks.material import (
     BIT_RATE,
     FRAMES_PER_SECOND,
+    add_grain,
     draw_frames,
     encode,
     files_of,
@@ -40,8 +41,6 @@ VALUES_OF_K = (3, 25)
 SECONDS = 10
 CODECS = {"MPEG-4": ("mpeg4", ".avi"), "H.264": ("libx264", ".mp4")}
 GOPS = (12, 250)
-GRAIN = 4
-"""Standard deviation of a camera's noise, levels of 255: a drawn picture alone costs no bits."""
 MOST_DIFFERENCE = 3
 """Levels of 255 by which readers may differ that round in other places."""
 GOAL = 1.0
@@ -109,9 +108,7 @@ def main(
 def _make_files(folder: Path, progress: ReportProgress) -> tuple[dict[str, Path], Path]:
     """Write RGB videos, by their names, and one stored optical flow."""
     [video] = make_videos(folder, 1, SECONDS, "flow", progress)
-    frames = draw_frames(0, SECONDS * FRAMES_PER_SECOND)
-    grain = np.random.default_rng(0).normal(0, GRAIN, frames.shape)
-    frames = (frames + grain).clip(0, 255).astype(np.uint8)
+    frames = add_grain(draw_frames(0, SECONDS * FRAMES_PER_SECOND))
     videos = {}
     for name, (codec, suffix) in CODECS.items():
         for gop in GOPS:

@@ -50,6 +50,20 @@ class SyntheticConfig(Section):
     seed: int
 
 
+class TranscodeConfig(Section):
+    """How ingest encodes videos anew: H.264 without B-frames or sound, upright, frame for frame.
+
+    The file keeps its name, and is MP4 whatever that ends in; see `stpa.data.transcode`.
+    """
+
+    short_side: Annotated[int, Field(ge=16)]
+    """Pixels of the shorter side; smaller videos keep their size."""
+    gop: PositiveInt
+    """Frames from one key frame to the next at most: what a reader may have to decode for one."""
+    quality: Annotated[int, Field(ge=0, le=51)]
+    """CRF of x264: lower is better and larger; 18 is hardly told from the original."""
+
+
 class DataConfig(Section):
     dataset: str
     """A name in `stpa.data.datasets.DATASETS`."""
@@ -67,6 +81,8 @@ class DataConfig(Section):
     decode_deadline_seconds: PositiveFloat
     """Kill a process that decodes for so long: at ingest one video, which is quarantined; later
     one clip, whose video ends the run by name."""
+    transcode: TranscodeConfig | None
+    """null: keep videos as they come. A video that is not encoded by the deadline is kept too."""
     remote: str
     """The DVC remote: a folder (relative to the workspace) or an s3:// address."""
     synthetic: SyntheticConfig | None
@@ -89,6 +105,15 @@ class DataConfig(Section):
         if num_groups == 0:
             raise ValueError(f"data.group_pattern {pattern!r} has no group: put one in parentheses")
         return pattern
+
+    @field_validator("transcode")
+    @classmethod
+    def _comes_from_a_source(
+        cls, transcode: TranscodeConfig | None, info: Info
+    ) -> TranscodeConfig | None:
+        if transcode is not None and info.data.get("dataset") == "synthetic":
+            raise ValueError("data.transcode is for videos of a source: set it to null")
+        return transcode
 
     @field_validator("synthetic")
     @classmethod

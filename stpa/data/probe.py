@@ -5,17 +5,14 @@ in training.
 """
 
 import os
-import signal
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, as_completed
-from multiprocessing import get_context
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pebble import ProcessExpired, ProcessPool
 from pydantic import BaseModel, ConfigDict, Field
 
 from stpa.data.decode import decode_video, open_video, read_frames
+from stpa.data.killable import call_killable
 from stpa.errors import DataError
 from stpa.files import digest_file
 
@@ -46,48 +43,42 @@ def probe_videos(
     paths: Sequence[Path], deadline_seconds: float, num_processes: int
 ) -> Iterator[tuple[Path, Probe | str]]:
     """Yield, as each is done, a path and its measures, or the reason why it cannot be used."""
-    if not paths:
-        return
-    # spawn: a fork of a process with threads can inherit a lock that nobody will release.
-    pool = ProcessPool(min(num_processes, len(paths)), context=get_context("spawn"))
-    try:
-        futures: dict[Future[Probe | str], Path] = {
-            pool.schedule(_call_in_time, (probe, path, deadline_seconds)): path for path in paths
-        }
-        for future in as_completed(futures):
-            try:
-                found = future.result()
-            except ProcessExpired as error:
-                found = "crashes its decoder"
-                if error.exitcode == -signal.SIGALRM:
-                    found = f"takes over {deadline_seconds:g} s to decode"
-            except MemoryError:
-                found = "takes more memory than there is"
-            yield futures[future], found
-    finally:
-        pool.stop()
-        pool.join()
-
-
-def _call_in_time(
-    function: Callable[[Path], Probe | str], path: Path, deadline_seconds: float
-) -> Probe | str:
-    """Call `function`, or die: the alarm ends a decoder that hangs in C, and orphans too."""
-    signal.setitimer(signal.ITIMER_REAL, deadline_seconds)
-    try:
-        return function(path)
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
+    calls = {path: (path,) for path in paths}
+    return call_killable(probe, calls, deadline_seconds, num_processes)
 
 
 def probe(path: Path) -> Probe | str:
     """Decode a whole video in this process; return its measures or what is wrong with it."""
     try:
         return _measure(path)
-    except DataError as error:
+    except (DataError, OSError) as error:
+        return reason_of(error, path)
+
+
+def reason_of(error: DataError | OSError, path: Path) -> str:
+    """Say what is wrong with the video at `path`, without naming it."""
+    if isinstance(error, DataError):
         return str(error).removeprefix(f"{path} ")
-    except OSError as error:
-        return os.strerror(error.errno) if error.errno else "cannot be read"
+    return os.strerror(error.errno) if error.errno else "cannot be read"
+
+
+def check_whole(sizes: Sequence[tuple[int, int]], promised: int) -> None:
+    """Raise DataError for a video whose frames are of these sizes, if it is not to be used.
+
+    `promised` frames are what its header says; 0 where it does not.
+    """
+    num_frames = len(sizes)
+    if num_frames < max(MIN_FRAMES, MIN_DECODED_SHARE * promised):
+        expected = f" of {promised}" if promised else ""
+        raise DataError(f"only {num_frames}{expected} frames decode")
+    if len(set(sizes)) > 1:
+        raise DataError("changes its frame size midway")
+
+
+def upright_size(frame: "VideoFrame") -> tuple[int, int]:
+    """Return the width and height of a frame once it is turned upright."""
+    sideways = frame.rotation % 180 == 90
+    return (frame.height, frame.width) if sideways else (frame.width, frame.height)
 
 
 def _measure(path: Path) -> Probe:
@@ -96,21 +87,12 @@ def _measure(path: Path) -> Probe:
     with open_video(path) as container:
         stream = container.streams.video[0]
         promised, fps = stream.frames, float(stream.guessed_rate or 0)
-    sizes = [_upright_size(frame) for frame in decode_video(path)]
+    sizes = [upright_size(frame) for frame in decode_video(path)]
+    check_whole(sizes, promised)
     num_frames = len(sizes)
-    if num_frames < max(MIN_FRAMES, MIN_DECODED_SHARE * promised):
-        expected = f" of {promised}" if promised else ""
-        raise DataError(f"only {num_frames}{expected} frames decode")
-    if len(set(sizes)) > 1:
-        raise DataError("changes its frame size midway")
     # The reader of training gets its chance to hang here.
     read_frames(path, [0, num_frames - 1])
     width, height = sizes[0]
     return Probe(
         num_frames=num_frames, fps=fps, width=width, height=height, sha256=digest_file(path)
     )
-
-
-def _upright_size(frame: "VideoFrame") -> tuple[int, int]:
-    sideways = frame.rotation % 180 == 90
-    return (frame.height, frame.width) if sideways else (frame.width, frame.height)

@@ -1,13 +1,15 @@
 """Copy a dataset into the workspace so that a second run copies only what changed."""
 
+import logging
 import os
 import shutil
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 
 from stpa.config import DataConfig
 from stpa.data.datasets.base import (
+    VIDEO_SUFFIXES,
     ListedVideo,
     find_files,
     find_videos,
@@ -15,9 +17,12 @@ from stpa.data.datasets.base import (
     name_some,
     require_folder,
 )
+from stpa.data.transcode import Transcodes
 from stpa.errors import DataError
-from stpa.files import atomic_path, is_temporary, write_text
+from stpa.files import atomic_path, is_temporary, remove_temporaries, write_text
 from stpa.progress import ReportProgress
+
+logger = logging.getLogger(__name__)
 
 _UNFINISHED = ".unfinished"
 """Names the source of a copy that has begun and not ended; hidden, so no dataset's file."""
@@ -44,38 +49,69 @@ class MirroredDataset(ABC):
         """Copy the files of `source`, once they are known to make a dataset."""
         if source is not None and source.is_dir():
             self.list_videos(source, config)
-        mirror(source, destination, self.find_files, progress)
+        transcodes = Transcodes(destination, config.transcode, config.decode_deadline_seconds)
+        mirror(source, destination, self.find_files, transcodes, progress)
 
 
 def mirror(
     source: Path | None,
     destination: Path,
     find_wanted: Callable[[Path], Iterable[Path]],
+    transcodes: Transcodes,
     progress: ReportProgress,
 ) -> None:
     """Make `destination` hold the files that `find_wanted` finds in `source`, and no others.
 
-    A file is copied when its size or modification time differs from its copy's. Symbolic links
-    in `source` are refused: they could bring any file of this machine into the data store.
+    A file is copied when its size or modification time differs from its copy's; a video may be
+    transcoded instead, when its original or the settings have changed. Symbolic links in `source`
+    are refused: they could bring any file of this machine into the data store.
     """
     if source is None or source.resolve() == destination.resolve():
         _check_kept(destination)
+        transcodes.check_settings()
         return
     _check_source(source, destination)
-    wanted = {path.relative_to(source): path for path in find_wanted(source)}
-    changed = {
-        relative: path
-        for relative, path in wanted.items()
-        if not _is_unchanged(path, destination / relative)
-    }
+    wanted = {path.relative_to(source).as_posix(): path for path in find_wanted(source)}
+    changed, kept = {}, []
+    for relative, path in wanted.items():
+        is_current = transcodes.is_current if _is_transcoded(path, transcodes) else _is_unchanged
+        if is_current(path, destination / relative):
+            kept.append(relative)
+        else:
+            changed[relative] = path
     _check_space(destination, sum(path.stat().st_size for path in changed.values()))
     write_text(destination / _UNFINISHED, str(source))
     _remove_others(destination, wanted.keys())
-    for done, (relative, path) in enumerate(changed.items(), start=1):
-        with atomic_path(destination / relative) as temporary:
-            shutil.copy2(path, temporary)
+    transcodes.keep_only(kept)
+    for done, _ in enumerate(_bring(changed, destination, transcodes), start=1):
         progress(done, len(changed))
+    remove_temporaries(destination)
     (destination / _UNFINISHED).unlink()
+
+
+def _is_transcoded(original: Path, transcodes: Transcodes) -> bool:
+    return transcodes.config is not None and original.suffix.lower() in VIDEO_SUFFIXES
+
+
+def _bring(changed: Mapping[str, Path], destination: Path, transcodes: Transcodes) -> Iterator[str]:
+    """Transcode or copy each file; yield its name once it is there.
+
+    What cannot be transcoded is copied: a probe says why it cannot be used, or that it can.
+    """
+    videos = {name: path for name, path in changed.items() if _is_transcoded(path, transcodes)}
+    for name, fault in transcodes.make(videos):
+        if fault is not None:
+            logger.warning("%r is not transcoded: %s", name, fault)
+            _copy(changed[name], destination / name)
+        yield name
+    for name in changed.keys() - videos.keys():
+        _copy(changed[name], destination / name)
+        yield name
+
+
+def _copy(original: Path, copy: Path) -> None:
+    with atomic_path(copy) as temporary:
+        shutil.copy2(original, temporary)
 
 
 def _check_kept(destination: Path) -> None:
@@ -143,9 +179,9 @@ def _check_space(destination: Path, needed: int) -> None:
         )
 
 
-def _remove_others(destination: Path, wanted: Iterable[Path]) -> None:
+def _remove_others(destination: Path, wanted: Iterable[str]) -> None:
     """Remove what left the source and what a killed copy left behind, then empty folders."""
-    keep = {destination / relative for relative in wanted}
+    keep = {destination / name for name in wanted}
     stale = [path for path in find_files(destination) if path not in keep]
     partial = [path for path in destination.rglob("*") if is_temporary(path)]
     for path in (*stale, *partial):

@@ -56,6 +56,7 @@ def make_config() -> MakeConfig:
             "group_pattern": r"_(g\d+)",
             "max_quarantined": 0.3,
             "decode_deadline_seconds": 20,
+            "transcode": None,
             "remote": "remote",
             "synthetic": None,
         }

@@ -7,6 +7,7 @@ import pytest
 
 from stpa.data.datasets.base import find_files, find_videos
 from stpa.data.datasets.mirror import mirror
+from stpa.data.transcode import Transcodes
 from stpa.errors import DataError
 from stpa.progress import silent
 
@@ -29,10 +30,20 @@ def destination(tmp_path) -> Path:
     return tmp_path / "workspace" / "videos"
 
 
+def as_they_come(destination: Path) -> Transcodes:
+    return Transcodes(destination, None, deadline_seconds=20.0)
+
+
 def copied(source: Path | None, destination: Path) -> int:
     """Mirror, and return how many files were copied."""
     calls = []
-    mirror(source, destination, find_videos, lambda *counts: calls.append(counts))
+    mirror(
+        source,
+        destination,
+        find_videos,
+        as_they_come(destination),
+        lambda *counts: calls.append(counts),
+    )
     return len(calls)
 
 
@@ -85,7 +96,7 @@ def test_a_copy_that_was_cut_off_is_not_taken_for_the_dataset(source, destinatio
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        mirror(source, destination, find_videos, kill)
+        mirror(source, destination, find_videos, as_they_come(destination), kill)
     with pytest.raises(DataError, match=f"copying {source} was cut off: run `stpa ingest"):
         copied(None, destination)
     assert copied(source, destination) == 2
@@ -135,5 +146,5 @@ def test_a_name_that_is_not_text_is_refused(source, destination):
 def test_a_full_disk_is_noticed_before_copying(source, destination, monkeypatch):
     monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=20))
     with pytest.raises(DataError, match=r"needs 0.0 GB, but .* free: make room"):
-        mirror(source, destination, find_videos, silent)
+        mirror(source, destination, find_videos, as_they_come(destination), silent)
     assert not destination.exists()
