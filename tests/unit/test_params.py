@@ -246,6 +246,14 @@ class TestFaults:
         ("section", "values", "fault"),
         [
             ("data", {"dataset": "synthetic"}, "data.synthetic is null, but data.dataset"),
+            (
+                "data",
+                {
+                    "dataset": "synthetic",
+                    "transcode": {"short_side": 64, "gop": 6, "quality": 18},
+                },
+                "data.transcode is for videos of a source",
+            ),
             ("data", {"group_pattern": "("}, "data.group_pattern '(' is no regex"),
             ("promotion", {"model_name": "it's"}, "is no name for MLflow"),
             ("promotion", {"model_name": ""}, "is no name for MLflow"),

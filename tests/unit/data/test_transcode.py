@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from stpa.config import TranscodeConfig
+from stpa.data import probe as probing
 from stpa.data import transcode as transcoding
 from stpa.data.decode import decode_video, read_frames
 from stpa.data.ingest import ingest
@@ -45,15 +46,17 @@ def workspace(tmp_path) -> Workspace:
 
 @pytest.fixture
 def made(monkeypatch) -> list[str]:
-    """Collect the names of videos that were to be transcoded, in any order."""
+    """Work in this process, which starts faster; collect the names that were transcoded."""
     names = []
-    call = transcoding.call_killable
 
-    def spy(function, calls, *rest):
-        names.extend(calls)
-        return call(function, calls, *rest)
+    def call_here(function, calls, deadline_seconds, num_processes):
+        for key, arguments in calls.items():
+            if function is transcode:
+                names.append(key)
+            yield key, function(*arguments)
 
-    monkeypatch.setattr(transcoding, "call_killable", spy)
+    monkeypatch.setattr(transcoding, "call_killable", call_here)
+    monkeypatch.setattr(probing, "call_killable", call_here)
     return names
 
 
@@ -183,6 +186,7 @@ def test_other_settings_transcode_all_again(source, workspace, make_config, made
     assert {video.height for video in manifest.videos} == {24}
 
 
+@pytest.mark.usefixtures("made")
 def test_originals_come_back_when_transcoding_is_switched_off(source, workspace, make_config):
     ingest(workspace, make_config(transcode=SETTINGS), source, silent)
     ingest(workspace, make_config(), source, silent)
@@ -191,6 +195,7 @@ def test_originals_come_back_when_transcoding_is_switched_off(source, workspace,
     ingest(workspace, make_config(), None, silent)
 
 
+@pytest.mark.usefixtures("made")
 @pytest.mark.parametrize(("before", "now"), [(None, SETTINGS), (SETTINGS, None)])
 def test_other_settings_need_the_originals(source, workspace, make_config, before, now):
     ingest(workspace, make_config(transcode=before), source, silent)
@@ -229,6 +234,7 @@ def hang_at_the_first(original: Path, copy: Path, config: TranscodeConfig) -> st
     return transcode(original, copy, config)
 
 
+@pytest.mark.slow
 def test_a_video_that_hangs_is_left_to_be_probed(source, workspace, make_config, monkeypatch):
     monkeypatch.setattr(transcoding, "transcode", hang_at_the_first)
     config = make_config(transcode=SETTINGS, decode_deadline_seconds=10.0)
@@ -262,6 +268,7 @@ def test_a_video_that_the_encoder_refuses_is_left_to_be_probed(tmp_path, write_v
     assert list(tmp_path.iterdir()) == [path]
 
 
+@pytest.mark.slow
 def test_a_killed_ingest_goes_on_where_it_was(source, workspace, make_config, made, tmp_path):
     config = make_config(transcode=SETTINGS)
     script = tmp_path / "killed.py"
@@ -275,6 +282,7 @@ def test_a_killed_ingest_goes_on_where_it_was(source, workspace, make_config, ma
     assert not [path for path in workspace.videos.rglob("*") if is_temporary(path)]
 
 
+@pytest.mark.usefixtures("made")
 def test_listed_names_are_found(source, workspace, make_config):
     rows = [[name, name.split("/")[0], ("train", "test")[i % 2]] for i, name in enumerate(NAMES)]
     with (source / "videos.csv").open("w", newline="") as stream:
@@ -286,6 +294,7 @@ def test_listed_names_are_found(source, workspace, make_config):
     assert (workspace.videos / "videos.csv").read_bytes() == (source / "videos.csv").read_bytes()
 
 
+@pytest.mark.usefixtures("made")
 def test_names_on_the_lists_of_ucf101_are_found(source, workspace, make_config):
     root = source.parent / "ucf101"
     names = [name.replace("v_g", f"v_{name.split('/')[0]}_g") for name in NAMES]
