@@ -11,6 +11,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
 from pydantic import BaseModel, TypeAdapter
 
 from stpa.config import TranscodeConfig
@@ -86,7 +87,7 @@ def _encode(
             yield upright_size(frame)
             # By way of RGB, as readers would see it: whatever its range, colours and rotation.
             image = turn_upright(frame.to_ndarray(format="rgb24", threads=1), frame.rotation)
-            picture = av.VideoFrame.from_ndarray(image.copy(), format="rgb24")
+            picture = av.VideoFrame.from_ndarray(np.ascontiguousarray(image), format="rgb24")
             resized = picture.reformat(
                 stream.width, stream.height, "yuv420p", interpolation="BICUBIC", threads=1
             )

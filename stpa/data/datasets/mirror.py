@@ -104,9 +104,10 @@ def _bring(changed: Mapping[str, Path], destination: Path, transcodes: Transcode
             logger.warning("%r is not transcoded: %s", name, fault)
             _copy(changed[name], destination / name)
         yield name
-    for name in changed.keys() - videos.keys():
-        _copy(changed[name], destination / name)
-        yield name
+    for name, path in changed.items():
+        if name not in videos:
+            _copy(path, destination / name)
+            yield name
 
 
 def _copy(original: Path, copy: Path) -> None:

@@ -14,6 +14,7 @@ from stpa.data import probe as probing
 from stpa.data import transcode as transcoding
 from stpa.data.decode import decode_video, read_frames
 from stpa.data.ingest import ingest
+from stpa.data.probe import probe
 from stpa.data.transcode import target_size, transcode
 from stpa.errors import DataError
 from stpa.files import is_temporary
@@ -217,12 +218,15 @@ def test_a_damaged_video_is_quarantined_and_the_others_transcoded(
     assert {video.height for video in manifest.videos if video.status == "ok"} == {32}
 
 
-def test_a_video_that_was_cut_off_stays_so(tmp_path, write_video):
-    path = write_video(tmp_path / "a.avi", num_frames=60)
-    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
-    fault = transcode(path, tmp_path / "copy.avi", SETTINGS)
-    assert fault is not None
-    assert fault.startswith(("only", "does not decode"))
+@pytest.mark.parametrize(
+    ("num_frames", "share"), [(60, 0.5), (1, 1.0)], ids=["cut off", "one frame"]
+)
+def test_nothing_is_written_of_a_video_that_a_probe_refuses(
+    tmp_path, write_video, num_frames, share
+):
+    path = write_video(tmp_path / "a.avi", num_frames)
+    path.write_bytes(path.read_bytes()[: int(path.stat().st_size * share)])
+    assert transcode(path, tmp_path / "copy.avi", SETTINGS) == probe(path)
     assert list(tmp_path.iterdir()) == [path]
 
 
@@ -248,6 +252,7 @@ import os, sys
 from pathlib import Path
 from stpa.config import DataConfig
 from stpa.data.ingest import ingest
+from stpa.data.probe import probe
 from stpa.workspace import Workspace
 
 def die_after_two(done, total):
