@@ -1,8 +1,8 @@
 """Read frames from video files: the only module that opens them for their pictures.
 
 A frame is known by its place in decoding order. Timestamps do not tell it: they are missing or
-repeat in many AVI and MP4 files, and decord and OpenCV, which seek by them, then silently return
-other frames. Here PyAV reads all, in one of two ways:
+repeat in many AVI and MP4 files, and a reader that seeks by them, as decord does, then silently
+returns other frames. Here PyAV reads all, in one of two ways:
 
 - Where the container's own index lists every packet and each packet gives one frame (most MP4 and
   AVI files), from the key frame before each wanted frame, passing over what no other frame needs.
