@@ -257,7 +257,11 @@ def test_networks_are_trained_and_swept_from_the_bucket_where_the_disk_is_empty(
     for read_from in ("workspace", "remote"):
         params = small_params(
             data={"dataset": "folder", "remote": remote, "num_folds": 2},
-            compute={"read_from": read_from, "cache_folder": str(tmp_path / "cache")},
+            compute={
+                "read_from": read_from,
+                "cache_folder": str(tmp_path / "cache"),
+                "loader_processes": 2 if read_from == "remote" else 0,
+            },
         )
         workspace = make_workspace(tmp_path / read_from, params)
         config = load_config(workspace.params)

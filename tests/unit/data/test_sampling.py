@@ -31,6 +31,7 @@ def test_evaluation_takes_the_middle_of_each_segment(num_frames, num_segments, s
     assert positions.tolist() == expected
 
 
+@settings(max_examples=1000)
 @given(COUNTS, SEGMENTS, SPANS)
 def test_evaluation_takes_tsn_s_positions_but_for_its_rounding(num_starts, num_segments, span):
     num_frames = num_starts + span - 1
@@ -71,9 +72,18 @@ def test_training_draws_one_position_in_each_segment(num_frames, num_segments, s
         assert positions[-1] <= max(num_frames - span, 0)
 
 
+@settings(max_examples=1000)
+@given(COUNTS, SEGMENTS, SPANS, st.integers(0, 2**32 - 1))
+def test_training_draws_from_tsn_s_segments(num_starts, num_segments, span, seed):
+    num_frames = max(num_starts, num_segments) + span - 1
+    drawn = sampling.train_positions(num_frames, num_segments, span, np.random.default_rng(seed))
+    ranges = tsn_twin.train_ranges(num_frames, num_segments, span)
+    assert all(place in part for place, part in zip(drawn.tolist(), ranges, strict=True))
+
+
 @settings(max_examples=50)
 @given(SEGMENTS, st.integers(1, 9), st.integers(0, 39), SPANS)
-def test_training_draws_from_tsn_s_segments(num_segments, average, rest, span):
+def test_training_draws_from_all_of_tsn_s_segments(num_segments, average, rest, span):
     num_frames = num_segments * average + rest % num_segments + span - 1
     rng = np.random.default_rng(num_frames)
     drawn = [sampling.train_positions(num_frames, num_segments, span, rng) for _ in range(300)]

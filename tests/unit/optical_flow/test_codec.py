@@ -1,7 +1,7 @@
 import av
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
@@ -37,6 +37,7 @@ def test_quantise_maps_the_bound_onto_0_to_255_and_clips(displacement, level):
     assert quantise(np.array([displacement], np.float32), BOUND_PX) == level
 
 
+@settings(max_examples=1000)
 @given(arrays(np.float64, (3, 4), elements=st.floats(-30, 30)))
 def test_quantise_is_tsn_s_formula(flow):
     expected = [[tsn_twin.quantised_flow(value) for value in row] for row in flow.tolist()]
