@@ -24,8 +24,8 @@ from tests.workspaces import CLASSES, make_workspace, small_params
 NUM_DAMAGED = 200
 GOOD = {".avi": "mpeg4", ".mp4": "libx264", ".mkv": "libvpx-vp9", ".mov": "mjpeg"}
 NAMES = [
-    "a..b", "new\nline", "tab\t", '"quoted"', "it's", "-rf", "$(touch hacked)", "%s%n", "a;b", "a,b",
-    "ümläut", "名", "\u202eiva", "x" * 200, "#", "~", "*", "C:\\x", "<b>", "{0}", "&amp;", "=1+1",
+    "a..b", "new\nline", "tab\t", '"quoted"', "it's", "-rf", "$(touch hacked)", "%s%n", "a;b",
+    "a,b", "ümläut", "名", "\u202eiva", "x" * 200, "#", "~", "*", "C:\\x", "<b>", "{0}", "&amp;",
 ]  # fmt: skip
 """Stems that some program or other takes for something else."""
 

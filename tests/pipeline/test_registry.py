@@ -1,4 +1,4 @@
-"""The tracker against a real MLflow server on SQLite, as a team would run it."""
+"""The tracker against a real MLflow server on SQLite, with files on its disk or on a real S3."""
 
 import os
 import signal
@@ -14,14 +14,35 @@ import pytest
 
 from stpa.errors import RegistryError
 from stpa.registry.tracking import Tracker
+from tests.servers.swift import swift_server
+
+
+@pytest.fixture(scope="module", params=["folder", pytest.param("s3", marks=pytest.mark.slow)])
+def artifacts(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[str, dict[str, str]]]:
+    """Where the server keeps files, and the environment that it needs for that."""
+    if request.param == "folder":
+        yield str(tmp_path_factory.mktemp("artifacts")), {}
+        return
+    with swift_server(tmp_path_factory.mktemp("swift")) as swift:
+        swift.filesystem().mkdir("mlflow")
+        endpoint = {"MLFLOW_S3_ENDPOINT_URL": swift.endpoint}
+        yield "s3://mlflow/artifacts", swift.environment | endpoint
+        assert swift.filesystem().find("mlflow/artifacts"), "files came to the bucket"
 
 
 @pytest.fixture(scope="module")
-def server_uri(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def server_uri(
+    artifacts: tuple[str, dict[str, str]], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[str]:
     folder = tmp_path_factory.mktemp("server")
+    destination, credentials = artifacts
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
-    environment = os.environ | {
+    environment = {
+        **os.environ,
+        **credentials,
         "MLFLOW_DISABLE_TELEMETRY": "true",
         "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
     }
@@ -31,7 +52,7 @@ def server_uri(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
             [
                 *(sys.executable, "-m", "mlflow", "server", "--workers", "1"),
                 *("--backend-store-uri", f"sqlite:///{folder / 'mlflow.db'}"),
-                *("--artifacts-destination", str(folder / "artifacts")),
+                *("--artifacts-destination", destination),
                 *("--host", "127.0.0.1", "--port", str(port)),
             ],
             stdout=stream,
