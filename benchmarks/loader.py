@@ -95,7 +95,7 @@ def main(
 def _load(loader: ClipLoader, drawn: TrainClips) -> float:
     """Return the processor time of an epoch's clips, in the loader's process and in this one."""
     before = _processor_seconds()
-    num_clips = sum(len(batch["label"]) for batch in loader)
+    num_clips = sum(len(batch["index"]) for batch in loader)
     assert num_clips == len(drawn)
     return _processor_seconds() - before
 
