@@ -30,7 +30,6 @@ BATCH_SIZE = 32
 SHORT_SIDE, INPUT_SIZE = 256, 224
 SCALES = (1.0, 0.875, 0.75, 0.66)
 BOUND = 1.1
-MIB = 2**20
 
 
 def main(
@@ -103,7 +102,8 @@ def _load(loader: ClipLoader, drawn: TrainClips) -> float:
 def _decode(reader: ClipReader, videos: Sequence[Video], num_segments: int, epoch: int) -> float:
     """Return the processor time of decoding as many clips, at random positions too."""
     rng = np.random.default_rng(epoch)
-    alone = ClipReader(reader.stream, reader.storage, videos[0].height)  # not to be resized
+    stored_side = videos[0].height if reader.stream == "rgb" else SHORT_SIDE
+    alone = ClipReader(reader.stream, reader.storage, stored_side)  # not to be resized
     before = time.process_time()
     for video in videos:
         num_frames, span = stored_frames(video, reader.stream)
@@ -116,8 +116,13 @@ def _processor_seconds() -> float:
 
 
 def _held_mib() -> float:
-    """Return the memory that only this process and its children hold."""
-    return sum(each.memory_full_info().uss for each in (psutil.Process(), *_children())) / MIB
+    """Return the memory that this process and its children hold, without that of files, whose
+    pages count for one process as soon as no other one uses them."""
+    kib = 0
+    for each in (psutil.Process(), *_children()):
+        rollup = Path(f"/proc/{each.pid}/smaps_rollup").read_text(encoding="ascii")
+        kib += sum(int(line.split()[1]) for line in rollup.splitlines() if "Anonymous:" in line)
+    return kib / 1024
 
 
 def _children() -> list[psutil.Process]:

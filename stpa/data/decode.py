@@ -13,12 +13,13 @@ Both decode the same pixels; how fast, and how fast decord and OpenCV are: `benc
 """
 
 from bisect import bisect
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
-from itertools import groupby, islice, pairwise
+from itertools import groupby, islice
+from operator import lt
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, TypeVar, cast
 
 import numpy as np
 
@@ -43,6 +44,7 @@ MOST_REORDERED = 16
 MOST_PACKETS = 500
 """Packets to hold in memory while one group of pictures is read."""
 
+Item = TypeVar("Item")
 Positions = Sequence[int] | Int[np.ndarray, " time"]
 
 
@@ -105,8 +107,8 @@ def open_video(path: Path) -> Iterator["InputContainer"]:
 
 def decode_video(path: Path) -> Iterator["VideoFrame"]:
     """Yield the frames that decode, in order, as they are stored; see `turn_upright`."""
-    with open_video(path) as container:
-        yield from container.decode(video=0)
+    with open_video(path) as container, _closing(container.decode(video=0)) as frames:
+        yield from frames
 
 
 def turn_upright(image: np.ndarray, rotation: int) -> np.ndarray:
@@ -150,10 +152,12 @@ def _find_groups(stream: "VideoStream", wanted: Int[np.ndarray, " time"]) -> Ite
     largest_empty = _LARGEST_EMPTY_PACKET.get(stream.codec_context.name)
     if largest_empty is None or not entries or len(entries) != stream.frames:
         return
-    if any(entry.size <= largest_empty or entry.is_discard for entry in entries):
+    # Each clip pays for this, so the loops over all entries are C's.
+    discarded = [entry for entry in entries if entry.is_discard]
+    if discarded or min([entry.size for entry in entries]) <= largest_empty:
         return
     timestamps = [entry.timestamp for entry in entries]
-    if any(later <= earlier for earlier, later in pairwise(timestamps)):
+    if not all(map(lt, timestamps, timestamps[1:])):
         return
     keys = [place for place, entry in enumerate(entries) if entry.is_keyframe]
     if not keys or keys[0] != 0:
@@ -176,10 +180,10 @@ def _read_group(container: "InputContainer", group: _Group) -> Iterator["VideoFr
     first, last = group.timestamps
     if group.key:  # by its own timestamp, MP4 is sought to the key frame before
         container.seek(last, stream=stream)
-    packets = islice(container.demux(stream), group.num_packets)
-    if stream.codec_context.has_b_frames:
-        return _decode_reordered(stream.codec_context, packets, group.places, first)
-    return _decode_in_step(stream.codec_context, packets, group.places, first)
+    decode = _decode_reordered if stream.codec_context.has_b_frames else _decode_in_step
+    with _closing(container.demux(stream)) as packets:
+        wanted = islice(packets, group.num_packets)
+        yield from decode(stream.codec_context, wanted, group.places, first)
 
 
 def _decode_in_step(
@@ -253,15 +257,26 @@ def _seek_each(
 ) -> Iterator["VideoFrame"]:
     """Yield the frames at `wanted` indices of a stored optical flow."""
     stream = container.streams.video[0]
-    frames, following = container.decode(stream), 0
-    for index in wanted.tolist():
-        if index != following:
-            container.seek(index, stream=stream)
-            frames = container.decode(stream)
-        frame, following = next(frames, None), index + 1
-        if frame is None or frame.pts != index:
-            raise DataError(f"{container.name} lacks frame {index}: delete it and extract again")
-        yield frame
+    for _, run in groupby(enumerate(wanted.tolist()), key=lambda pair: pair[1] - pair[0]):
+        indices = [index for _, index in run]  # in a row
+        container.seek(indices[0], stream=stream)
+        with _closing(container.decode(stream)) as frames:
+            for index in indices:
+                frame = next(frames, None)
+                if frame is None or frame.pts != index:
+                    raise DataError(
+                        f"{container.name} lacks frame {index}: delete it and extract again"
+                    )
+                yield frame
+
+
+@contextmanager
+def _closing(items: Iterator[Item]) -> Iterator[Iterator[Item]]:
+    """Close one of PyAV's generators, which loses memory where it is dropped unfinished."""
+    try:
+        yield items
+    finally:
+        cast("Generator[Item]", items).close()
 
 
 def _to_rgb(frame: "VideoFrame") -> UInt8[np.ndarray, "height width 3"]:
