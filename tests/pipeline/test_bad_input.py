@@ -198,7 +198,7 @@ class TestParams:
         assert "missing key train.batch_size" in error
         assert "optical_flow.bound_px is -20: input should be greater than 0" in error
         assert "'mobilenet_v3_small_050' is unknown to timm (did you mean mobilenetv3" in error
-        assert "data.dataset 'foldr' is unknown: choose from csv, " in error
+        assert "data.dataset 'foldr' is unknown: choose from charades, " in error
 
     @pytest.mark.parametrize(
         ("text", "reason"),
