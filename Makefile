@@ -30,9 +30,10 @@ test: .venv/.ready ## Run the tests, but for the slow ones
 test-slow: .venv/.ready ## Run the slow tests
 	$(BIN)/python -m pytest -m slow
 
-bench: .venv/.ready ## Time decoding, the network, the K-sweep and the optical flow (40 min on two idle cores)
+bench: .venv/.ready ## Time decoding, loading, the network, the K-sweep and the optical flow (45 min on two idle cores)
 	$(BIN)/python -m benchmarks.decode
 	$(BIN)/python -m benchmarks.transcode
+	$(BIN)/python -m benchmarks.loader
 	$(BIN)/python -m benchmarks.k_sweep --grid nested
 	$(BIN)/python -m benchmarks.k_sweep --grid exact
 	$(BIN)/python -m benchmarks.long_video
