@@ -311,11 +311,21 @@ class ComputeConfig(Section):
     decoder that hangs."""
     read_from: Literal["workspace", "remote"]
     """Where workers read videos and optical flow. workspace: in its folder, which all nodes must
-    share; remote: in data.remote, of which each node keeps a part."""
+    share; remote: in data.remote, of which each node keeps a part. Models and checkpoints are in
+    the workspace's folder either way. Readers know AWS's own settings (the environment, ~/.aws),
+    not those of DVC."""
     cache_folder: str
-    """Where a node keeps what it has read from the remote; ~ is the home of who runs Ray there."""
+    """Where a node keeps what it has read from the remote: absolute, or below ~, the home of who
+    runs Ray there."""
     cache_gb: PositiveFloat
-    """How much of it."""
+    """How much of it; each process that reads may add a sixteenth before it counts."""
+
+    @field_validator("cache_folder")
+    @classmethod
+    def _is_the_same_everywhere(cls, folder: str) -> str:
+        if not folder.startswith(("/", "~/")):
+            raise ValueError(f"compute.cache_folder {folder!r} must begin with / or ~/")
+        return folder
 
     @property
     def device(self) -> str:

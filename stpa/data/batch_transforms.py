@@ -18,7 +18,7 @@ def crop_clips(
     """Cut each clip's box (top, left, height, width; px) out, resized to a square of `size` px.
 
     As `transforms` does it for one clip on a CPU, to a few levels: where it shrinks, an output
-    pixel is the mean of 2 x 2 samples rather than of an area. The x channels of mirrored flow
+    pixel is the mean of some samples rather than of an area. The x channels of mirrored flow
     change their sign.
     """
     top, left, height, width = boxes.float().unbind(dim=1)

@@ -219,6 +219,8 @@ def _decode_reordered(
     # Frames that are shown before the key frame lean on others before it.
     if len(set(stamps)) < len(held) or held[0].dts != first or shown[0] != stamps[0]:
         return
+    if shown == stamps and len(stamps) > 1:  # AVI has no such timestamps: FFmpeg makes them up
+        return
     due, is_first = [shown[place] for place in places], True
     num_needed = max(stamps.index(stamp) for stamp in due) + 1
     for packet in (*held[:num_needed], None):

@@ -23,7 +23,7 @@ class FileCache:
     """
 
     def __init__(self, folder: Path, max_bytes: int) -> None:
-        """Keep files in `folder`, which need not be there yet."""
+        """Keep files in `folder`, which need not be there yet, and holds nothing else."""
         self._folder = folder
         self._max_bytes = max_bytes
         self._uncounted = max_bytes  # so that the first file counts what others left

@@ -17,6 +17,9 @@ from stpa.files import read_json, write_json
 from stpa.progress import ReportProgress
 from stpa.workspace import Workspace
 
+SPLIT_RULE = {"dataset", "split", "num_folds", "group_pattern"}
+"""The settings that decide which video is in which split."""
+
 logger = logging.getLogger(__name__)
 
 
@@ -84,7 +87,7 @@ def _split_record(workspace: Workspace) -> Path:
 
 
 def _split_rule(config: DataConfig) -> dict[str, str | int]:
-    return config.model_dump(include={"dataset", "split", "num_folds", "group_pattern"})
+    return config.model_dump(include=SPLIT_RULE)
 
 
 def _probe_all(

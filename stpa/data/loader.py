@@ -3,6 +3,7 @@
 import os
 import signal
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
@@ -20,6 +21,8 @@ from stpa.data.clips import Item, TrainClips
 from stpa.data.deadline import limit_decoding
 from stpa.errors import DataError, StpaError
 
+LOOK_SECONDS = 2.0
+"""How often a loader process looks whether it is still needed."""
 _NOTHING = -1
 
 
@@ -52,7 +55,7 @@ class ClipLoader:
             num_workers=num_processes,
             pin_memory=pin_memory,
             collate_fn=_collate,
-            worker_init_fn=partial(_start_process, decode_seconds),
+            worker_init_fn=partial(_start_process, decode_seconds, os.getpid()),
             generator=torch.Generator(),  # the global one would draw other dropout
             persistent_workers=num_processes > 0,
             # A fork of a process with threads can inherit a lock that nobody will release.
@@ -75,8 +78,8 @@ class ClipLoader:
                 raise
             names = ", ".join(str(self.clips.video(index)) for index in lost)
             raise DataError(
-                f"{names} took over {self._decode_seconds:g} s to decode, or crashed its "
-                "decoder: see that its disk is well, and ingest again"
+                f"{names} took over {self._decode_seconds:g} s to decode, or crashed its decoder, "
+                "or memory ran out then: see that disk and memory are well, and ingest again"
             ) from error
 
     def _lost(self) -> list[int]:
@@ -91,7 +94,7 @@ def _keep_signal_handler(number: signal.Signals) -> Iterator[None]:
     """
     before = signal.getsignal(number)
     yield
-    if threading.current_thread() is threading.main_thread():
+    if threading.current_thread() is threading.main_thread() and before is not None:
         signal.signal(number, before)
 
 
@@ -126,9 +129,17 @@ class _Watched(Dataset[Item | StpaError]):
             self._board[process.id] = torch.tensor([os.getpid(), index])
 
 
-def _start_process(decode_seconds: float, _process_id: int) -> None:
+def _start_process(decode_seconds: float, trainer: int, _number: int) -> None:
     limit_decoding(decode_seconds)
     cv2.setNumThreads(1)  # the processes share the cores already
+    threading.Thread(target=_end_with, args=(trainer,), daemon=True).start()
+
+
+def _end_with(trainer: int) -> None:
+    """End this process when the one that trains has: the server of its fork waits for it."""
+    while _is_alive(trainer):
+        time.sleep(LOOK_SECONDS)
+    os._exit(1)
 
 
 def _collate(items: Sequence[Item | StpaError]) -> dict[str, Any] | StpaError:

@@ -4,6 +4,7 @@ A remote's files are fetched when they are first read, whole, since most are rea
 next epoch, and kept in a cache of bounded size on each machine.
 """
 
+import errno
 import hashlib
 import logging
 from collections.abc import Iterator, Mapping
@@ -13,7 +14,7 @@ from functools import lru_cache, partial
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
-from tenacity import Retrying, retry_if_not_exception_type, stop_after_attempt, wait_exponential
+from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_exponential
 
 from stpa.data.file_cache import FileCache
 from stpa.errors import DataError, RemoteError, first_line
@@ -58,6 +59,7 @@ class RemoteFiles:
     objects: Mapping[str, str]
     """MD5 by file name."""
     cache: Path
+    """The copies lie in its folder "objects"."""
     cache_bytes: int
 
     @contextmanager
@@ -83,14 +85,14 @@ class RemoteFiles:
 @lru_cache
 def _cache(folder: Path, max_bytes: int) -> FileCache:
     """Give each process one cache, which knows what it has added."""
-    return FileCache(folder.expanduser(), max_bytes)
+    return FileCache(folder.expanduser() / "objects", max_bytes)
 
 
 def _fetch(name: str, url: str, md5: str, destination: Path) -> None:
     """Fetch an object and see that it is whole."""
     try:
         for attempt in Retrying(
-            retry=retry_if_not_exception_type((FileNotFoundError, PermissionError)),
+            retry=retry_if_exception(_may_pass),
             wait=wait_exponential(max=LONGEST_WAIT_SECONDS),
             stop=stop_after_attempt(FETCH_ATTEMPTS),
             reraise=True,
@@ -100,10 +102,23 @@ def _fetch(name: str, url: str, md5: str, destination: Path) -> None:
     except FileNotFoundError as error:
         raise DataError(f"{name} is gone from the remote ({url}): run `dvc push`") from error
     except Exception as error:  # each file system has exceptions of its own
+        if _is_full(error):
+            raise DataError(
+                f"no space is left for {name} in the cache: make some, or lower compute.cache_gb"
+            ) from error
         raise RemoteError(
             f"{name} cannot be fetched from {url} ({first_line(error)}): "
             "check the remote, the credentials and the network"
         ) from error
+
+
+def _may_pass(error: BaseException) -> bool:
+    lasting = isinstance(error, FileNotFoundError | PermissionError) or _is_full(error)
+    return isinstance(error, Exception) and not lasting
+
+
+def _is_full(error: BaseException) -> bool:
+    return isinstance(error, OSError) and error.errno == errno.ENOSPC
 
 
 def _fetch_once(url: str, md5: str, destination: Path) -> None:

@@ -132,6 +132,18 @@ class Transcodes:
                 "of the originals, as in `stpa ingest FOLDER`"
             )
 
+    def adopt(self, names: Iterable[str]) -> None:
+        """Take the videos that came back with a data version for made by `config`.
+
+        Of what is not known: with a source, the next ingest makes them again.
+        """
+        self._file.unlink(missing_ok=True)
+        if self.config is None:
+            return
+        for name in names:
+            entry = _Entry(path=name, original=(0, 0), copied=(0, 0), config=self.config)
+            append_record(self._file, entry.model_dump_json())
+
     def is_current(self, original: Path, copy: Path) -> bool:
         """Tell whether `copy` is what `config` makes of `original`."""
         entry = self._entries.get(copy)
@@ -161,13 +173,14 @@ class Transcodes:
         calls = {
             name: (original, self._root / name, self.config) for name, original in originals.items()
         }
+        states = {name: _state(original) for name, original in originals.items()}
         num_processes = len(os.sched_getaffinity(0))
         for name, fault in call_killable(transcode, calls, self._deadline_seconds, num_processes):
             if fault is None:
                 assert self.config is not None
                 entry = _Entry(
                     path=name,
-                    original=_state(originals[name]),
+                    original=states[name],
                     copied=_state(self._root / name),
                     config=self.config,
                 )

@@ -8,6 +8,7 @@ import errno
 import json
 import logging
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -231,7 +232,10 @@ def list_objects(root: Path, folder: Path) -> dict[str, str]:
     listing = cache / "files" / "md5" / content[:2] / f"{content[2:]}.dir"
     try:
         entries = json.loads(listing.read_text(encoding="utf-8"))
-        return {entry["relpath"]: entry["md5"] for entry in entries}
+        objects = {entry["relpath"]: entry["md5"] for entry in entries}
+        if not all(re.fullmatch("[0-9a-f]{32}", md5) for md5 in objects.values()):
+            raise ValueError("an MD5 is none")
+        return objects
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise VersioningError(
             f"DVC's list of {folder}, {listing}, cannot be read ({first_line(error)}): "

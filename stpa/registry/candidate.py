@@ -3,10 +3,12 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from stpa.config import OpticalFlowConfig, Stream
+from stpa.errors import RegistryError
 from stpa.registry.judgement import Judgement
 
 
@@ -23,6 +25,17 @@ class Serving(BaseModel):
     optical_flow: OpticalFlowConfig
     versions: dict[Stream, int] = {}
     """The registered networks that a fusion fuses."""
+
+
+def read_serving(settings: Mapping[str, Any], model: str) -> Serving:
+    """Read the settings stored with `model`. Raises RegistryError."""
+    try:
+        return Serving.model_validate(settings)
+    except ValidationError as error:
+        raise RegistryError(
+            f"{model} was registered by another version of stpa, and cannot be served by this "
+            "one: delete its alias champion in MLflow, and promote a new one"
+        ) from error
 
 
 @dataclass(frozen=True)

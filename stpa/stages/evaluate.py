@@ -73,25 +73,36 @@ def evaluate(
             k: np.stack([logits[video.video_id][k] for video in videos]) for k in sweep.values_of_k
         },
     )
-    track_scores(open_tracker(workspace, config.tracking), model.run_id, scores, path.name)
+    tracker = open_tracker(workspace, config.tracking)
+    track_scores(tracker, model.run_id, scores, path.name, config.evaluate.num_crops)
     write_scores(path, scores)  # last: it says that all is done
     unfinished.remove()
     return scores
 
 
-def track_scores(tracker: Tracker, run_id: str, scores: Scores, file_name: str) -> None:
+def track_scores(
+    tracker: Tracker, run_id: str, scores: Scores, file_name: str, num_crops: int
+) -> None:
     """Keep scores with a run: the file, then the figures, whose steps are the values of K."""
     with tempfile.TemporaryDirectory() as folder:
         write_scores(Path(folder) / file_name, scores)
         tracker.log_files(run_id, Path(folder) / file_name, "scores")
-    for k in sorted(scores.logits.keys() - tracked_values_of_k(tracker, run_id, scores)):
-        figures = {f"test_{name}": value for name, value in scores.figures(k).items()}
+    tracked = tracked_values_of_k(tracker, run_id, scores, num_crops)
+    for k in sorted(scores.logits.keys() - tracked):
+        figures = {
+            _tracked_name(name, num_crops): value for name, value in scores.figures(k).items()
+        }
         tracker.log_metrics(run_id, figures, step=k)
 
 
-def tracked_values_of_k(tracker: Tracker, run_id: str, scores: Scores) -> set[int]:
+def tracked_values_of_k(tracker: Tracker, run_id: str, scores: Scores, num_crops: int) -> set[int]:
     """Return each K at which a run holds the figures of such scores."""
-    return tracker.logged_steps(run_id, f"test_{scores.judging.headline}")
+    return tracker.logged_steps(run_id, _tracked_name(scores.judging.headline, num_crops))
+
+
+def _tracked_name(figure: str, num_crops: int) -> str:
+    """Name a figure in a training's run, which may be judged by several numbers of crops."""
+    return f"test_{figure}" if num_crops == 1 else f"test_{figure}_{num_crops}_crops"
 
 
 def today_sweep(config: Config) -> Sweep:

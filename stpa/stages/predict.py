@@ -14,7 +14,7 @@ from stpa.evaluation.picture import check_format, draw_evidence
 from stpa.evaluation.predict import Classifier, describe_video
 from stpa.models.checkpoint import load_model
 from stpa.registry.aliases import find_champion
-from stpa.registry.candidate import Serving
+from stpa.registry.candidate import read_serving
 from stpa.registry.tracking import open_tracker
 from stpa.workspace import Workspace
 
@@ -52,7 +52,7 @@ def predict(
     tracker = open_tracker(workspace, config.tracking)
     champion = find_champion(tracker, config.promotion.model_name)
     model = tracker.download_model(champion, workspace.registered)
-    serving = Serving.model_validate(model.serving)
+    serving = read_serving(model.serving, f"{champion.name} version {champion.number}")
     classifier = Classifier(
         {stream: load_model(folder) for stream, folder in model.networks.items()},
         late_fusion=serving.late_fusion,

@@ -13,7 +13,7 @@ from stpa.errors import RegistryError
 from stpa.progress import ReportProgress, silent
 from stpa.registry import promotion
 from stpa.registry.aliases import fusion_model, stream_model, version_tag
-from stpa.registry.candidate import Candidate, Serving
+from stpa.registry.candidate import Candidate, Serving, read_serving
 from stpa.registry.judgement import Judgement, read_judgement
 from stpa.registry.lineage import collect_lineage
 from stpa.registry.promotion import Decision
@@ -137,7 +137,7 @@ def _judge_champion(
         except ValidationError:
             _logger.warning("judging %s again: its record is broken", champion.name)
     model = tracker.download_model(champion, workspace.registered)
-    serving = Serving.model_validate(model.serving)
+    serving = read_serving(model.serving, f"{champion.name} version {champion.number}")
     if serving.late_fusion is None or set(model.networks) != set(Stream):
         raise RegistryError(
             f"{champion.name} version {champion.number} at {tracker.place} is not a fusion of two "

@@ -113,14 +113,16 @@ def _track(workspace: Workspace, config: Config, report: Report, decision: Decis
     if run_id is None:
         return
     fused = report.candidate
-    tracked = fused.logits.keys() <= tracked_values_of_k(tracker, run_id, fused)
+    num_crops = config.evaluate.num_crops
+    tracked = fused.logits.keys() <= tracked_values_of_k(tracker, run_id, fused, num_crops)
     if tracked and decision.outcome is Outcome.UNCHANGED:
         return
     tracker.log_files(run_id, workspace.summary)
     tracker.log_files(run_id, workspace.report)
     if not tracked:
         tracker.log_metrics(run_id, _against_baselines(report))
-        track_scores(tracker, run_id, fused, f"{fused.stream}-{fused.head}.parquet")
+        file_name = f"{fused.stream}-{fused.head}.parquet"
+        track_scores(tracker, run_id, fused, file_name, num_crops)
 
 
 def _against_baselines(report: Report) -> dict[str, float]:

@@ -163,6 +163,15 @@ def test_what_key_frames_do_not_give_is_read_in_order(tmp_path, write_video, mon
         ("key_frames_alone.mp4", "libx264", {"g": "1"}, False),
         ("vp9.webm", "libvpx-vp9", {"g": "8"}, True),
         ("no_index.ts", "libx264", {"g": "8"}, True),
+        ("no_timestamps.avi", "libx264", {"g": "8", "bf": "3"}, True),
+        (
+            "no_timestamps_open.avi",
+            "libx264",
+            {"g": "8", "bf": "2", "x264-params": "open-gop=1"},
+            True,
+        ),
+        ("no_timestamps_one_key.avi", "libx264", {"g": "99", "bf": "3"}, True),
+        ("in_step.avi", "libx264", {"g": "8", "bf": "0"}, False),
     ],
 )
 def test_key_frames_are_used_where_they_tell_the_place(

@@ -3,10 +3,13 @@
 import os
 import shutil
 import signal
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from multiprocessing import get_context
 from pathlib import Path
 
+import psutil
 import pytest
 import torch
 from torch.utils.data import DistributedSampler
@@ -78,6 +81,27 @@ class CrashingFolder(Folder):
         if name == "e.avi":
             os.kill(os.getpid(), signal.SIGSEGV)
         yield self.root / name
+
+
+def test_loader_processes_end_with_a_trainer_that_is_killed(root):
+    trainer = get_context("spawn").Process(target=load_and_die, args=(root,))
+    trainer.start()
+    assert trainer.pid is not None
+    left = psutil.Process(trainer.pid)
+    started: dict[int, psutil.Process] = {}
+    while trainer.is_alive():
+        with suppress(psutil.NoSuchProcess):
+            started |= {each.pid: each for each in left.children(recursive=True)}
+        time.sleep(0.05)
+    assert len(started) >= 3, "two that load and the one that they are forks of"
+    _, alive = psutil.wait_procs(list(started.values()), timeout=30)
+    assert alive == []
+
+
+def load_and_die(root: Path) -> None:
+    next(iter(make_loader(Folder(root), 2)))
+    time.sleep(0.5)
+    os.kill(os.getpid(), signal.SIGKILL)
 
 
 class FaultyFolder(Folder):

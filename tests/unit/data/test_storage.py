@@ -92,4 +92,12 @@ def test_an_object_that_comes_damaged_is_fetched_again_and_never_read(files, wai
         pass
     assert "\n" not in str(told.value)
     assert len(waits) == FETCH_ATTEMPTS - 1
-    assert list(files.cache.iterdir()) == []
+    assert list((files.cache / "objects").iterdir()) == []
+
+
+def test_what_else_lies_in_the_cache_s_folder_stays(files):
+    files.cache.mkdir()
+    (files.cache / "thesis.txt").write_bytes(bytes(2 * files.cache_bytes))
+    with files.local("class ü/a.avi"):
+        pass
+    assert (files.cache / "thesis.txt").exists()

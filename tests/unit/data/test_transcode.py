@@ -15,7 +15,7 @@ from stpa.data import transcode as transcoding
 from stpa.data.decode import decode_video, read_frames
 from stpa.data.ingest import ingest
 from stpa.data.probe import probe
-from stpa.data.transcode import target_size, transcode
+from stpa.data.transcode import Transcodes, target_size, transcode
 from stpa.errors import DataError
 from stpa.files import is_temporary
 from stpa.progress import silent
@@ -245,6 +245,17 @@ def test_a_video_that_hangs_is_left_to_be_probed(source, workspace, make_config,
     manifest = ingest(workspace, config, source, silent)
     assert [video.height for video in manifest.videos] == [48, 32, 48, 32]
     assert not [path for path in workspace.videos.rglob("*") if is_temporary(path)]
+
+
+@pytest.mark.parametrize("then", [SETTINGS, None])
+def test_a_version_that_came_back_is_what_its_settings_say(tmp_path, then):
+    videos = tmp_path / "videos"
+    now = SETTINGS if then is None else None
+    Transcodes(videos, now, 20.0).adopt(["before.avi"])
+    Transcodes(videos, then, 20.0).adopt(NAMES)
+    Transcodes(videos, then, 20.0).check_settings()
+    with pytest.raises(DataError, match=r"not what data\.transcode says"):
+        Transcodes(videos, now, 20.0).check_settings()
 
 
 KILLED = """
