@@ -215,6 +215,7 @@ def stored_videos(root: Path, remote: str, cache: Path) -> RemoteFiles:
     return RemoteFiles(remote, objects, cache, cache_bytes=10**8)
 
 
+@pytest.mark.slow
 def test_videos_are_read_from_the_bucket_and_a_dead_server_is_one_line(
     server, root, remote, tmp_path, monkeypatch
 ):
