@@ -44,31 +44,12 @@ def main(
             made = make_videos(Path(temporary), NUM_VIDEOS, SECONDS, stream, progress)
         videos = made * (CLIPS_AN_EPOCH // len(made))
         reader = ClipReader(stream, Folder(files_of(Path(temporary), stream)), SHORT_SIDE)
-        drawn = TrainClips(
-            videos,
-            made[0].labels,
-            reader,
-            num_segments=num_segments,
-            input_size=INPUT_SIZE,
-            scales=SCALES,
-            horizontal_flip=True,
-            seed=0,
-            crop_later=crop_on_device,
-        )
-        loader = ClipLoader(
-            drawn,
-            batch_size=BATCH_SIZE,
-            sampler=DistributedSampler(drawn, num_replicas=1, rank=0),
-            num_processes=1,
-            decode_seconds=60.0,
-            pin_memory=False,
-        )
+        loader = _make_loader(videos, reader, num_segments, crop_on_device)
         loading, decoding, held = [], [], []
         num_epochs = clips // len(videos)
         with TERMINAL.bar("loading") as progress:
             for epoch in range(num_epochs):
-                drawn.set_epoch(epoch)
-                loading.append(_load(loader, drawn) / len(videos))
+                loading.append(_load(loader, epoch) / len(videos))
                 held.append(_held_mib())
                 decoding.append(_decode(reader, videos, num_segments, epoch) / len(videos))
                 progress(epoch + 1, num_epochs)
@@ -91,11 +72,36 @@ def main(
     )
 
 
-def _load(loader: ClipLoader, drawn: TrainClips) -> float:
+def _make_loader(
+    videos: Sequence[Video], reader: ClipReader, num_segments: int, crop_later: bool
+) -> ClipLoader:
+    drawn = TrainClips(
+        videos,
+        videos[0].labels,
+        reader,
+        num_segments=num_segments,
+        input_size=INPUT_SIZE,
+        scales=SCALES,
+        horizontal_flip=True,
+        seed=0,
+        crop_later=crop_later,
+    )
+    return ClipLoader(
+        drawn,
+        batch_size=BATCH_SIZE,
+        sampler=DistributedSampler(drawn, num_replicas=1, rank=0),
+        num_processes=1,
+        decode_seconds=60.0,
+        pin_memory=False,
+    )
+
+
+def _load(loader: ClipLoader, epoch: int) -> float:
     """Return the processor time of an epoch's clips, in the loader's process and in this one."""
+    loader.clips.set_epoch(epoch)
     before = _processor_seconds()
     num_clips = sum(len(batch["index"]) for batch in loader)
-    assert num_clips == len(drawn)
+    assert num_clips == len(loader.clips)
     return _processor_seconds() - before
 
 

@@ -96,10 +96,10 @@ def append_record(path: Path, json_line: str) -> None:
         stream.write(f"\n{json_line}")
 
 
-def digest_file(path: Path) -> str:
-    """Return the SHA-256 of a file's bytes, in hexadecimal."""
+def digest_file(path: Path, algorithm: str = "sha256") -> str:
+    """Return the digest of a file's bytes, in hexadecimal; `algorithm` is a name in hashlib."""
     with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
+        return hashlib.file_digest(stream, algorithm).hexdigest()
 
 
 def digest_value(value: Any, length: int = 12) -> str:

@@ -40,9 +40,8 @@ def ingest(
     probes = _probe_all(workspace, listed, config.decode_deadline_seconds, progress)
     manifest = Manifest(_describe(listed, probes))
     _check_quarantine(manifest, config.max_quarantined)
-    kept = [video for video in manifest.videos if video.status == "ok"]
     class_names = {label for video in listed for label in video.labels}
-    raise_faults(workspace.videos, split_faults(kept, class_names))
+    raise_faults(workspace.videos, split_faults(manifest.usable, class_names))
     write_manifest(workspace.manifest, manifest)
     if not _same_split_rule(workspace, config):
         remember_split_rule(workspace, config)

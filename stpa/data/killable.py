@@ -11,6 +11,8 @@ from typing import Any, TypeVar
 
 from pebble import ProcessExpired, ProcessPool
 
+from stpa.data.deadline import decoding, limit_decoding
+
 Key = TypeVar("Key")
 Result = TypeVar("Result")
 
@@ -51,8 +53,6 @@ def _call_in_time(
     function: Callable[..., Result], arguments: tuple[Any, ...], deadline_seconds: float
 ) -> Result:
     """Call `function`, or die: the alarm ends a decoder that hangs in C, and orphans too."""
-    signal.setitimer(signal.ITIMER_REAL, deadline_seconds)
-    try:
+    limit_decoding(deadline_seconds)
+    with decoding():
         return function(*arguments)
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)

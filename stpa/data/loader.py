@@ -93,9 +93,11 @@ def _keep_signal_handler(number: signal.Signals) -> Iterator[None]:
     the midst of anything. Without it, PyTorch looks after them every few seconds while it waits.
     """
     before = signal.getsignal(number)
-    yield
-    if threading.current_thread() is threading.main_thread() and before is not None:
-        signal.signal(number, before)
+    try:
+        yield
+    finally:
+        if threading.current_thread() is threading.main_thread() and before is not None:
+            signal.signal(number, before)
 
 
 def _start_server() -> BaseContext:

@@ -92,16 +92,19 @@ class Manifest:
     videos: tuple[Video, ...]
 
     @property
+    def usable(self) -> list[Video]:
+        """Videos that are not quarantined."""
+        return [video for video in self.videos if video.status == "ok"]
+
+    @property
     def class_names(self) -> tuple[str, ...]:
         """Sorted labels of the usable videos; a label's place is its class index."""
-        labels = (video.labels for video in self.videos if video.status == "ok")
-        return tuple(sorted(set().union(*labels)))
+        return tuple(sorted(set().union(*(video.labels for video in self.usable))))
 
     @property
     def multi_label(self) -> bool:
         """Whether a usable video has several labels or none: classes do not exclude each other."""
-        usable = (video for video in self.videos if video.status == "ok")
-        return any(len(video.distinct_labels) != 1 for video in usable)
+        return any(len(video.distinct_labels) != 1 for video in self.usable)
 
     @property
     def quarantined(self) -> list[Video]:
@@ -110,7 +113,7 @@ class Manifest:
 
     def select(self, split: Split) -> list[Video]:
         """Return the usable videos of one split."""
-        return [video for video in self.videos if video.status == "ok" and video.split == split]
+        return [video for video in self.usable if video.split == split]
 
 
 def write_manifest(path: Path, manifest: Manifest) -> None:
@@ -135,9 +138,10 @@ def read_manifest(path: Path) -> Manifest:
         raise DataError(f"{path} is not a manifest ({error}): run `stpa ingest` again") from error
     if columns != list(Video.model_fields):
         raise DataError(f"{path} lacks the columns of a manifest: run `stpa ingest` again")
-    if repeated := repeated_ids(video.video_id for video in videos if video.status == "ok"):
+    manifest = Manifest(videos)
+    if repeated := repeated_ids(video.video_id for video in manifest.usable):
         raise DataError(f"{path} lists {repeated[0]!r} twice: run `stpa ingest` again")
-    return Manifest(videos)
+    return manifest
 
 
 def label_matrix(

@@ -5,8 +5,6 @@ next epoch, and kept in a cache of bounded size on each machine.
 """
 
 import errno
-import hashlib
-import logging
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
@@ -18,11 +16,10 @@ from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_expo
 
 from stpa.data.file_cache import FileCache
 from stpa.errors import DataError, RemoteError, first_line
+from stpa.files import digest_file
 
 FETCH_ATTEMPTS = 4
 LONGEST_WAIT_SECONDS = 8.0
-
-logger = logging.getLogger(__name__)
 
 
 @runtime_checkable
@@ -126,7 +123,5 @@ def _fetch_once(url: str, md5: str, destination: Path) -> None:
 
     filesystem, path = fsspec.url_to_fs(url)
     filesystem.get_file(path, str(destination))
-    with destination.open("rb") as stream:
-        found = hashlib.file_digest(stream, "md5").hexdigest()
-    if found != md5:
+    if digest_file(destination, "md5") != md5:
         raise OSError(f"{destination.stat().st_size} bytes came, which are not the object's")

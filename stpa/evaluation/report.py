@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import jinja2
@@ -27,6 +28,15 @@ class Reason:
     rule: str
     passed: bool
     text: str
+
+
+@dataclass(frozen=True)
+class HeadComparison:
+    """A row of the table of heads: the candidate's against another on the same stream."""
+
+    stream: str
+    head: str
+    paired: Gain
 
 
 @dataclass(frozen=True)
@@ -60,6 +70,18 @@ class Report:
             if (scores.stream, scores.head) == (FUSED, self.candidate_head)
         )
 
+    @cached_property  # mean average precisions take minutes to compare
+    def comparisons(self) -> list[HeadComparison]:
+        """The candidate's head against every other, stream by stream."""
+        head, k, labels = self.candidate_head, self.num_segments, self.candidate.labels
+        compare = self.candidate.judging.compare
+        logits = {(scores.stream, scores.head): scores.at(k) for scores in self.scores}
+        return [
+            HeadComparison(stream, other, compare(logits[stream, head], others, labels, self.seed))
+            for (stream, other), others in logits.items()
+            if other != head and (stream, head) in logits
+        ]
+
 
 @dataclass(frozen=True)
 class Accuracy:
@@ -71,15 +93,6 @@ class Accuracy:
     """By their names in `TITLES`, the headline first."""
     interval: Interval
     """Of the headline."""
-
-
-@dataclass(frozen=True)
-class HeadComparison:
-    """A row of the table of heads: the candidate's against another on the same stream."""
-
-    stream: str
-    head: str
-    paired: Gain
 
 
 @dataclass(frozen=True)
@@ -117,7 +130,7 @@ def write_report(path: Path, report: Report) -> None:
         judging=candidate.judging,
         titles=TITLES,
         accuracies=[_accuracy(scores, report) for scores in report.scores],
-        comparisons=compare_heads(report),
+        comparisons=report.comparisons,
         confidence=CONFIDENCE,
         sweep_figure=embed(draw_sweep(report.scores)),
         class_picture=class_picture,
@@ -134,19 +147,3 @@ def _accuracy(scores: Scores, report: Report) -> Accuracy:
         figures=scores.figures(report.num_segments),
         interval=scores.judging.interval(logits, scores.labels, report.seed),
     )
-
-
-def compare_heads(report: Report) -> list[HeadComparison]:
-    """Compare the candidate's head with every other, stream by stream."""
-    k, labels = report.num_segments, report.candidate.labels
-    compare = report.candidate.judging.compare
-    logits = {(scores.stream, scores.head): scores.at(k) for scores in report.scores}
-    return [
-        HeadComparison(
-            stream,
-            head,
-            compare(logits[stream, report.candidate_head], others, labels, report.seed),
-        )
-        for (stream, head), others in logits.items()
-        if head != report.candidate_head and (stream, report.candidate_head) in logits
-    ]

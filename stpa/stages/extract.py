@@ -46,7 +46,7 @@ def extract_untracked(
 
     Killed and called again, it goes on with the next video.
     """
-    videos = [video for video in read_manifest(workspace.manifest).videos if video.status == "ok"]
+    videos = read_manifest(workspace.manifest).usable
     outputs = {video.video_id: workspace.optical_flow / video.flow_path for video in videos}
     _remove_others(workspace.optical_flow, set(outputs.values()))
     missing = [

@@ -8,7 +8,7 @@ from stpa.config import Config, Stream
 from stpa.data.versioning import read_version
 from stpa.evaluation.fusion import FUSED
 from stpa.evaluation.judging import TITLES
-from stpa.evaluation.report import Reason, Report, compare_heads, write_report
+from stpa.evaluation.report import Reason, Report, write_report
 from stpa.evaluation.scores import Scores
 from stpa.evaluation.significance import PairedComparison
 from stpa.files import write_json
@@ -127,7 +127,7 @@ def _track(workspace: Workspace, config: Config, report: Report, decision: Decis
 
 def _against_baselines(report: Report) -> dict[str, float]:
     """Return each baseline's fused headline, and the paired test of the candidate against it."""
-    tests = {row.head: row.paired for row in compare_heads(report) if row.stream == FUSED}
+    tests = {row.head: row.paired for row in report.comparisons if row.stream == FUSED}
     figures = {}
     for scores in report.scores:
         if scores.stream == FUSED and scores.head in tests:

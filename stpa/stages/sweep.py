@@ -90,14 +90,14 @@ def map_on_cluster(
     """
     with cluster(config.compute.address):
         yield from map_unordered(
-            partial(_call_in_time, function, config.data.decode_deadline_seconds),
+            partial(_call_limited, function, config.data.decode_deadline_seconds),
             items,
             num_cpus=config.compute.cpus_per_worker,
             num_gpus=config.compute.gpus_per_worker,
         )
 
 
-def _call_in_time(function: Callable[[Item], Result], decode_seconds: float, item: Item) -> Result:
+def _call_limited(function: Callable[[Item], Result], decode_seconds: float, item: Item) -> Result:
     """Run in a worker."""
     limit_decoding(decode_seconds)
     return function(item)

@@ -142,7 +142,7 @@ def test_nothing_is_written_but_in_the_workspace(workspace: Workspace, manifest:
 def test_what_was_taken_is_read_by_training_and_by_the_optical_flow(
     workspace: Workspace, manifest: Manifest, tmp_path: Path
 ) -> None:
-    videos = [video for video in manifest.videos if video.status == "ok"]
+    videos = manifest.usable
     clips = TrainClips(
         videos,
         manifest.class_names,

@@ -1,5 +1,6 @@
 """Small real video files, and parameters to ingest them by."""
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import pytest
 from av.video.stream import VideoStream
 
 from stpa.config import DataConfig
+from stpa.workspace import Workspace
 
 WriteVideo = Callable[..., Path]
 MakeConfig = Callable[..., DataConfig]
@@ -41,6 +43,26 @@ def write_video() -> WriteVideo:
         return path
 
     return write
+
+
+@pytest.fixture(scope="module")
+def master(request, tmp_path_factory, write_video) -> Path:
+    """Give sound videos of 64 x 48, one for each of the module's NAMES, to copy."""
+    folder = tmp_path_factory.mktemp("videos")
+    for number, name in enumerate(request.module.NAMES):
+        write_video(folder / name, num_frames=10 + number)
+    return folder
+
+
+@pytest.fixture
+def source(master, tmp_path) -> Path:
+    """Give a copy that a test may damage."""
+    return Path(shutil.copytree(master, tmp_path / "source"))
+
+
+@pytest.fixture
+def workspace(tmp_path) -> Workspace:
+    return Workspace(tmp_path / "workspace")
 
 
 @pytest.fixture

@@ -15,29 +15,6 @@ NAMES = [
 ]
 
 
-@pytest.fixture(scope="module")
-def master(tmp_path_factory, write_video) -> Path:
-    folder = tmp_path_factory.mktemp("videos")
-    for number, name in enumerate(NAMES):
-        write_video(folder / name, num_frames=10 + number)
-    return folder
-
-
-@pytest.fixture
-def source(master, tmp_path) -> Path:
-    """Give a folder of eight sound videos that a test may damage."""
-    for name in NAMES:
-        copy = tmp_path / "source" / name
-        copy.parent.mkdir(parents=True, exist_ok=True)
-        copy.write_bytes((master / name).read_bytes())
-    return tmp_path / "source"
-
-
-@pytest.fixture
-def workspace(tmp_path) -> Workspace:
-    return Workspace(tmp_path / "workspace")
-
-
 @pytest.fixture
 def probed(monkeypatch) -> list[str]:
     """Replace decoding by a count: names of videos probed, in order."""

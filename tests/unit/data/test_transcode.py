@@ -19,30 +19,10 @@ from stpa.data.transcode import Transcodes, target_size, transcode
 from stpa.errors import DataError
 from stpa.files import is_temporary
 from stpa.progress import silent
-from stpa.workspace import Workspace
 from tests.unit.data.test_decode import DISPLAY_QUARTER_TURN, DISPLAY_UNTURNED
 
 SETTINGS = TranscodeConfig(short_side=32, gop=6, quality=10)
 NAMES = [f"{label}/v_g0{group}.avi" for label in ("row", "swim") for group in (1, 2)]
-
-
-@pytest.fixture(scope="module")
-def master(tmp_path_factory, write_video) -> Path:
-    folder = tmp_path_factory.mktemp("videos")
-    for number, name in enumerate(NAMES):
-        write_video(folder / name, num_frames=10 + number)
-    return folder
-
-
-@pytest.fixture
-def source(master, tmp_path) -> Path:
-    """Give four sound videos of 64 x 48 that a test may damage."""
-    return Path(shutil.copytree(master, tmp_path / "source"))
-
-
-@pytest.fixture
-def workspace(tmp_path) -> Workspace:
-    return Workspace(tmp_path / "workspace")
 
 
 @pytest.fixture
