@@ -40,11 +40,12 @@ bench: .venv/.ready ## Time decoding, loading, the network, the K-sweep and the 
 	$(BIN)/python -m benchmarks.attention_overhead
 	$(BIN)/python -m benchmarks.tvl1
 
-check: .venv/.ready ## Formatting, lint, types and import layers
+check: .venv/.ready ## Formatting, lint, types, import layers and dependencies
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/pyright
 	$(BIN)/lint-imports
+	$(BIN)/deptry .
 
 format: .venv/.ready ## Format, and mend what lint can mend
 	$(BIN)/ruff format .
