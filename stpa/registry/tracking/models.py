@@ -7,7 +7,7 @@ from importlib.metadata import version as installed_version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from stpa.files import atomic_path
+from stpa.files import atomic_path, digest_value
 from stpa.registry.tracking.connection import Connection, reporting, unheard_warnings
 from stpa.registry.tracking.runs import KEY_TAG
 
@@ -16,7 +16,6 @@ if TYPE_CHECKING:
 
 _SERVED_MODEL = Path(__file__).parents[1] / "served_model.py"
 _REQUIREMENTS = ("mlflow", "torch", "timm", "opencv-contrib-python-headless", "av")
-_ARTIFACT = "model"
 
 
 @dataclass(frozen=True)
@@ -26,6 +25,8 @@ class Version:
     name: str
     number: int
     run_id: str
+    artifact: str
+    """Its folder among the run's artifacts."""
     tags: Mapping[str, str]
 
 
@@ -57,7 +58,7 @@ class Models(Connection):
         serving: Mapping[str, Any],
         tags: Mapping[str, str],
     ) -> Version:
-        """Register the run's model, once for the run's key however often it is called.
+        """Register the run's model, once for its key and `serving` however often it is called.
 
         The version holds copies of the `networks`' folders (by stream), `serving` and the code
         file that answers `mlflow.pyfunc.load_model(...).predict([video paths])`; no pickle.
@@ -65,21 +66,22 @@ class Models(Connection):
         from mlflow.exceptions import MlflowException
 
         run = self.client.get_run(run_id)
-        key = run.data.tags[KEY_TAG]
+        key = digest_value([run.data.tags[KEY_TAG], serving])
         query = f"name = '{name}' and tags.`{KEY_TAG}` = '{key}'"
         found = self.client.search_model_versions(query)
         if found:
             return _version(min(found, key=lambda version: int(version.version)))
+        artifact = f"model-{key}"  # a run's network may be served in several ways
         with tempfile.TemporaryDirectory() as temporary:
-            folder = Path(temporary) / _ARTIFACT
+            folder = Path(temporary) / artifact
             _save_pyfunc(folder, networks, serving)
-            self.client.log_artifacts(run_id, str(folder), _ARTIFACT)
+            self.client.log_artifacts(run_id, str(folder), artifact)
         try:
             self.client.create_registered_model(name)
         except MlflowException as error:
             if error.error_code != "RESOURCE_ALREADY_EXISTS":
                 raise
-        source = f"{run.info.artifact_uri}/{_ARTIFACT}"
+        source = f"{run.info.artifact_uri}/{artifact}"
         return _version(
             self.client.create_model_version(name, source, run_id, {**tags, KEY_TAG: key})
         )
@@ -95,8 +97,8 @@ class Models(Connection):
         if not folder.exists():
             with atomic_path(folder) as temporary:
                 temporary.mkdir()
-                self.client.download_artifacts(version.run_id, _ARTIFACT, str(temporary))
-        model = folder / _ARTIFACT
+                self.client.download_artifacts(version.run_id, version.artifact, str(temporary))
+        model = folder / version.artifact
         flavor = Model.load(str(model)).flavors["python_function"]
         networks = {name: model / entry["path"] for name, entry in flavor["artifacts"].items()}
         return DownloadedModel(networks, flavor["config"])
@@ -148,7 +150,8 @@ class Models(Connection):
 
 
 def _version(found: "ModelVersion") -> Version:
-    return Version(found.name, int(found.version), found.run_id or "", dict(found.tags))
+    artifact = (found.source or "").rpartition("/")[2]
+    return Version(found.name, int(found.version), found.run_id or "", artifact, dict(found.tags))
 
 
 def _save_pyfunc(folder: Path, networks: Mapping[str, Path], serving: Mapping[str, Any]) -> None:

@@ -12,6 +12,9 @@ from stpa.registry.tracking.connection import SQLITE, Connection, reporting
 KEY_TAG = "stpa.key"
 """Carried by runs and versions alike: the digest of the inputs that made them."""
 
+_PARENT_TAG = "mlflow.parentRunId"
+"""By which MLflow's pages show a run below another."""
+
 
 class Runs(Connection):
     """The runs of one experiment.
@@ -37,9 +40,14 @@ class Runs(Connection):
 
     @reporting
     def open_run(
-        self, key: str, name: str, params: Mapping[str, Any], tags: Mapping[str, str]
+        self,
+        key: str,
+        name: str,
+        params: Mapping[str, Any],
+        tags: Mapping[str, str],
+        parent: str | None = None,
     ) -> str:
-        """Return the id of the run of these inputs, made if it is not there.
+        """Return the id of the run of these inputs, made if it is not there, below `parent`.
 
         A finished one is left as it is, an interrupted one reopened.
 
@@ -47,6 +55,8 @@ class Runs(Connection):
         one keeps the value it was first logged with: MLflow forbids to change it.
         """
         run_id = self.find_run(key)
+        if parent is not None:
+            tags = {**tags, _PARENT_TAG: parent}
         if run_id is None:
             created = self.client.create_run(
                 self._experiment_id, run_name=name, tags={**tags, KEY_TAG: key}
@@ -114,6 +124,12 @@ class Runs(Connection):
     def tags(self, run_id: str) -> dict[str, str]:
         """Return a run's tags."""
         return self.client.get_run(run_id).data.tags
+
+    @reporting
+    def tag_run(self, run_id: str, tags: Mapping[str, str]) -> None:
+        """Set tags of a run."""
+        for name, value in tags.items():
+            self.client.set_tag(run_id, name, value)
 
     @reporting
     def close_run(self, run_id: str, failed: bool = False) -> None:

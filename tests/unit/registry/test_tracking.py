@@ -26,6 +26,16 @@ def test_an_interrupted_run_of_the_same_key_is_reopened_not_duplicated(tracker: 
     assert tracker.find_run("other") is None
 
 
+def test_a_run_below_another_says_so_and_takes_more_tags(tracker: Tracker):
+    above = tracker.open_run("k1", "search", {}, {})
+    below = tracker.open_run("k2", "trial", {}, {"stream": "rgb"}, parent=above)
+    tracker.tag_run(below, {"outcome": "stopped early"})
+    tags = tracker.tags(below)
+    assert (tags["mlflow.parentRunId"], tags["stream"]) == (above, "rgb")
+    assert tags["outcome"] == "stopped early"
+    assert "mlflow.parentRunId" not in tracker.tags(above)
+
+
 def test_params_are_flat_and_survive_a_rerun_with_other_workers(tracker: Tracker):
     many = {f"p{index}": index for index in range(150)}
     run = tracker.open_run("k", "rgb", {"train": {"rgb": {"epochs": 3}}, "many": many}, {})
@@ -83,6 +93,20 @@ def test_a_model_is_registered_once_for_its_key(
     assert [version.number for version in versions] == [1, 1]
     other = tracker.open_run("k2", "rgb", {}, {})
     assert tracker.register_model(model_name, other, {"rgb": model_folder}, SERVING, {}).number == 2
+
+
+def test_a_network_served_in_another_way_is_another_version(
+    tracker: Tracker, model_folder: Path, model_name: str, tmp_path: Path
+):
+    run = tracker.open_run("k", "rgb", {}, {})
+    ways = [SERVING, SERVING | {"num_segments": 7}, SERVING]
+    versions = [
+        tracker.register_model(model_name, run, {"rgb": model_folder}, serving, {})
+        for serving in ways
+    ]
+    assert [version.number for version in versions] == [1, 2, 1]
+    served = [tracker.download_model(version, tmp_path).serving for version in versions]
+    assert served == ways
 
 
 def test_a_kill_between_artifact_and_version_leaves_one_version(
