@@ -13,7 +13,6 @@ from typing import Annotated, Literal
 import numpy as np
 import psutil
 import typer
-from torch.utils.data import DistributedSampler
 
 from benchmarks.material import files_of, make_videos
 from benchmarks.measure import Setting, figure, report, run
@@ -21,6 +20,7 @@ from stpa.data.clips import ClipReader, TrainClips, stored_frames
 from stpa.data.loader import ClipLoader
 from stpa.data.manifest import Video
 from stpa.data.sampling import train_positions
+from stpa.data.step_sampler import StepSampler
 from stpa.data.storage import Folder
 from stpa.terminal import TERMINAL
 
@@ -88,8 +88,7 @@ def _make_loader(
     )
     return ClipLoader(
         drawn,
-        batch_size=BATCH_SIZE,
-        sampler=DistributedSampler(drawn, num_replicas=1, rank=0),
+        batches=StepSampler(len(drawn), BATCH_SIZE, seed=0),
         num_processes=1,
         decode_seconds=60.0,
         pin_memory=False,
@@ -98,6 +97,7 @@ def _make_loader(
 
 def _load(loader: ClipLoader, epoch: int) -> float:
     """Return the processor time of an epoch's clips, in the loader's process and in this one."""
+    assert isinstance(loader.clips, TrainClips)
     loader.clips.set_epoch(epoch)
     before = _processor_seconds()
     num_clips = sum(len(batch["index"]) for batch in loader)

@@ -3,11 +3,13 @@
 from pathlib import Path
 
 from prefect import flow, task
+from prefect.futures import wait
 
 from flows.watch import RETRIES, open_workspace, watched
 from stpa.compute.tasks import cluster
 from stpa.compute.train import trainings_at_once
 from stpa.config import Stream
+from stpa.interruption import leave_if_asked, leaving_on_sigterm
 from stpa.stages.train import TrainedModel, compared_heads
 from stpa.stages.train import train as run_train
 
@@ -25,12 +27,15 @@ def train(root: Path = Path(), heads: list[str] | None = None) -> list[TrainedMo
     """Train both streams with each of `heads` (default: those that params.yaml compares)."""
     _workspace, config = open_workspace(root)
     models = []
-    with cluster(config.compute.address):
+    # Within the flow: Prefect's own handler, from before it, would end the tasks at once.
+    with cluster(config.compute.address), leaving_on_sigterm():
         together = trainings_at_once(config.compute) >= len(Stream)
         for head in heads or compared_heads(config):
             if together:
                 running = [train_network.submit(root, stream, head) for stream in Stream]
+                wait(running)  # one that fails must not take the cluster from the other
                 models += [future.result() for future in running]
             else:
                 models += [train_network(root, stream, head) for stream in Stream]
+            leave_if_asked()
     return models

@@ -199,7 +199,10 @@ class TrainConfig(Section):
     """Crop, resize and flip whole batches where the network is; the loader then passes frames on
     whole. Else each clip in its loader process, which costs a GPU nothing."""
     batch_size: PositiveInt
-    """Clips a step, over all workers."""
+    """Clips a step, over all workers, however many they are."""
+    clips_at_once: PositiveInt | None
+    """Clips of each worker that go through the network together; the gradients of the batch's parts
+    are summed up. null: all of its share. Batch norms that learn take statistics of a part."""
     frames_at_once: PositiveInt | None
     """Frames of each clip whose feature maps are held together; more are computed again in the
     backward pass, for long clips in bounded memory. null: all. Needs all batch norms frozen, which
@@ -208,7 +211,21 @@ class TrainConfig(Section):
     momentum: ShareBelowOne
     weight_decay: NonNegativeFloat
     schedule: Literal["cosine", "step"]
-    """cosine: to zero, after a tenth of warm-up; step: to a tenth at each stream's milestones."""
+    """cosine: to zero; step: to a tenth at each stream's milestones."""
+    warm_up: ShareBelowOne
+    """Share of the run in which the rate rises to its height."""
+    average_decay: ShareBelowOne
+    """The model is a moving average of the weights over the steps, which keeps this share of itself
+    at each (0.999 or so); 0: the last weights."""
+    label_smoothing: ShareBelowOne
+    """Share of each target given to all classes alike, or, where videos have any number of labels,
+    to even chances of each; 0: none."""
+    mixup_alpha: NonNegativeFloat
+    """Blend pairs of a worker's clips by a weight from Beta(alpha, alpha); 0: none."""
+    precision: Literal["float32", "bfloat16"]
+    """bfloat16: the network in mixed precision; the attention's sums and the losses in float32."""
+    compile: bool
+    """Compile the network with torch.compile, which takes minutes, for faster steps on a GPU."""
     rates: Literal["uniform", "tsn"]
     """tsn: biases learn twice as fast, and the first convolution of the flow network five times."""
     freeze_batch_norm: Literal["none", "all_but_first", "all"]
@@ -300,25 +317,46 @@ class ComputeConfig(Section):
     """Where the work runs. Of this, only the number of workers changes results."""
 
     address: str | None
-    """A Ray cluster's address; null starts one on this machine."""
+    """A Ray cluster's address, host:6379 or ray://host:10001, or its Jobs API's, http://host:8265,
+    which runs `stpa train` and `stpa retrain` as jobs. null: RAY_ADDRESS, or a cluster of this
+    machine's own."""
     workers_per_stream: PositiveInt
-    """Data-parallel training processes for each network."""
+    """Data-parallel training processes for each network, which share each batch."""
+    fewest_workers: PositiveInt | None
+    """As few will do where there is no room for more, and as many as there is room for are taken
+    when that changes, at the cost of the steps since the last checkpoint. null: all of them."""
     cpus_per_worker: PositiveFloat
     gpus_per_worker: NonNegativeFloat
     """0: networks run on the CPU."""
+    checkpoint_steps: PositiveInt | None
+    """Steps from one checkpoint to the next; null: one at the end of each epoch, which there always
+    is."""
+    checkpoints: str | None
+    """Where trainings under way keep them: an s3:// address, or a folder that all nodes share;
+    null: in the workspace."""
+    max_restarts: Annotated[int, Field(ge=0)]
+    """Of a training, after the loss of a worker or a node, from its last checkpoint. The loss of a
+    node that gave notice does not count."""
     loader_processes: Annotated[int, Field(ge=0)]
     """Decoding processes a training worker. 0 decodes in the worker itself, where nothing ends a
     decoder that hangs."""
     read_from: Literal["workspace", "remote"]
     """Where workers read videos and optical flow. workspace: in its folder, which all nodes must
-    share; remote: in data.remote, of which each node keeps a part. Models and checkpoints are in
-    the workspace's folder either way. Readers know AWS's own settings (the environment, ~/.aws),
+    share; remote: in data.remote, of which each node keeps a part. Models are in the
+    workspace's folder either way. Readers know AWS's own settings (the environment, ~/.aws),
     not those of DVC."""
     cache_folder: str
     """Where a node keeps what it has read from the remote: absolute, or below ~, the home of who
     runs Ray there."""
     cache_gb: PositiveFloat
     """How much of it; each process that reads may add a sixteenth before it counts."""
+
+    @field_validator("checkpoints")
+    @classmethod
+    def _is_absolute(cls, place: str | None) -> str | None:
+        if place is not None and not re.match(r"/|s3://[^/]", place):
+            raise ValueError(f"compute.checkpoints {place!r} must begin with / or s3://bucket")
+        return place
 
     @field_validator("cache_folder")
     @classmethod

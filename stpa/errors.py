@@ -48,6 +48,14 @@ class ComputeError(StpaError):
     """The cluster is too small or lost its workers for good, or a workspace or port is in use."""
 
 
+class LostWorkersError(ComputeError):
+    """A training lost more of its processes than it may."""
+
+
+class InterruptedTrainingError(ComputeError):
+    """Work has been left with a checkpoint, as asked."""
+
+
 class ClusterUnavailableError(ComputeError):
     """Nobody answers at the Ray cluster's address."""
 

@@ -56,33 +56,48 @@ def settle_estimator(params: dict[str, Any], workspace: Workspace) -> None:
 
 def check_params(params: dict[str, Any], origin: Path) -> Config:
     """Turn plain values into a `Config`; `origin` is named in the error."""
-    faults = [
+    if faults := find_faults(params):
+        raise ConfigError(f"{origin} has {len(faults)} fault(s): " + "; ".join(faults))
+    return Config.model_validate(params)
+
+
+def find_faults(params: dict[str, Any]) -> list[str]:
+    """Say what is wrong with plain values."""
+    return [
         *_unknown_names(params),
         *_wrong_flow_options(params),
         *_missing_files(params),
         *_misfits(params),
+        *find_misshapes(params, Config),
     ]
+
+
+def find_misshapes(values: dict[str, Any], model: type[BaseModel]) -> list[str]:
+    """Say what keeps `values` from being a `model`."""
     try:
-        config = Config.model_validate(params)
+        model.model_validate(values)
     except ValidationError as error:
-        faults += [_describe(fault) for fault in error.errors(include_url=False)]
-    else:
-        if not faults:
-            return config
-    raise ConfigError(f"{origin} has {len(faults)} fault(s): " + "; ".join(faults))
+        return [_describe(fault, model) for fault in error.errors(include_url=False)]
+    return []
+
+
+def read_mapping(path: Path, kind: str, content: str) -> dict[str, Any]:
+    """Read a YAML file of some `kind`, whose `content` is keys; both are for the errors."""
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise ConfigError(f"{path} does not exist: give the path of a {kind}") from error
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise ConfigError(f"{path} is not readable YAML: {one_line(error)}") from error
+    if not isinstance(values, dict):
+        raise ConfigError(f"{path} must hold {content}, not {values!r}")
+    return values
 
 
 def _read(path: Path, seen: tuple[Path, ...]) -> dict[str, Any]:
     if path.resolve() in seen:
         raise ConfigError(f"{path} extends itself: remove one `{EXTENDS}`")
-    try:
-        params = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise ConfigError(f"{path} does not exist: give the path of a params file") from error
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise ConfigError(f"{path} is not readable YAML: {one_line(error)}") from error
-    if not isinstance(params, dict):
-        raise ConfigError(f"{path} must hold sections (data:, model:, ...), not {params!r}")
+    params = read_mapping(path, "params file", "sections (data:, model:, ...)")
     _resolve_paths(params, path.resolve().parent)
     base = params.pop(EXTENDS, None)
     if base is None:
@@ -106,20 +121,21 @@ def _merge(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
     return merged
 
 
-def _describe(fault: Any) -> str:
+def _describe(fault: Any, model: type[BaseModel]) -> str:
     place = ".".join(str(part) for part in fault["loc"])
     if fault["type"] == "extra_forbidden":
-        return f"unknown key {place}{_suggestion(fault['loc'])}"
+        return f"unknown key {place}{_suggestion(fault['loc'], model)}"
     if fault["type"] == "missing":
         return f"missing key {place}"
     if fault["type"] == "value_error":
-        return str(fault["ctx"]["error"])
+        told = str(fault["ctx"]["error"])
+        return told if place in told else f"{place}: {told}"
     return f"{place} is {fault['input']!r}: {fault['msg'].lower()}"
 
 
-def _suggestion(place: tuple[str | int, ...]) -> str:
+def _suggestion(place: tuple[str | int, ...], model: type[BaseModel]) -> str:
     """Name the key that was probably meant."""
-    section: Any = Config
+    section: Any = model
     for part in place[:-1]:
         field = section.model_fields.get(part)
         nested = [
@@ -197,8 +213,24 @@ def _misfits(params: dict[str, Any]) -> Iterator[str]:
     """Check what one section asks of another, also where either has other faults."""
     batch_size = _value(params, "train", "batch_size")
     workers = _value(params, "compute", "workers_per_stream")
-    if type(batch_size) is type(workers) is int and workers > 0 and batch_size % workers:
-        yield (f"train.batch_size {batch_size} must divide by compute.workers_per_stream {workers}")
+    if type(batch_size) is type(workers) is int and workers > batch_size:
+        yield f"train.batch_size {batch_size} is below compute.workers_per_stream {workers}"
+    fewest = _value(params, "compute", "fewest_workers")
+    if type(fewest) is type(workers) is int and fewest > workers:
+        yield f"compute.fewest_workers {fewest} is above compute.workers_per_stream {workers}"
+    if fewest is not None and _value(params, "compute", "checkpoint_steps") is None:
+        yield (
+            "compute.fewest_workers needs compute.checkpoint_steps: a change of their number costs "
+            "the steps since the last checkpoint"
+        )
+    share = _value(params, "compute", "gpus_per_worker")
+    if type(share) in (int, float) and 0 < share < 1 and type(workers) is int and workers > 1:
+        yield (
+            f"compute.gpus_per_worker {share} would put several of {workers} workers on one GPU, "
+            "which NCCL refuses: take 1 worker, or a whole GPU each"
+        )
+    if _value(params, "train", "mixup_alpha") and _value(params, "train", "clips_at_once") == 1:
+        yield "train.mixup_alpha blends clips of a part, but train.clips_at_once 1 has but one"
     mirrors = _value(params, "evaluate", "num_crops") == 10
     if mirrors and _value(params, "train", "horizontal_flip") is False:
         yield (

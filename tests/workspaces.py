@@ -50,6 +50,19 @@ def write_video(path: Path, seed: int, size: int = 64, num_frames: int = 5) -> N
         container.mux(stream.encode())
 
 
+def write_plain_video(path: Path, level: int, size: int = 64, num_frames: int = 5) -> None:
+    """Write gray noise between `level` and 20 more: what any network tells apart at once."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    rng = np.random.default_rng(level)
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("mpeg4", rate=Fraction(25))
+        stream.width, stream.height = size, size
+        for _ in range(num_frames):
+            noise = rng.integers(level, level + 20, (size, size, 3)).astype(np.uint8)
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(noise, format="rgb24")))
+        container.mux(stream.encode())
+
+
 def make_video(name: str = "a", **changes: Any) -> Video:
     """Return a video of the manifest, as `write_video` might have written it."""
     values = {
@@ -134,12 +147,8 @@ def kill_stpa(*arguments: str | Path, when: Callable[[], bool]) -> None:
         stderr=subprocess.DEVNULL,
         start_new_session=True,
     )
-    deadline = time.monotonic() + SECONDS_TO_COME
     try:
-        while not when():
-            assert process.poll() is None, "it ended before the moment came"
-            assert time.monotonic() < deadline, "the moment does not come"
-            time.sleep(0.01)
+        await_moment(when, process)
     finally:
         with suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
@@ -148,6 +157,15 @@ def kill_stpa(*arguments: str | Path, when: Callable[[], bool]) -> None:
     while left := _marked(mark):
         assert time.monotonic() < deadline, f"left behind: {left}"
         time.sleep(0.2)
+
+
+def await_moment(when: Callable[[], bool], process: subprocess.Popen[Any]) -> None:
+    """Return at the moment when `when` is true, while `process` is still running."""
+    deadline = time.monotonic() + SECONDS_TO_COME
+    while not when():
+        assert process.poll() is None, "it ended before the moment came"
+        assert time.monotonic() < deadline, "the moment does not come"
+        time.sleep(0.01)
 
 
 def _marked(mark: str) -> list[str]:

@@ -1,4 +1,5 @@
 """Work on a Ray cluster, one machine or many: the only package that imports Ray.
 
-`tasks`: the cluster, and a function over many items. `train`: data-parallel training.
+`tasks`: the cluster, and a function over many items. `train`: data-parallel training. `jobs`:
+whole commands, on a cluster that goes on without us.
 """

@@ -1,87 +1,133 @@
 """Ray Train around `stpa.training.fit`: data-parallel workers, checkpoints, restarts."""
 
 import os
+import shutil
 import tempfile
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import Future
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
+import fsspec
+import ray
 import ray.train
 import ray.train.torch
+from ray.exceptions import OutOfMemoryError
 from ray.train import ControllerError, TrainingFailedError, UserCallback, WorkerGroupError
-from ray.util.queue import Empty, Queue
+from ray.util.placement_group import PlacementGroup
 
+from stpa.compute.desk import News, open_desk
 from stpa.compute.tasks import count_slots
 from stpa.config import ComputeConfig
-from stpa.errors import ComputeError, StpaError
+from stpa.errors import ComputeError, InterruptedTrainingError, LostWorkersError, StpaError
+from stpa.files import digest_value
+from stpa.interruption import is_asked_to_leave
+from stpa.progress import ReportProgress, silent
+from stpa.training.agreement import Wish
 from stpa.training.fit import Place, TrainingJob, fit
 
-MAX_WORKER_FAILURES = 2
-"""Restarts from the last checkpoint before a run is given up; Ray's default is without end."""
 MAX_CONTROLLER_FAILURES = 3
+"""Restarts of what watches the workers; Ray's default is without end."""
+WAIT_SECONDS = 7 * 24 * 3600.0
+"""For room on the cluster, while others' work takes it; Ray's default is a minute."""
+ELASTIC_WAIT_SECONDS = 20.0
+"""The same where fewer workers will do: a node that has just been lost may have been counted on."""
 POLL_SECONDS = 0.2
+NOTICE_STEPS = 20
+"""Steps from one look to the next at whether a node is about to be taken away: all workers look
+together, which costs milliseconds, and notice is given a minute or two before."""
 
 OnEpoch = Callable[[dict[str, float]], None]
+OnGroup = Callable[[PlacementGroup], None]
 
 
 def fit_on_cluster(
     job: TrainingJob,
     *,
-    storage: Path,
+    storage: str,
     compute: ComputeConfig,
     decode_seconds: float,
     on_epoch: OnEpoch,
-) -> Path:
-    """Train on the connected Ray cluster; return the folder of the last checkpoint.
+    on_step: ReportProgress = silent,
+    on_group: OnGroup = lambda group: None,
+) -> ray.train.Checkpoint:
+    """Train on the connected Ray cluster; return the last checkpoint.
 
-    `storage` is this run's own folder: called again with the same one, after a kill for
-    instance, the run goes on from its last checkpoint. `on_epoch` is called in this process with
-    each epoch's metrics. Raises a worker's StpaError at once, as it would come again, and
-    ComputeError when the cluster is too small or workers failed or were lost more than
-    `MAX_WORKER_FAILURES` times.
+    `storage` is this run's own folder or s3:// address: called again with the same one, after a
+    kill for instance, the run goes on from its last checkpoint. In this process, `on_epoch` is
+    called with each epoch's metrics, `on_step` now and then with the steps done, and `on_group`
+    with what the workers hold of the cluster, when they start.
+
+    Raises a worker's StpaError at once, as it would come again; InterruptedTrainingError where
+    this process is asked to leave (`stpa.interruption`); and ComputeError when the cluster is too
+    small, or workers failed or were lost more than `compute.max_restarts` times.
     """
     trainings_at_once(compute)
     os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.2")
-    messages = Queue(actor_options={"num_cpus": 0})
+    wait_seconds = ELASTIC_WAIT_SECONDS if compute.fewest_workers else WAIT_SECONDS
+    os.environ["RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S"] = str(wait_seconds)
+    desk = open_desk()
     trainer = ray.train.torch.TorchTrainer(
         _work,
         train_loop_config={
             "job": job,
-            "messages": messages,
+            "desk": desk,
             "loader_processes": compute.loader_processes,
             "decode_seconds": decode_seconds,
+            "checkpoint_steps": compute.checkpoint_steps,
         },
-        scaling_config=ray.train.ScalingConfig(
-            num_workers=compute.workers_per_stream,
-            use_gpu=compute.gpus_per_worker > 0,
-            resources_per_worker=_resources(compute),
-        ),
+        scaling_config=_scaling(compute),
         run_config=ray.train.RunConfig(
-            name=storage.name,
-            storage_path=str(storage.parent.resolve()),
+            **_place_of(storage),
             checkpoint_config=ray.train.CheckpointConfig(num_to_keep=1),
             failure_config=ray.train.FailureConfig(
-                max_failures=MAX_WORKER_FAILURES, controller_failure_limit=MAX_CONTROLLER_FAILURES
+                max_failures=compute.max_restarts, controller_failure_limit=MAX_CONTROLLER_FAILURES
             ),
             logging_config=ray.train.LoggingConfig(log_level="ERROR"),
             callbacks=[_FailFast()],
         ),
     )
+    has_started = False
     try:
         result = _fit_in_background(trainer)
         while not result.done():
-            _relay(messages, on_epoch, POLL_SECONDS)
-        _relay(messages, on_epoch, timeout=None)
+            time.sleep(POLL_SECONDS)
+            news = _relay(desk, on_epoch, on_step, on_group)
+            has_started = has_started or news.group is not None
+            if is_asked_to_leave():
+                if not has_started:
+                    raise InterruptedTrainingError("stopped as asked before it began: run it again")
+                desk.ask_to_leave.remote()
+        _relay(desk, on_epoch, on_step, on_group)
         checkpoint = result.result().checkpoint
     except TrainingFailedError as error:
-        raise _cause(error) from error
+        raise _cause(error, compute) from error
     finally:
-        messages.shutdown(force=True)
+        ray.kill(desk)
     assert checkpoint is not None, "every epoch reports a checkpoint"
-    return Path(checkpoint.path)
+    return checkpoint
+
+
+def storage_of(compute: ComputeConfig, folder: Path) -> str:
+    """Return where a run keeps checkpoints: `folder`, or a place of its own elsewhere."""
+    if compute.checkpoints is None:
+        return str(folder)
+    # Others may train the same from the same data, in workspaces of theirs.
+    name = f"{folder.parent.name}-{folder.name}-{digest_value(str(folder.resolve()))}"
+    return f"{compute.checkpoints.rstrip('/')}/{name}"
+
+
+def remove_checkpoints(storage: str) -> None:
+    """Remove what `fit_on_cluster` has left there, if anything."""
+    if "://" not in storage:
+        shutil.rmtree(storage, ignore_errors=True)
+        return
+    filesystem, path = fsspec.url_to_fs(storage)
+    if filesystem.exists(path):
+        filesystem.rm(path, recursive=True)
 
 
 class _FailFast(UserCallback):
@@ -112,9 +158,48 @@ def _fit_in_background(trainer: ray.train.torch.TorchTrainer) -> Future[ray.trai
 
 def trainings_at_once(compute: ComputeConfig) -> int:
     """Return how many trainings the cluster has room for; raise ComputeError for none."""
-    workers = compute.workers_per_stream
+    workers = compute.fewest_workers or compute.workers_per_stream
     wanted = {name: workers * amount for name, amount in _resources(compute).items()}
     return count_slots(wanted, f"training with {workers} worker(s)")
+
+
+class _Worker:
+    """Hosts the fit of one worker process."""
+
+    def __init__(self, rank: int, desk: Any) -> None:
+        self._rank = rank
+        self._desk = desk
+        self._answer: ray.ObjectRef | None = None
+        self._is_noticed = False
+
+    def after_step(self, done: int, total: int) -> Wish:
+        """Tell the desk, and look for what it and the cluster wish."""
+        wish = Wish.GO_ON
+        if not self._is_noticed and done % NOTICE_STEPS == 0:
+            self._is_noticed = ray.train.get_preemption_info() is not None
+            wish = Wish.CHECKPOINT if self._is_noticed else Wish.GO_ON
+        if self._rank == 0 and self._has_answered():
+            if self._answer is not None and ray.get(self._answer):
+                wish = Wish.LEAVE
+            self._answer = self._desk.put_steps.remote(done, total)
+        return wish
+
+    def keep(
+        self, metrics: dict[str, float] | None, write_checkpoint: Callable[[Path], None]
+    ) -> None:
+        """Send the checkpoint to the run's storage."""
+        if self._rank > 0:
+            ray.train.report(metrics or {})
+            return
+        with tempfile.TemporaryDirectory() as folder:
+            write_checkpoint(Path(folder))
+            checkpoint = ray.train.Checkpoint.from_directory(folder)
+            ray.train.report(metrics or {}, checkpoint=checkpoint)
+        if metrics is not None:
+            ray.get(self._desk.put_epoch.remote(metrics))
+
+    def _has_answered(self) -> bool:
+        return self._answer is None or bool(ray.wait([self._answer], timeout=0)[0])
 
 
 def _work(config: dict[str, Any]) -> None:
@@ -126,21 +211,39 @@ def _work(config: dict[str, Any]) -> None:
         device=str(ray.train.torch.get_device()),
         loader_processes=config["loader_processes"],
         decode_seconds=config["decode_seconds"],
+        checkpoint_steps=config["checkpoint_steps"],
     )
-
-    def on_epoch(metrics: dict[str, float], write_checkpoint: Callable[[Path], None]) -> None:
-        if place.rank > 0:
-            ray.train.report(metrics)
-            return
-        with tempfile.TemporaryDirectory() as folder:
-            write_checkpoint(Path(folder))
-            ray.train.report(metrics, checkpoint=ray.train.Checkpoint.from_directory(folder))
-        config["messages"].put(metrics)
-
+    host = _Worker(place.rank, config["desk"])
+    if place.rank == 0:
+        ray.get(config["desk"].put_group.remote(ray.util.get_current_placement_group()))
     checkpoint = ray.train.get_checkpoint()
     with checkpoint.as_directory() if checkpoint else nullcontext() as folder:
-        resume_from = Path(folder) if folder else None
-        fit(config["job"], place, on_epoch=on_epoch, resume_from=resume_from)
+        fit(config["job"], place, host, resume_from=Path(folder) if folder else None)
+
+
+def _scaling(compute: ComputeConfig) -> ray.train.ScalingConfig:
+    fewest, most = compute.fewest_workers, compute.workers_per_stream
+    return ray.train.ScalingConfig(
+        num_workers=(fewest, most) if fewest else most,
+        use_gpu=compute.gpus_per_worker > 0,
+        resources_per_worker=_resources(compute),
+    )
+
+
+def _place_of(storage: str) -> dict[str, Any]:
+    """Return where Ray keeps the checkpoints, as its RunConfig takes it."""
+    if "://" not in storage:
+        path = Path(storage).resolve()
+        return {"name": path.name, "storage_path": str(path.parent)}
+    from pyarrow.fs import FSSpecHandler, PyFileSystem
+
+    filesystem, path = fsspec.url_to_fs(storage)
+    folder, _, name = path.rpartition("/")
+    return {
+        "name": name,
+        "storage_path": folder,
+        "storage_filesystem": PyFileSystem(FSSpecHandler(filesystem)),
+    }
 
 
 def _resources(compute: ComputeConfig) -> dict[str, float]:
@@ -148,16 +251,18 @@ def _resources(compute: ComputeConfig) -> dict[str, float]:
     return resources | ({"GPU": compute.gpus_per_worker} if compute.gpus_per_worker else {})
 
 
-def _relay(messages: Queue, on_epoch: OnEpoch, timeout: float | None) -> None:
-    """Pass on the epochs that have been reported, waiting up to `timeout` s for the first."""
-    try:
-        while True:
-            on_epoch(messages.get(block=timeout is not None, timeout=timeout))
-    except Empty:
-        return
+def _relay(desk: Any, on_epoch: OnEpoch, on_step: ReportProgress, on_group: OnGroup) -> News:
+    """Pass on what has been reported since the last time, and return it."""
+    news: News = ray.get(desk.take.remote())
+    if news.group is not None:
+        on_group(news.group)
+    for metrics in news.epochs:
+        on_epoch(metrics)
+    on_step(*news.steps)
+    return news
 
 
-def _cause(error: TrainingFailedError) -> StpaError:
+def _cause(error: TrainingFailedError, compute: ComputeConfig) -> StpaError:
     failures: list[Exception] = []
     if isinstance(error, WorkerGroupError):
         failures += error.worker_failures.values()
@@ -166,5 +271,12 @@ def _cause(error: TrainingFailedError) -> StpaError:
     for failure in failures:
         if isinstance(failure, StpaError):
             return failure
+        if isinstance(failure, OutOfMemoryError):
+            return ComputeError(
+                "a node of the cluster ran out of memory: set train.clips_at_once lower, or "
+                f"compute.loader_processes below {compute.loader_processes}"
+            )
     last_line = str(error).strip().splitlines()[-1]
-    return ComputeError(f"training was given up after {MAX_WORKER_FAILURES} restarts: {last_line}")
+    return LostWorkersError(
+        f"training failed, {compute.max_restarts} restarts allowed: {last_line}"
+    )

@@ -14,7 +14,7 @@ from stpa.data import transforms
 from stpa.data.deadline import decoding, decoding_each
 from stpa.data.decode import Positions, read_chunks, read_flow_stacks, read_frames
 from stpa.data.manifest import Video, label_matrix
-from stpa.data.sampling import STACK_LENGTH, train_positions
+from stpa.data.sampling import STACK_LENGTH, test_positions, train_positions
 from stpa.data.storage import Storage
 from stpa.files import digest_value
 from stpa.shapes import Float, Int, UInt8
@@ -147,3 +147,43 @@ class TrainClips(Dataset[Item]):
     def video(self, index: int) -> Video:
         """Return the video of an item."""
         return self._videos[index]
+
+
+class FixedClips(Dataset[Item]):
+    """Clips at the test positions, their middle cut out: the same whenever they are read."""
+
+    def __init__(
+        self,
+        videos: Sequence[Video],
+        class_names: Sequence[str],
+        reader: ClipReader,
+        *,
+        num_segments: int,
+        input_size: int,
+    ) -> None:
+        self._videos = videos
+        self.targets = torch.from_numpy(label_matrix(videos, class_names)).float()
+        self._reader = reader
+        self._num_segments = num_segments
+        self._input_size = input_size
+
+    def __len__(self) -> int:
+        return len(self._videos)
+
+    def __getitem__(self, index: int) -> Item:
+        video = self._videos[index]
+        num_frames, span = stored_frames(video, self._reader.stream)
+        clip = self._reader.read(video, test_positions(num_frames, self._num_segments, span))
+        frames = np.ascontiguousarray(transforms.centre_crop(clip, self._input_size))
+        return {
+            "frames": torch.from_numpy(frames),
+            "target": self.targets[index],
+            "index": index,
+        }
+
+    def video(self, index: int) -> Video:
+        """Return the video of an item."""
+        return self._videos[index]
+
+
+Clips = TrainClips | FixedClips

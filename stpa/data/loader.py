@@ -17,7 +17,7 @@ import psutil
 import torch
 from torch.utils.data import DataLoader, Dataset, Sampler, default_collate, get_worker_info
 
-from stpa.data.clips import Item, TrainClips
+from stpa.data.clips import Clips, Item
 from stpa.data.deadline import limit_decoding
 from stpa.errors import DataError, StpaError
 
@@ -27,7 +27,7 @@ _NOTHING = -1
 
 
 class ClipLoader:
-    """Collates items of `TrainClips` in the sampler's order.
+    """Collates the items of `clips` whose places `batches` gives.
 
     With `num_processes` above 0, a decoding that takes over `decode_seconds` ends its loader
     process, and that ends the epoch with a DataError that names the video. What an item raises
@@ -36,10 +36,9 @@ class ClipLoader:
 
     def __init__(
         self,
-        clips: TrainClips,
+        clips: Clips,
         *,
-        batch_size: int,
-        sampler: Sampler[int],
+        batches: Sampler[list[int]],
         num_processes: int,
         decode_seconds: float,
         pin_memory: bool,
@@ -50,8 +49,7 @@ class ClipLoader:
         self._board = torch.full((num_processes, 2), _NOTHING).share_memory_()
         self._loader = DataLoader(
             _Watched(clips, self._board),
-            batch_size=batch_size,
-            sampler=sampler,
+            batch_sampler=batches,
             num_workers=num_processes,
             pin_memory=pin_memory,
             collate_fn=_collate,
@@ -110,7 +108,7 @@ def _start_server() -> BaseContext:
 class _Watched(Dataset[Item | StpaError]):
     """Says on a board at which item this process is; gives errors as items, which stay whole."""
 
-    def __init__(self, clips: TrainClips, board: torch.Tensor) -> None:
+    def __init__(self, clips: Clips, board: torch.Tensor) -> None:
         self.clips = clips
         self._board = board
 

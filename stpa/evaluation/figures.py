@@ -11,7 +11,7 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib.figure import Figure
 
-from stpa.evaluation.average_precision import average_precisions
+from stpa.average_precision import average_precisions
 from stpa.evaluation.fusion import FUSED
 from stpa.evaluation.judging import TITLES
 from stpa.evaluation.metrics import confusion

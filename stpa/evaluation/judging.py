@@ -8,7 +8,7 @@ from abc import ABC, abstractmethod
 
 import numpy as np
 
-from stpa.evaluation.average_precision import mean_average_precision, weighted_average_precision
+from stpa.average_precision import mean_average_precision, weighted_average_precision
 from stpa.evaluation.metrics import correct, mean_class_accuracy, top1, top5
 from stpa.evaluation.significance import (
     Gain,

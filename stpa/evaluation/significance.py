@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from stpa.evaluation.average_precision import drop_unlabelled, mean_average_precision, rank
+from stpa.average_precision import drop_unlabelled, mean_average_precision, rank
 from stpa.shapes import Bool, Float
 
 CONFIDENCE = 0.95

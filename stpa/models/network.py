@@ -113,14 +113,15 @@ class ActionNetwork(nn.Module):
 
     def forward(
         self,
-        clips: UInt8[torch.Tensor, "clips time channels height width"],
+        clips: UInt8[torch.Tensor, "clips time channels height width"]
+        | Float[torch.Tensor, "clips time channels height width"],
         present: Bool[torch.Tensor, "clips time"] | None = None,
         frames_at_once: int | None = None,
     ) -> HeadOutput:
         """Classify clips of equal length, or padded ones whose real frames are `present`.
 
-        Padding is seen by batch norms alone, where they take statistics. Raises ValueError for a
-        clip of nothing but padding.
+        Levels are in 0-255. Padding is seen by batch norms alone, where they take statistics.
+        Raises ValueError for a clip of nothing but padding.
 
         With `frames_at_once`, each clip goes through the backbone in chunks of so many frames
         that are computed once more in the backward pass: memory does not grow with the clips'
@@ -143,7 +144,11 @@ class ActionNetwork(nn.Module):
         ]
         return self.merging_head.read(self.merge(stack_states(states)), self.backbone.tail)
 
-    def pyramid(self, frames: UInt8[torch.Tensor, "frames channels height width"]) -> Pyramid:
+    def pyramid(
+        self,
+        frames: UInt8[torch.Tensor, "frames channels height width"]
+        | Float[torch.Tensor, "frames channels height width"],
+    ) -> Pyramid:
         """Return each frame's feature maps, bottom to top."""
         return self.backbone((frames - self.mean) / self.std)
 

@@ -10,7 +10,7 @@ from typing import Annotated, ClassVar
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, model_validator
 
-from stpa.evaluation.average_precision import mean_average_precision
+from stpa.average_precision import mean_average_precision
 from stpa.evaluation.judging import MULTI_LABEL, SINGLE_LABEL, TITLES
 from stpa.evaluation.significance import (
     Chance,

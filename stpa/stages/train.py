@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from stpa.compute.tasks import cluster
-from stpa.compute.train import fit_on_cluster
+from stpa.compute.train import fit_on_cluster, remove_checkpoints, storage_of
 from stpa.config import Config, Stream
 from stpa.data.manifest import read_manifest
 from stpa.data.versioning import DataVersion, read_version
@@ -69,7 +69,7 @@ def train(
 ) -> TrainedModel:
     """Train `stream`'s network with `head`, unless it is there from the same inputs.
 
-    Killed and called again, it goes on from the last finished epoch.
+    Killed and called again, it goes on from the last checkpoint.
     """
     data = read_version(workspace.root)
     run = _run_folder(workspace, config, stream, head, data)
@@ -94,7 +94,7 @@ def train(
         tracker.close_run(run_id, failed=True)
         raise
     tracker.close_run(run_id)
-    shutil.rmtree(run.checkpoints, ignore_errors=True)
+    remove_checkpoints(storage_of(config.compute, run.checkpoints))
     write_json(run.done, {"run_id": run_id})
     return _trained(run, reused=False)
 
@@ -168,7 +168,7 @@ def training_key(config: Config, stream: Stream, head: str, data: DataVersion) -
             "head": head,
             "model": config.model.model_dump(mode="json", exclude={"pretrained", *unused}),
             "pretrained": weights,
-            "workers": config.compute.workers_per_stream,  # each sees batch statistics of its own
+            "workers": config.compute.workers_per_stream,  # each has batch statistics of its own
             "train": train | config.train.stream(stream).model_dump(mode="json"),
             "manifest": data.manifest,
             "optical_flow": data.optical_flow if stream is Stream.FLOW else None,
@@ -185,11 +185,9 @@ def _fit(
     progress: ReportProgress,
 ) -> None:
     """Train on the cluster, and keep the model folder and the history."""
-    epochs = config.train.stream(run.stream).epochs
 
     def on_epoch(metrics: dict[str, float]) -> None:
         tracker.log_metrics(run_id, metrics, step=int(metrics["epoch"]))
-        progress(int(metrics["epoch"]), epochs)
 
     manifest = read_manifest(workspace.manifest)
     job = TrainingJob(
@@ -205,17 +203,18 @@ def _fit(
     with cluster(config.compute.address):
         checkpoint = fit_on_cluster(
             job,
-            storage=run.checkpoints,
+            storage=storage_of(config.compute, run.checkpoints),
             compute=config.compute,
             decode_seconds=config.data.decode_deadline_seconds,
             on_epoch=on_epoch,
+            on_step=progress,
         )
-    with atomic_path(run.result) as temporary:
-        model = temporary / run.model.name
-        model.mkdir(parents=True)
-        for name in (SPEC_FILE, WEIGHTS_FILE):
-            shutil.copyfile(checkpoint / name, model / name)
-        shutil.copyfile(checkpoint / PROGRESS_FILE, temporary / PROGRESS_FILE)
+        with checkpoint.as_directory() as folder, atomic_path(run.result) as temporary:
+            model = temporary / run.model.name
+            model.mkdir(parents=True)
+            for name in (SPEC_FILE, WEIGHTS_FILE):
+                shutil.copyfile(Path(folder) / name, model / name)
+            shutil.copyfile(Path(folder) / PROGRESS_FILE, temporary / PROGRESS_FILE)
 
 
 def _log_lost_epochs(tracker: Tracker, run_id: str, run: _Run) -> None:

@@ -1,31 +1,40 @@
 """Fit one stream's network: alone, or as one of several data-parallel processes."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol, runtime_checkable
 
 import torch
-from torch import distributed
+from torch import nn
 from torch.nn.parallel import DistributedDataParallel
-from torch.utils.data import DistributedSampler
+from torch.nn.utils import convert_conv2d_weight_memory_format
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch.utils.data import BatchSampler, Sampler
 
 from stpa.config import ModelConfig, Stream, TrainConfig
 from stpa.data.batch_transforms import crop_clips
-from stpa.data.clips import ClipReader, TrainClips
+from stpa.data.clips import ClipReader, Clips, FixedClips, TrainClips
 from stpa.data.loader import ClipLoader
 from stpa.data.manifest import Video
+from stpa.data.step_sampler import StepSampler
 from stpa.data.storage import Storage
+from stpa.errors import InterruptedTrainingError, ModelError
 from stpa.files import digest_value
 from stpa.models.backbones import published_normalisation
 from stpa.models.network import ActionNetwork, NetworkSpec
-from stpa.training.checkpoint import read_checkpoint, write_checkpoint
-from stpa.training.loop import Batch, LossOptions, train_epoch
+from stpa.training.agreement import Agreement, Wish
+from stpa.training.checkpoint import Progress, Trained, read_checkpoint, write_checkpoint
+from stpa.training.epoch_metrics import EpochMetrics, summarise
+from stpa.training.guard import LossGuard
+from stpa.training.loop import Batch, LossOptions, StepOptions, train_step
 from stpa.training.optim import (
     build_optimizer,
     build_schedule,
     freeze_batch_norm,
     hold_frozen_batch_norm,
 )
+from stpa.training.validation import validate
 
 
 @dataclass(frozen=True)
@@ -42,6 +51,8 @@ class TrainingJob:
     videos: tuple[Video, ...]
     storage: Storage
     """Holds the stream's files: the videos, or the stored optical flow."""
+    validation: tuple[Video, ...] = ()
+    """Judged by after each epoch; they change no weight. None: nothing is judged."""
 
     @property
     def spec(self) -> NetworkSpec:
@@ -66,6 +77,27 @@ class TrainingJob:
             input_std=tuple(self.model.input_std or std),
         )
 
+    @property
+    def step_options(self) -> StepOptions:
+        """How each step is computed."""
+        train = self.train
+        losses = LossOptions(
+            train.interactive_loss,
+            train.interactive_weight,
+            train.attention_loss,
+            train.attention_weight,
+            self.multi_label,
+        )
+        return StepOptions(
+            losses,
+            gradient_clip=train.stream(self.stream).gradient_clip,
+            label_smoothing=train.label_smoothing,
+            mixup_alpha=train.mixup_alpha,
+            precision=train.precision,
+            clips_at_once=train.clips_at_once,
+            frames_at_once=train.frames_at_once,
+        )
+
 
 @dataclass(frozen=True)
 class Place:
@@ -78,25 +110,148 @@ class Place:
     """0: decode in this process, where nothing can end a decoder that hangs."""
     decode_seconds: float = 60.0
     """What one clip's decoding may take in a loader process."""
+    checkpoint_steps: int | None = None
+    """Steps from one checkpoint to the next, counted over all epochs, each of which also ends with
+    one; None: that alone."""
 
 
-EpochDone = Callable[[dict[str, float], Callable[[Path], None]], None]
-"""Called by every process after each epoch with rank 0's metrics, and a function that writes a
-checkpoint into an empty folder."""
+@runtime_checkable
+class Host(Protocol):
+    """Runs a fit: it hears how far that is, keeps its checkpoints, and may ask it to stop."""
+
+    def after_step(self, done: int, total: int) -> Wish:
+        """Hear of each step, counted over all epochs; every process does."""
+        ...
+
+    def keep(
+        self, metrics: dict[str, float] | None, write_checkpoint: Callable[[Path], None]
+    ) -> None:
+        """Hear the metrics of an epoch that has ended, or None amid one; every process does.
+
+        `write_checkpoint` writes into an empty folder; call it in the process of rank 0.
+        """
+        ...
 
 
-def fit(
-    job: TrainingJob, place: Place, *, on_epoch: EpochDone, resume_from: Path | None = None
-) -> None:
+def fit(job: TrainingJob, place: Place, host: Host, resume_from: Path | None = None) -> None:
     """Train for the job's epochs, going on from the checkpoint `resume_from` if there is one.
 
-    The clips and the dropout of an epoch depend on the seed, the epoch and the rank alone, so a
-    run resumed after any epoch equals an undisturbed one. With `world_size` above 1, the default
-    process group must be up.
+    What a step draws depends on the seed, the epoch, the step and the rank alone, so a run resumed
+    after any step equals an undisturbed one. With `world_size` above 1, the default process group
+    must be up. Raises InterruptedTrainingError when the host asks to stop.
     """
+    run = _Fit(job, place, host)
+    if resume_from is not None:
+        run.progress = read_checkpoint(resume_from, run.trained)
+    try:
+        while run.progress.epoch < run.epochs:
+            run.train_epoch()
+    except torch.OutOfMemoryError as error:
+        raise ModelError(
+            f"{place.device} lacks the memory for its share of {job.train.batch_size} clips of "
+            f"{job.train.num_segments} frames: set train.clips_at_once, or train.frames_at_once"
+        ) from error
+
+
+class _Fit:
+    """A training in one of the processes that share it."""
+
+    def __init__(self, job: TrainingJob, place: Place, host: Host) -> None:
+        self._job, self._place, self._host = job, place, host
+        self._device = torch.device(place.device)
+        self._clips = _clips(job)
+        self._sampler = StepSampler(
+            len(self._clips),
+            job.train.batch_size,
+            rank=place.rank,
+            world_size=place.world_size,
+            seed=job.train.seed,
+        )
+        self._loader = _load(self._clips, self._sampler, place)
+        self._held_out = _held_out_clips(job, place) if job.validation else None
+        self.epochs = job.train.stream(job.stream).epochs
+        self._num_steps = self.epochs * len(self._sampler)
+        self.trained = _build(job, self._device, self._num_steps)
+        self.progress = Progress()
+        self._network = _parallel(job, self.trained.network, place)
+        self._guard = LossGuard(lambda index: str(self._clips.video(index)))
+        self._agreement = Agreement(place.world_size)
+
+    def train_epoch(self) -> None:
+        """Go on to the end of an epoch, with a checkpoint there, and before where one is due."""
+        progress = self.progress
+        self._sampler.start_at(progress.epoch, progress.step)
+        self._clips.set_epoch(progress.epoch)
+        self._network.train()
+        hold_frozen_batch_norm(self.trained.network.backbone, self._job.train.freeze_batch_norm)
+        metrics = EpochMetrics(self._device, self._place.rank, progress.totals)
+        for batch in metrics.waiting(self._loader):
+            metrics.add(self._train_step(batch), self._sampler.share_of(progress.step))
+            progress.step += 1
+            done = progress.epoch * len(self._sampler) + progress.step
+            wish = self._agreement.reach(self._host.after_step(done, self._num_steps))
+            if wish > Wish.GO_ON or self._is_checkpoint_due(done):
+                progress.totals = metrics.totals(self._place.world_size)
+                self._keep()
+            if wish is Wish.LEAVE:
+                raise InterruptedTrainingError(
+                    f"stopped as asked after step {done} of {self._num_steps}: "
+                    "run it again to go on from there"
+                )
+        # The backbone's, which biases, an adapted stem and new layers multiply.
+        rate = min(group["lr"] for group in self.trained.optimizer.param_groups)
+        epoch = progress.epoch + 1
+        summary = summarise(metrics.totals(self._place.world_size), self._device)
+        summary |= {"learning_rate": rate, "epoch": epoch}
+        if self._held_out is not None:
+            summary |= validate(
+                self.trained.model,
+                self._held_out,
+                self._place.world_size,
+                self._job.train.frames_at_once,
+            )
+        self.progress = Progress(epoch, history=[*progress.history, summary])
+        self._keep(summary)
+
+    def _train_step(self, batch: Batch) -> dict[str, torch.Tensor]:
+        epoch, step, rank = self.progress.epoch, self.progress.step, self._place.rank
+        torch.manual_seed(_step_seed(self._job.train.seed, epoch, step, rank))
+        part = self._sampler.share_of(step) / self._sampler.size_of(step)
+        seen = train_step(
+            self._network,
+            _on_device(batch, self._job, self._device),
+            self.trained.optimizer,
+            self._job.step_options,
+            part * self._place.world_size,
+        )
+        self.trained.schedule.step()
+        if self.trained.average is not None:
+            self.trained.average.update_parameters(self.trained.network)
+        name = f"step {step + 1} of epoch {epoch + 1}"
+        self._guard.watch(seen["loss"], seen["gradient_norm"], batch["index"], name)
+        return seen
+
+    def _is_checkpoint_due(self, done: int) -> bool:
+        """Tell whether one is due amid an epoch, after so many steps of all."""
+        every = self._place.checkpoint_steps
+        ends_epoch = done % len(self._sampler) == 0
+        return every is not None and done % every == 0 and not ends_epoch
+
+    def _keep(self, summary: dict[str, float] | None = None) -> None:
+        self._guard.settle()
+        self._host.keep(
+            summary, lambda folder: write_checkpoint(folder, self.trained, self.progress)
+        )
+
+
+def _build(job: TrainingJob, device: torch.device, num_steps: int) -> Trained:
+    """Build what learns, the same in every process."""
     config = job.train.stream(job.stream)
     torch.manual_seed(job.train.seed)
-    network = ActionNetwork(job.spec, job.model.pretrained).to(place.device)
+    network = ActionNetwork(job.spec, job.model.pretrained)
+    network.to(device)
+    if device.type == "cuda":  # whose convolutions are written for it
+        convert_conv2d_weight_memory_format(network, torch.channels_last)
     freeze_batch_norm(network.backbone, job.train.freeze_batch_norm)
     optimizer = build_optimizer(
         network,
@@ -107,50 +262,27 @@ def fit(
         weight_decay=job.train.weight_decay,
         rates=job.train.rates,
     )
-    loader, sampler, clips = _clips(job, place)
     schedule = build_schedule(
-        optimizer, job.train.schedule, config.epochs * len(loader), config.milestones
+        optimizer, job.train.schedule, num_steps, config.milestones, job.train.warm_up
     )
-    history: list[dict[str, float]] = []
-    if resume_from is not None:
-        history = read_checkpoint(resume_from, network, optimizer, schedule)
+    decay = job.train.average_decay
+    average = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(decay)) if decay else None
+    return Trained(network, optimizer, schedule, average)
+
+
+def _parallel(job: TrainingJob, network: ActionNetwork, place: Place) -> nn.Module:
+    """Return the network to train, which shares gradients with the other processes'."""
     parallel = DistributedDataParallel(network) if place.world_size > 1 else network
-
-    for epoch in range(len(history), config.epochs):
-        torch.manual_seed(_epoch_seed(job.train.seed, epoch, place.rank))
-        sampler.set_epoch(epoch)
-        clips.set_epoch(epoch)
-        parallel.train()
-        hold_frozen_batch_norm(network.backbone, job.train.freeze_batch_norm)
-        metrics = train_epoch(
-            parallel,
-            _crop_on_device(job, loader, place.device) if job.train.crop_on_device else loader,
-            optimizer,
-            schedule,
-            losses=LossOptions(
-                job.train.interactive_loss,
-                job.train.interactive_weight,
-                job.train.attention_loss,
-                job.train.attention_weight,
-                job.multi_label,
-            ),
-            gradient_clip=config.gradient_clip,
-            frames_at_once=job.train.frames_at_once,
-            device=torch.device(place.device),
-        )
-        metrics = _mean_over_processes(metrics, place) | {"epoch": epoch + 1}
-        history.append(metrics)
-        on_epoch(
-            metrics,
-            lambda folder: write_checkpoint(folder, network, optimizer, schedule, history),
-        )
+    if job.train.compile:
+        parallel.compile()
+    return parallel
 
 
-def _clips(job: TrainingJob, place: Place) -> tuple[ClipLoader, DistributedSampler, TrainClips]:
-    clips = TrainClips(
+def _clips(job: TrainingJob) -> TrainClips:
+    return TrainClips(
         job.videos,
         job.class_names,
-        ClipReader(job.stream.value, job.storage, job.train.short_side),
+        _reader(job),
         num_segments=job.train.num_segments,
         input_size=job.train.input_size,
         scales=job.train.stream(job.stream).scale_jitter,
@@ -158,39 +290,49 @@ def _clips(job: TrainingJob, place: Place) -> tuple[ClipLoader, DistributedSampl
         seed=job.train.seed,
         crop_later=job.train.crop_on_device,
     )
-    sampler = DistributedSampler(
-        clips, place.world_size, place.rank, shuffle=True, seed=job.train.seed
+
+
+def _held_out_clips(job: TrainingJob, place: Place) -> ClipLoader:
+    """Return this process's share of the clips to validate on."""
+    clips = FixedClips(
+        job.validation,
+        job.class_names,
+        _reader(job),
+        num_segments=job.train.num_segments,
+        input_size=job.train.input_size,
     )
-    loader = ClipLoader(
+    share = range(place.rank, len(clips), place.world_size)
+    size = -(-job.train.batch_size // place.world_size)
+    return _load(clips, BatchSampler(share, size, drop_last=False), place)
+
+
+def _reader(job: TrainingJob) -> ClipReader:
+    return ClipReader(job.stream.value, job.storage, job.train.short_side)
+
+
+def _load(clips: Clips, batches: Sampler[list[int]], place: Place) -> ClipLoader:
+    return ClipLoader(
         clips,
-        batch_size=job.train.batch_size // place.world_size,
-        sampler=sampler,
+        batches=batches,
         num_processes=place.loader_processes,
         decode_seconds=place.decode_seconds,
         pin_memory=place.device.startswith("cuda"),
     )
-    return loader, sampler, clips
 
 
-def _crop_on_device(job: TrainingJob, batches: Iterable[Batch], device: str) -> Iterator[Batch]:
-    """Yield the batches with the crops that the loader has drawn."""
-    for batch in batches:
-        frames, boxes, mirrored = (
-            batch[name].to(device, non_blocking=True) for name in ("frames", "box", "mirrored")
+def _on_device(batch: Batch, job: TrainingJob, device: torch.device) -> Batch:
+    """Send a batch to the device, and crop it there where that is left to it."""
+    sent = {name: value.to(device, non_blocking=True) for name, value in batch.items()}
+    if job.train.crop_on_device:
+        sent["frames"] = crop_clips(
+            sent["frames"],
+            sent["box"],
+            sent["mirrored"],
+            job.train.input_size,
+            is_flow=job.stream is Stream.FLOW,
         )
-        is_flow = job.stream is Stream.FLOW
-        cropped = crop_clips(frames, boxes, mirrored, job.train.input_size, is_flow=is_flow)
-        yield {**batch, "frames": cropped}
+    return sent
 
 
-def _epoch_seed(seed: int, epoch: int, rank: int) -> int:
-    return int(digest_value([seed, epoch, rank]), 16)
-
-
-def _mean_over_processes(metrics: dict[str, float], place: Place) -> dict[str, float]:
-    if place.world_size == 1:
-        return metrics
-    values = torch.tensor(list(metrics.values()), device=place.device)
-    distributed.all_reduce(values)
-    means = dict(zip(metrics, (values / place.world_size).tolist(), strict=True))
-    return means | {"clips_per_second": means["clips_per_second"] * place.world_size}
+def _step_seed(seed: int, epoch: int, step: int, rank: int) -> int:
+    return int(digest_value([seed, epoch, step, rank]), 16)

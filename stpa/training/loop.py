@@ -1,19 +1,20 @@
-"""One epoch of training, in plain PyTorch."""
+"""One optimiser step, in plain PyTorch."""
 
-import math
-import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import nn
 from torch.nn import functional as F
-from torch.optim.lr_scheduler import LRScheduler
+from torch.nn.parallel import DistributedDataParallel
 
-from stpa.errors import ModelError
+from stpa.models.aggregation import at_least_float32
 from stpa.models.heads import HeadOutput
 from stpa.shapes import Float
-from stpa.training.losses import ATTENTION_LOSSES, INTERACTIVE_LOSSES
+from stpa.training.losses import ATTENTION_LOSSES, INTERACTIVE_LOSSES, attention_entropy
+from stpa.training.regularise import mix_up, smooth_labels
 
 Batch = Mapping[str, torch.Tensor]
 """frames uint8 [clips, time, channels, height, width], target float32 [clips, classes]."""
@@ -35,55 +36,78 @@ class LossOptions:
     """Whether a clip may show several classes or none; else it shows exactly one."""
 
 
-def train_epoch(
+@dataclass(frozen=True)
+class StepOptions:
+    """How a step is computed; see `stpa.config.TrainConfig`."""
+
+    losses: LossOptions
+    gradient_clip: float
+    label_smoothing: float
+    mixup_alpha: float
+    precision: Literal["float32", "bfloat16"]
+    clips_at_once: int | None
+    frames_at_once: int | None
+
+
+def train_step(
     network: nn.Module,
-    batches: Iterable[Batch],
+    batch: Batch,
     optimizer: torch.optim.Optimizer,
-    schedule: LRScheduler,
-    *,
-    losses: LossOptions,
-    gradient_clip: float,
-    frames_at_once: int | None = None,
-    device: torch.device,
-) -> dict[str, float]:
-    """Train over `batches` once; return this process's means over clips, and its speed.
+    options: StepOptions,
+    gradient_weight: float = 1.0,
+) -> dict[str, Float[torch.Tensor, ""]]:
+    """Take one optimiser step; return the loss, its terms and what else was seen, as means over
+    this process's clips, and the gradient's norm over all processes, as `gradient_norm`.
 
-    `network` is an `ActionNetwork`, bare or wrapped for distributed training, in training mode.
+    `network` is an `ActionNetwork`, bare or wrapped for distributed training, in training mode;
+    its device is that of `batch`. `gradient_weight` is the batch's part in the clips of all
+    processes, times their number: 1 where all have as many, 0 where none of these count. Nothing
+    here waits for the device, but mixup.
     """
-    totals: dict[str, float] = {}
-    num_clips = 0
-    started = waiting_since = time.perf_counter()
-    waited = 0.0
-    for batch in batches:
-        waited += time.perf_counter() - waiting_since
-        targets = batch["target"].to(device, non_blocking=True)
-        frames = batch["frames"].to(device, non_blocking=True)
-        output: HeadOutput = network(frames, frames_at_once=frames_at_once)
-        terms = loss_terms(output, targets, losses)
-        loss = total_loss(terms, losses)
-        if not math.isfinite(loss.item()):
-            raise ModelError(
-                f"the loss is {loss.item()} after {num_clips} clips of this epoch: "
-                "lower the stream's learning_rate"
-            )
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        nn.utils.clip_grad_norm_(network.parameters(), gradient_clip)
-        optimizer.step()
-        schedule.step()
+    optimizer.zero_grad(set_to_none=True)
+    num_clips = len(batch["target"])
+    size = options.clips_at_once or num_clips
+    means: dict[str, torch.Tensor] = {}
+    for start in range(0, num_clips, size):
+        frames, targets = (batch[name][start : start + size] for name in ("frames", "target"))
+        is_last = start + size >= num_clips
+        with nullcontext() if is_last else _unsynchronised(network):
+            seen = _forward(network, frames, targets, options)
+            part = len(targets) / num_clips
+            (seen["loss"] * (part * gradient_weight)).backward()
+        for name, value in seen.items():
+            means[name] = means.get(name, 0.0) + value.detach() * part
+    norm = nn.utils.clip_grad_norm_(network.parameters(), options.gradient_clip)
+    optimizer.step()
+    return means | {"gradient_norm": norm}
 
-        terms |= {"loss": loss, "top1": top1(output.logits, targets)}
-        for name, value in terms.items():
-            totals[name] = totals.get(name, 0.0) + value.item() * len(targets)
-        num_clips += len(targets)
-        waiting_since = time.perf_counter()
-    seconds = time.perf_counter() - started
-    return {name: total / num_clips for name, total in totals.items()} | {
-        # The backbone's, which biases, an adapted stem and new layers multiply.
-        "learning_rate": min(group["lr"] for group in optimizer.param_groups),
-        "clips_per_second": num_clips / seconds,
-        "share_waiting_for_data": waited / seconds,
+
+def _forward(
+    network: nn.Module, frames: torch.Tensor, targets: torch.Tensor, options: StepOptions
+) -> dict[str, torch.Tensor]:
+    """Return the loss, its terms and what else is told of some clips."""
+    shown = targets
+    if options.mixup_alpha:
+        frames, targets = mix_up(frames, targets, options.mixup_alpha)
+    if options.label_smoothing:
+        multi_label = options.losses.multi_label
+        targets = smooth_labels(targets, options.label_smoothing, multi_label=multi_label)
+    is_half = options.precision == "bfloat16"
+    with torch.autocast(frames.device.type, torch.bfloat16, enabled=is_half):
+        output: HeadOutput = network(frames, frames_at_once=options.frames_at_once)
+    terms = loss_terms(output, targets, options.losses)
+    seen = terms | {
+        "loss": total_loss(terms, options.losses),
+        "top1": top1(output.logits, shown),
     }
+    if output.attention is not None:
+        seen["attention_entropy"] = attention_entropy(output.attention)
+    return seen
+
+
+def _unsynchronised(network: nn.Module) -> AbstractContextManager[None]:
+    """Sum gradients up in this process alone, until the last part of a batch."""
+    return network.no_sync() if isinstance(network, DistributedDataParallel) else nullcontext()
 
 
 def loss_terms(
@@ -104,7 +128,7 @@ def loss_terms(
             "attention": ATTENTION_LOSSES[options.attention](output.attention),
         }
     classify = F.binary_cross_entropy_with_logits if options.multi_label else F.cross_entropy
-    return {"classification": classify(output.logits, targets)} | terms
+    return {"classification": classify(at_least_float32(output.logits), targets)} | terms
 
 
 def top1(

@@ -1,4 +1,4 @@
-"""The losses on attention of Du et al., ECCV 2018, eq. 6-8, as printed and repaired.
+"""The losses on attention of Du et al., ECCV 2018, eq. 6-8, as printed and repaired; its entropy.
 
 They are read off the streaming state, and so cost no pass over the positions. Each is a mean
 over clips.
@@ -54,6 +54,17 @@ def cosine_attention_loss(attention: Attention) -> Float[torch.Tensor, ""]:
     """
     cosine, _ = _scales(attention)
     return cosine.mean()
+
+
+def attention_entropy(attention: Attention) -> Float[torch.Tensor, ""]:
+    """Return how evenly the maps attend over a clip's positions, in [0, 1].
+
+    The mean Renyi entropy of order 2 of eq. 3's softmax, -log sum_p p^2, as a share of what even
+    attention has: the logarithm of the number of positions. It is in the state already.
+    """
+    state, positions = attention.state, attention.losses.num_positions
+    entropy = 2 * state.total.log() - state.energy.log()
+    return (entropy.mean(dim=-1) / positions.log().clamp_min(torch.finfo().tiny)).mean()
 
 
 def _captured(attention: Attention) -> Float[torch.Tensor, " clips"]:

@@ -13,8 +13,6 @@ from torch.optim.lr_scheduler import LambdaLR
 from stpa.models.backbones import RGB_CHANNELS, Backbone
 from stpa.models.network import ActionNetwork
 
-WARM_UP_SHARE = 0.1
-
 BIAS_RATE, STEM_RATE = 2.0, 5.0
 """TSN's multiples for biases and for a first convolution that takes flow, as its published
 solvers have them; the bias of such a convolution gets both."""
@@ -68,19 +66,26 @@ def build_schedule(
     name: str,
     num_steps: int,
     milestones: Sequence[float],
+    warm_up: float,
 ) -> LambdaLR:
     """Build "cosine" or "step" over `num_steps` optimiser steps (`TrainConfig.schedule`).
 
-    `milestones` are the shares of the run after which "step" goes on at a tenth of the rate.
+    `milestones` are the shares of the run after which "step" goes on at a tenth of the rate;
+    `warm_up` is the share of it in which the rate rises from nothing, in even steps.
     """
-    factors = {"cosine": _cosine, "step": partial(_step, milestones=milestones)}
-    return LambdaLR(optimizer, partial(factors[name], num_steps=num_steps))
+    num_warming = math.ceil(warm_up * num_steps)
+    factors = {
+        "cosine": partial(_cosine, warm_up=num_warming),
+        "step": partial(_step, milestones=milestones),
+    }
+    follow = partial(factors[name], num_steps=num_steps)
+    return LambdaLR(
+        optimizer,
+        lambda step: (step + 1) / num_warming if step < num_warming else follow(step),
+    )
 
 
-def _cosine(step: int, num_steps: int) -> float:
-    warm_up = math.ceil(WARM_UP_SHARE * num_steps)
-    if step < warm_up:
-        return (step + 1) / warm_up
+def _cosine(step: int, num_steps: int, warm_up: int) -> float:
     return 0.5 * (1 + math.cos(math.pi * (step - warm_up) / max(1, num_steps - warm_up)))
 
 

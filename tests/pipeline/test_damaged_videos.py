@@ -9,7 +9,7 @@ import av
 import numpy as np
 import pytest
 from av.video.stream import VideoStream
-from torch.utils.data import SequentialSampler
+from torch.utils.data import BatchSampler, SequentialSampler
 
 from stpa.data.clips import ClipReader, TrainClips
 from stpa.data.loader import ClipLoader
@@ -155,8 +155,7 @@ def test_what_was_taken_is_read_by_training_and_by_the_optical_flow(
     )
     loader = ClipLoader(
         clips,
-        batch_size=16,
-        sampler=SequentialSampler(clips),
+        batches=BatchSampler(SequentialSampler(clips), 16, drop_last=False),
         num_processes=2,
         decode_seconds=20.0,
         pin_memory=False,

@@ -15,7 +15,9 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from stpa.config import Stream
+from stpa.compute.tasks import cluster
+from stpa.compute.train import fit_on_cluster, remove_checkpoints
+from stpa.config import ComputeConfig, Stream
 from stpa.data import versioning
 from stpa.data.storage import RemoteFiles
 from stpa.data.versioning import read_version
@@ -28,6 +30,7 @@ from stpa.stages.ingest import ingest
 from stpa.stages.train import train
 from stpa.weights import read_weights
 from tests.servers.swift import SwiftServer, swift_server
+from tests.unit.training.test_fit import assert_same_tensors, make_job, write_videos
 from tests.workspaces import (
     NUM_GROUPS,
     REPOSITORY,
@@ -320,3 +323,34 @@ def test_a_restoration_whose_server_dies_changes_nothing_and_the_next_one_comple
     assert contents(elsewhere) == {}
     versioning.restore(elsewhere, remote, version)
     assert contents(elsewhere) == contents(root)
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::DeprecationWarning:ray")  # of Ray's own code
+def test_a_training_keeps_its_checkpoints_in_a_bucket_and_goes_on_from_there(remote, tmp_path):
+    videos = tmp_path / "videos"
+    videos.mkdir()
+    job = make_job(write_videos(videos))
+    compute = ComputeConfig(**small_params()["compute"])
+
+    def fit(storage: str, on_epoch: Callable[[dict[str, float]], None]) -> Path:
+        checkpoint = fit_on_cluster(
+            job, storage=storage, compute=compute, decode_seconds=60.0, on_epoch=on_epoch
+        )
+        return Path(checkpoint.to_directory(str(tmp_path / storage.rpartition("/")[2])))
+
+    def give_up(metrics: dict[str, float]) -> None:
+        raise KeyboardInterrupt
+
+    epochs: list[float] = []
+    with cluster(None):
+        undisturbed = fit(str(tmp_path / "run"), lambda metrics: None)
+        storage = f"{remote}/checkpoints"
+        with pytest.raises(KeyboardInterrupt):
+            fit(storage, give_up)
+    with cluster(None):
+        resumed = fit(storage, lambda metrics: epochs.append(metrics["epoch"]))
+    assert 1 not in epochs
+    assert_same_tensors(resumed / WEIGHTS_FILE, undisturbed / WEIGHTS_FILE)
+    remove_checkpoints(storage)
+    assert not fsspec.url_to_fs(storage)[0].exists(storage)

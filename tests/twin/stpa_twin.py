@@ -160,6 +160,13 @@ def bounded_interactive_loss(clip: Clip) -> Tensor:
     return -captured + overlap / (len(a) * (len(a) - 1))
 
 
+def attention_entropy(clip: Clip) -> Tensor:
+    """The mean Renyi entropy of order 2 of eq. 3's softmax, as a share of an even one's."""
+    probabilities = softmax(fused_scores(clip))
+    entropies = -torch.log((probabilities**2).sum(dim=1))
+    return entropies.mean() / math.log(max(probabilities.shape[1], 2))
+
+
 def cosine_attention_loss(clip: Clip) -> Tensor:
     """Eq. 7 and 8 repaired: the mean cosine of a_m and softmax(y^j)_m, in [0, 1]."""
     a = attention(clip)

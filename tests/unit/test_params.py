@@ -196,7 +196,21 @@ class TestFaults:
     @pytest.mark.parametrize(
         ("section", "values", "fault"),
         [
-            ("compute", {"workers_per_stream": 5}, "batch_size 32 must divide by compute.workers"),
+            ("compute", {"workers_per_stream": 33}, "32 is below compute.workers_per_stream 33"),
+            (
+                "compute",
+                {"fewest_workers": 2},
+                "fewest_workers 2 is above compute.workers_per_stream",
+            ),
+            ("compute", {"fewest_workers": 1}, "fewest_workers needs compute.checkpoint_steps"),
+            ("compute", {"checkpoints": "folder"}, "'folder' must begin with / or s3://bucket"),
+            ("compute", {"checkpoints": "s3://"}, "'s3://' must begin with / or s3://bucket"),
+            (
+                "compute",
+                {"gpus_per_worker": 0.5, "workers_per_stream": 2},
+                "gpus_per_worker 0.5 would put several of 2 workers on one GPU",
+            ),
+            ("train", {"mixup_alpha": 0.2, "clips_at_once": 1}, "clips_at_once 1 has but one"),
             ("train", {"short_side": 200}, "train.short_side 200 is below train.input_size 224"),
             ("train", {"frames_at_once": 4}, "frames_at_once needs train.freeze_batch_norm all"),
             ("model", {"top_layer": "FC"}, "model.top_layer FC needs model.num_scales 1, not 3"),
@@ -222,7 +236,7 @@ class TestFaults:
         params = whole()
         params["data"] |= {"split": 9, "group_pattern": "_g", "remot": "x"}
         params["train"] |= {"short_side": 200, "momentum": 1, "seed": "x"}
-        params["compute"] |= {"workers_per_stream": 5, "cpus_per_worker": 0}
+        params["compute"] |= {"workers_per_stream": 50, "cpus_per_worker": 0}
         params["model"] |= {"pretrained": "/nowhere/w.safetensors", "num_scales": 9}
         params["promotion"] |= {"rules": [], "model_name": "a/b", "min_gain": float("nan")}
         params["evaluate"] |= {"num_segments": 4, "frames_per_task": 0}
@@ -233,7 +247,7 @@ class TestFaults:
             "data.group_pattern '_g' has no group",
             "train.short_side 200 is below train.input_size 224",
             "train.momentum is 1: input should be less than 1",
-            "train.batch_size 32 must divide by compute.workers_per_stream 5",
+            "train.batch_size 32 is below compute.workers_per_stream 50",
             "model.pretrained /nowhere/w.safetensors is not a file",
             "promotion.rules is []: list should have at least 1 item",
             "promotion.model_name 'a/b' is no name for MLflow",

@@ -12,7 +12,7 @@ from pathlib import Path
 import psutil
 import pytest
 import torch
-from torch.utils.data import DistributedSampler
+from torch.utils.data import BatchSampler, SequentialSampler
 
 from stpa.data.clips import ClipReader, TrainClips
 from stpa.data.loader import ClipLoader
@@ -48,8 +48,7 @@ def make_loader(
     )
     return ClipLoader(
         drawn,
-        batch_size=2,
-        sampler=DistributedSampler(drawn, num_replicas=1, rank=0, shuffle=False),
+        batches=BatchSampler(SequentialSampler(drawn), 2, drop_last=False),
         num_processes=num_processes,
         decode_seconds=decode_seconds,
         pin_memory=False,
@@ -122,6 +121,7 @@ def test_processes_that_live_on_draw_other_clips_in_other_epochs(root):
     seen = []
     for epoch in range(3):
         for loader in (alone, several):
+            assert isinstance(loader.clips, TrainClips)
             loader.clips.set_epoch(epoch)
         expected = torch.cat([batch["frames"] for batch in alone])
         seen.append(torch.cat([batch["frames"] for batch in several]))

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from stpa.evaluation.average_precision import mean_average_precision
+from stpa.average_precision import mean_average_precision
 from stpa.evaluation.significance import (
     accuracy_against_chance,
     compare_map,

@@ -27,6 +27,7 @@ TWINS: dict[str, tuple[Callable[[StpaHead, Attention], Tensor], Callable[[twin.C
         twin.bounded_interactive_loss,
     ),
     "cosine": (lambda _, seen: losses.cosine_attention_loss(seen), twin.cosine_attention_loss),
+    "entropy": (lambda _, seen: losses.attention_entropy(seen), twin.attention_entropy),
 }
 
 

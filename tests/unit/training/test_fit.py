@@ -9,14 +9,17 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file
-from torch.utils.data import DistributedSampler
 
 from stpa.config import ModelConfig, Stream, StreamConfig, TrainConfig
 from stpa.data.clips import TrainClips
 from stpa.data.manifest import Video
+from stpa.data.step_sampler import StepSampler
 from stpa.data.storage import Folder
+from stpa.errors import InterruptedTrainingError
+from stpa.evaluation.k_sweep import Sweep, sweep_video
 from stpa.models.checkpoint import WEIGHTS_FILE, load_model
 from stpa.models.network import ActionNetwork
+from stpa.training.agreement import Wish
 from stpa.training.checkpoint import OPTIMIZER_FILE, PROGRESS_FILE
 from stpa.training.fit import Place, TrainingJob, fit
 from tests.workspaces import make_video, small_params, write_video
@@ -27,7 +30,10 @@ CLASS_NAMES = ("left", "right")
 
 @pytest.fixture(scope="module")
 def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    root = tmp_path_factory.mktemp("videos")
+    return write_videos(tmp_path_factory.mktemp("videos"))
+
+
+def write_videos(root: Path) -> Path:
     for index in range(4):
         write_video(root / f"{index}.avi", seed=index)
     return root
@@ -54,27 +60,44 @@ def video(index: int) -> Video:
     return make_video(str(index), labels=(CLASS_NAMES[index % 2],))
 
 
+class FolderHost:
+    """Keeps every checkpoint, and asks to leave after a step."""
+
+    def __init__(self, output: Path, leave_after: int | None = None) -> None:
+        self.output, self.leave_after = output, leave_after
+        self.checkpoints: list[Path] = []
+        self.steps: list[tuple[int, int]] = []
+
+    def after_step(self, done: int, total: int) -> Wish:
+        self.steps.append((done, total))
+        return Wish.LEAVE if done == self.leave_after else Wish.GO_ON
+
+    def keep(self, metrics: dict[str, float] | None, write_checkpoint: Any) -> None:
+        checkpoint = self.output / f"checkpoint {len(self.checkpoints)}"
+        checkpoint.mkdir(parents=True)
+        write_checkpoint(checkpoint)
+        assert (metrics is None) == (read_progress(checkpoint)["step"] > 0)
+        self.checkpoints.append(checkpoint)
+
+
 def train(
     job: TrainingJob,
     output: Path,
     resume_from: Path | None = None,
     place: Place = Place(),  # noqa: B008
 ) -> list[Path]:
-    """Fit, and return the checkpoint of each epoch."""
-    checkpoints = []
-
-    def keep(metrics: dict[str, float], write_checkpoint: Any) -> None:
-        checkpoint = output / f"epoch {metrics['epoch']}"
-        checkpoint.mkdir(parents=True)
-        write_checkpoint(checkpoint)
-        checkpoints.append(checkpoint)
-
-    fit(job, place, on_epoch=keep, resume_from=resume_from)
-    return checkpoints
+    """Fit, and return the checkpoints."""
+    host = FolderHost(output)
+    fit(job, place, host, resume_from=resume_from)
+    return host.checkpoints
 
 
-def history(checkpoint: Path) -> list[dict[str, float]]:
-    return json.loads((checkpoint / PROGRESS_FILE).read_text())["history"]
+def read_progress(checkpoint: Path) -> dict[str, Any]:
+    return json.loads((checkpoint / PROGRESS_FILE).read_text())
+
+
+def losses(checkpoint: Path) -> list[float]:
+    return [epoch["loss"] for epoch in read_progress(checkpoint)["history"]]
 
 
 def assert_same_tensors(left: Path, right: Path) -> None:
@@ -84,24 +107,81 @@ def assert_same_tensors(left: Path, right: Path) -> None:
     assert different == []
 
 
-@pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
-def test_a_run_resumed_after_any_epoch_equals_an_undisturbed_one(root, tmp_path, optimizer):
-    job = make_job(root, optimizer=optimizer)
+REGULARISED = {"average_decay": 0.5, "label_smoothing": 0.1, "mixup_alpha": 0.4}
+
+
+@pytest.mark.parametrize("changes", [{"optimizer": "sgd"}, {"optimizer": "adamw", **REGULARISED}])
+def test_a_run_resumed_after_any_step_equals_an_undisturbed_one(root, tmp_path, changes):
+    job = make_job(root, **changes)
+    undisturbed = train(job, tmp_path / "undisturbed", place=Place(checkpoint_steps=1))
+    assert len(undisturbed) == 2 * NUM_EPOCHS
+    for number, checkpoint in enumerate(undisturbed[:-1]):
+        resumed = train(job, tmp_path / f"after {number}", checkpoint)
+        for path in undisturbed[-1].glob("*.safetensors"):
+            assert_same_tensors(resumed[-1] / path.name, path)
+        assert losses(resumed[-1]) == losses(undisturbed[-1])
+
+
+def test_asked_to_leave_it_does_with_a_checkpoint_to_go_on_from(root, tmp_path):
+    job = make_job(root)
     undisturbed = train(job, tmp_path / "undisturbed")
-    assert [len(history(checkpoint)) for checkpoint in undisturbed] == [1, 2, 3]
-    for num_done in range(1, NUM_EPOCHS):
-        resumed = train(job, tmp_path / f"after {num_done}", undisturbed[num_done - 1])
-        assert len(resumed) == NUM_EPOCHS - num_done
-        for file in (WEIGHTS_FILE, OPTIMIZER_FILE):
-            assert_same_tensors(resumed[-1] / file, undisturbed[-1] / file)
-        losses = [[epoch["loss"] for epoch in history(run[-1])] for run in (resumed, undisturbed)]
-        assert losses[0] == losses[1]
+    host = FolderHost(tmp_path / "left", leave_after=3)
+    with pytest.raises(InterruptedTrainingError, match=r"after step 3 of 6: run it again"):
+        fit(job, Place(), host)
+    assert host.steps == [(1, 6), (2, 6), (3, 6)]
+    resumed = train(job, tmp_path / "resumed", host.checkpoints[-1])
+    assert_same_tensors(resumed[-1] / WEIGHTS_FILE, undisturbed[-1] / WEIGHTS_FILE)
+
+
+def test_the_model_is_the_moving_average_of_the_weights(root, tmp_path):
+    decay = 0.75
+    job = make_job(root, average_decay=decay, schedule="step", warm_up=0.0)
+    averaged = train(job, tmp_path / "averaged", place=Place(checkpoint_steps=1))
+    plain = train(
+        make_job(root, schedule="step", warm_up=0.0),
+        tmp_path / "plain",
+        place=Place(checkpoint_steps=1),
+    )
+    expected = load_file(plain[0] / WEIGHTS_FILE)
+    for checkpoint in plain[1:]:
+        for name, value in load_file(checkpoint / WEIGHTS_FILE).items():
+            is_buffer = "running" in name or "num_batches" in name
+            expected[name] = value if is_buffer else decay * expected[name] + (1 - decay) * value
+    found = load_file(averaged[-1] / WEIGHTS_FILE)
+    for name, value in expected.items():
+        torch.testing.assert_close(found[name], value, msg=name)
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_parts_of_a_batch_give_the_whole_ones_step(root, tmp_path, precision):
+    settings = {"freeze_batch_norm": "all", "batch_size": 3, "optimizer": "sgd"}
+    settings |= {"precision": precision, "horizontal_flip": False}
+    whole, parts = (
+        replace(job, train=job.train.model_copy(update={"rgb": without_dropout(job)}))
+        for job in (make_job(root, **settings), make_job(root, **settings, clips_at_once=2))
+    )
+    expected = load_file(train(whole, tmp_path / "whole")[-1] / WEIGHTS_FILE)
+    found = load_file(train(parts, tmp_path / "parts")[-1] / WEIGHTS_FILE)
+    tolerance = {"float32": 1e-5, "bfloat16": 1e-2}[precision]
+    for name, value in expected.items():
+        torch.testing.assert_close(found[name], value, atol=tolerance, rtol=tolerance, msg=name)
+
+
+def without_dropout(job: TrainingJob) -> StreamConfig:
+    return job.train.rgb.model_copy(update={"dropout": 0.0})
 
 
 def test_every_epoch_draws_its_own_clips_in_its_own_order(root, tmp_path, monkeypatch):
     drawn = []
-    for kind in (TrainClips, DistributedSampler):
-        monkeypatch.setattr(kind, "set_epoch", lambda _self, epoch: drawn.append(epoch))
+    set_epoch, start_at = TrainClips.set_epoch, StepSampler.start_at
+    monkeypatch.setattr(
+        TrainClips, "set_epoch", lambda self, epoch: (drawn.append(epoch), set_epoch(self, epoch))
+    )
+    monkeypatch.setattr(
+        StepSampler,
+        "start_at",
+        lambda self, epoch, step: (drawn.append(epoch), start_at(self, epoch, step)),
+    )
     train(make_job(root), tmp_path)
     assert drawn == [0, 0, 1, 1, 2, 2]
 
@@ -176,3 +256,25 @@ def test_clips_from_loader_processes_train_the_same_network(root, tmp_path, crop
     alone = train(job, tmp_path / "alone")
     several = train(job, tmp_path / "several", place=Place(loader_processes=2))
     assert_same_tensors(alone[-1] / WEIGHTS_FILE, several[-1] / WEIGHTS_FILE)
+
+
+@pytest.mark.parametrize("loader_processes", [0, pytest.param(2, marks=pytest.mark.slow)])
+def test_validation_judges_each_epoch_as_a_test_would_and_changes_no_weight(
+    root, tmp_path, loader_processes
+):
+    job = make_job(root)
+    judged = replace(job, videos=job.videos[:2], validation=job.videos[1:])
+    alone = train(replace(judged, validation=()), tmp_path / "alone")
+    place = Place(loader_processes=loader_processes)
+    validated = train(judged, tmp_path / "validated", place=place)
+    for file in (WEIGHTS_FILE, OPTIMIZER_FILE):
+        assert_same_tensors(alone[-1] / file, validated[-1] / file)
+    assert "validation_top1" not in read_progress(alone[-1])["history"][-1]
+    sweep = Sweep((job.train.num_segments,), "exact")
+    for checkpoint, epoch in zip(validated, read_progress(validated[-1])["history"], strict=True):
+        network = load_model(checkpoint)
+        hits = [
+            CLASS_NAMES[sweep_video(network, each, job.storage, sweep)[3].argmax()] in each.labels
+            for each in judged.validation
+        ]
+        assert epoch["validation_top1"] == pytest.approx(sum(hits) / 3)

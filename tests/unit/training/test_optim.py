@@ -22,10 +22,13 @@ STEM = "conv1_7x7_s2"
 
 
 def rates_over(
-    name: str, num_steps: int, milestones: Sequence[float] = (1 / 2, 5 / 6)
+    name: str,
+    num_steps: int,
+    milestones: Sequence[float] = (1 / 2, 5 / 6),
+    warm_up: float = 0.0,
 ) -> list[float]:
     optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=1.0)
-    schedule = build_schedule(optimizer, name, num_steps, milestones)
+    schedule = build_schedule(optimizer, name, num_steps, milestones, warm_up)
     seen = []
     for _ in range(num_steps):
         seen.append(optimizer.param_groups[0]["lr"])
@@ -82,12 +85,16 @@ def test_step_schedule_drops_to_a_tenth_at_each_milestone(
 
 
 def test_cosine_schedule_warms_up_then_falls_to_nothing() -> None:
-    seen = rates_over("cosine", 20)
+    seen = rates_over("cosine", 20, warm_up=0.1)
     assert seen[:2] == pytest.approx([0.5, 1])
     assert seen[2] == pytest.approx(1)
     assert seen[2:] == sorted(seen[2:], reverse=True)
     assert seen[11] == pytest.approx(0.5)
     assert 0 < seen[-1] < 0.01
+
+
+def test_step_schedule_warms_up_too_and_drops_where_it_would() -> None:
+    assert rates_over("step", 10, [0.5], warm_up=0.2) == pytest.approx([0.5] + [1] * 4 + [0.1] * 5)
 
 
 @pytest.mark.parametrize("name", ["sgd", "adamw"])

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.metrics import average_precision_score
 
-from stpa.evaluation.average_precision import (
+from stpa.average_precision import (
     average_precisions,
     mean_average_precision,
     rank,

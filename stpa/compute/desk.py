@@ -1,0 +1,53 @@
+"""Where a training's workers and the process that submitted it leave word for each other."""
+
+from typing import Any, NamedTuple
+
+import ray
+from ray.util.placement_group import PlacementGroup
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+
+class News(NamedTuple):
+    """What has come from the workers since the last look."""
+
+    epochs: list[dict[str, float]]
+    """Their metrics."""
+    steps: tuple[int, int]
+    """How many are done, of how many."""
+    group: PlacementGroup | None
+    """What workers that have started hold of the cluster."""
+
+
+class _Desk:
+    """A Ray actor."""
+
+    def __init__(self) -> None:
+        self._epochs: list[dict[str, float]] = []
+        self._steps = (0, 1)
+        self._group: PlacementGroup | None = None
+        self._is_leaving = False
+
+    def put_group(self, group: PlacementGroup | None) -> None:
+        self._group = group
+
+    def put_epoch(self, metrics: dict[str, float]) -> None:
+        self._epochs.append(metrics)
+
+    def put_steps(self, done: int, total: int) -> bool:
+        """Return whether to leave."""
+        self._steps = (done, total)
+        return self._is_leaving
+
+    def ask_to_leave(self) -> None:
+        self._is_leaving = True
+
+    def take(self) -> News:
+        news = News(self._epochs, self._steps, self._group)
+        self._epochs, self._group = [], None
+        return news
+
+
+def open_desk() -> Any:
+    """Start one on the node of this process, whose loss ends the training anyway."""
+    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+    return ray.remote(_Desk).options(num_cpus=0, scheduling_strategy=here).remote()

@@ -1,0 +1,153 @@
+"""A training over two nodes of a real Ray cluster that loses a worker, a node, or its submitter."""
+
+import os
+import signal
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+from ray.cluster_utils import Cluster
+from safetensors.torch import load_file
+
+from stpa.compute.tasks import cluster
+from stpa.compute.train import fit_on_cluster
+from stpa.config import ComputeConfig
+from stpa.errors import ComputeError, InterruptedTrainingError
+from stpa.interruption import leaving_on_sigterm
+from stpa.models.checkpoint import WEIGHTS_FILE
+from tests.unit.training.test_fit import assert_same_tensors, losses, make_job, write_videos
+from tests.workspaces import small_params
+
+pytestmark = [
+    pytest.mark.slow,
+    # Of Ray's own code.
+    pytest.mark.filterwarnings("ignore::DeprecationWarning:ray"),
+    pytest.mark.filterwarnings("ignore::ResourceWarning"),
+]
+
+NUM_STEPS = 6
+OnStep = Callable[[int], None]
+
+
+class Nodes:
+    """A cluster of a head without processors and nodes with one each."""
+
+    def __init__(self, num_nodes: int) -> None:
+        self._cluster = Cluster(True, head_node_args={"num_cpus": 0, "include_dashboard": False})
+        self._nodes = [self._cluster.add_node(num_cpus=1) for _ in range(num_nodes)]
+        self.address = self._cluster.address
+
+    def kill_one(self) -> None:
+        """Kill a node's processes, as a machine that is cut off."""
+        self._cluster.remove_node(self._nodes.pop(), allow_graceful=False)
+
+    def add_one(self) -> None:
+        self._nodes.append(self._cluster.add_node(num_cpus=1))
+
+    def kill_worker(self) -> None:
+        """Kill one of the training's processes."""
+        raylets = [node.all_processes["raylet"][0].process.pid for node in self._nodes]
+        workers = [
+            child
+            for raylet in raylets
+            for child in psutil.Process(raylet).children(recursive=True)
+            if "RayTrainWorker" in " ".join(child.cmdline())
+        ]
+        workers[-1].kill()
+
+    def stop(self) -> None:
+        self._cluster.shutdown()
+
+
+@pytest.fixture
+def nodes() -> Iterator[Nodes]:
+    nodes = Nodes(2)
+    try:
+        with cluster(nodes.address):
+            yield nodes
+    finally:
+        nodes.stop()
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_videos(tmp_path_factory.mktemp("videos"))
+
+
+def fit(root: Path, storage: Path, on_step: OnStep = lambda done: None, **compute: Any) -> Path:
+    """Train by two workers, with a checkpoint after each step; return the last one."""
+    settings = {"workers_per_stream": 2, "checkpoint_steps": 1, "max_restarts": 3} | compute
+    checkpoint = fit_on_cluster(
+        make_job(root),
+        storage=str(storage),
+        compute=ComputeConfig(**(small_params()["compute"] | settings)),
+        decode_seconds=60.0,
+        on_epoch=lambda metrics: None,
+        on_step=lambda done, total: on_step(done),
+    )
+    return Path(checkpoint.path)
+
+
+class Once:
+    """Calls a function when so many steps are done, and counts that it did."""
+
+    def __init__(self, step: int, function: Callable[[], None]) -> None:
+        self.step, self.function, self.called = step, function, 0
+
+    def __call__(self, done: int) -> None:
+        if done >= self.step and not self.called:
+            self.called += 1
+            self.function()
+
+
+@pytest.fixture
+def undisturbed(nodes, root, tmp_path) -> Path:
+    return fit(root, tmp_path / "undisturbed")
+
+
+def test_lost_a_worker_and_then_a_node_it_ends_as_if_undisturbed(
+    nodes, root, tmp_path, undisturbed
+):
+    def replace_node() -> None:
+        nodes.kill_one()
+        nodes.add_one()
+
+    faults = [Once(2, nodes.kill_worker), Once(4, replace_node)]
+
+    def disturb(done: int) -> None:
+        for fault in faults:
+            fault(done)
+
+    disturbed = fit(root, tmp_path / "disturbed", disturb)
+    assert [fault.called for fault in faults] == [1, 1]
+    assert_same_tensors(disturbed / WEIGHTS_FILE, undisturbed / WEIGHTS_FILE)
+    assert losses(disturbed) == losses(undisturbed)
+
+
+def test_with_too_few_nodes_left_it_goes_on_with_fewer_workers(nodes, root, tmp_path):
+    fault = Once(2, nodes.kill_one)
+    checkpoint = fit(root, tmp_path / "elastic", fault, fewest_workers=1)
+    assert fault.called == 1
+    assert len(losses(checkpoint)) == 3
+    assert load_file(checkpoint / WEIGHTS_FILE)
+
+
+def test_lost_too_often_it_is_given_up_in_one_line(nodes, root, tmp_path):
+    fault = Once(1, nodes.kill_worker)
+    with pytest.raises(ComputeError, match=r"^training failed, 0 restarts allowed: "):
+        fit(root, tmp_path / "lost", fault, max_restarts=0)
+
+
+def test_sigterm_leaves_with_a_checkpoint_that_it_goes_on_from(nodes, root, tmp_path, undisturbed):
+    def notice() -> None:
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    left = tmp_path / "left"
+    with leaving_on_sigterm(), pytest.raises(InterruptedTrainingError, match="stopped as asked"):
+        fit(root, left, Once(1, notice), checkpoint_steps=None)
+    again = []
+    resumed = fit(root, left, again.append, checkpoint_steps=None)
+    assert min(done for done in again if done) > 1
+    assert_same_tensors(resumed / WEIGHTS_FILE, undisturbed / WEIGHTS_FILE)
