@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from stpa.data.check import DatasetCheck
     from stpa.registry.promotion import Decision
     from stpa.stages.diagnose import Finding
+    from stpa.stages.search_result import SearchResult
     from stpa.stages.summarise import Summary
 
 RESULTS = Console()
@@ -49,6 +50,29 @@ def show_check(check: "DatasetCheck") -> None:
             RESULTS.print(f"{len(paths)} {kind}: {names}", soft_wrap=True)
     for contradiction in check.contradictions:
         RESULTS.print(f"[red]the lists:[/] {escape(contradiction)}", soft_wrap=True)
+
+
+def show_search(workspace: Workspace, result: "SearchResult") -> None:
+    """Show the trials of a search, the best first, and how to train with its values."""
+    keys = list(result.trials[0].values)
+    names = [escape(key.rpartition(".")[2]) for key in keys]
+    table = Table("trial", result.metric, "epochs", *names, "outcome")
+    for trial in result.trials:
+        figure = f"{trial.figure:.3f}" if trial.figures else "-"
+        values = [_short(trial.values[key]) for key in keys]
+        outcome = escape(f"{trial.outcome} {trial.reason}".strip())
+        table.add_row(str(trial.number), figure, str(trial.epoch), *values, outcome)
+    RESULTS.print(table)
+    RESULTS.print(
+        f"{'unchanged: ' if result.reused else ''}{result.params}, picture: {result.picture}\n"
+        f"to train with the best: {sys.argv[0]} init {workspace.root} --params {result.params}, "
+        f"then {sys.argv[0]} retrain --workspace {workspace.root}",
+        soft_wrap=True,
+    )
+
+
+def _short(value: object) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else escape(str(value))
 
 
 def show_decision(decision: "Decision") -> None:

@@ -61,6 +61,10 @@ class Workspace:
         """Training runs, scores and comparisons, each named by the digest of its inputs."""
         return self.root / "runs"
 
+    def found_params(self, stream: str, head: str) -> Path:
+        """What the last search for a network found best: a params file that extends `params`."""
+        return self.root / f"search-{stream}-{head}.yaml"
+
     @property
     def registered(self) -> Path:
         """Copies of registered models; predictions write there too, without the lock."""

@@ -1,17 +1,22 @@
-"""How every command finds its workspace."""
+"""How every command finds its workspace, and the networks that it is for."""
 
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from stpa.config import Config
+from stpa.config import Config, Stream
+from stpa.errors import ConfigError
 from stpa.workspace import Workspace
 
 WorkspaceOption = Annotated[
     Path,
     typer.Option("--workspace", "-w", help="The folder that holds params.yaml and all results."),
 ]
+HeadOption = Annotated[
+    str | None, typer.Option(help="One head of those that params.yaml compares; default: all.")
+]
+StreamOption = Annotated[Stream | None, typer.Option(help="Default: both.")]
 
 
 def open_workspace(root: Path) -> tuple[Workspace, Config]:
@@ -20,3 +25,13 @@ def open_workspace(root: Path) -> tuple[Workspace, Config]:
 
     workspace = Workspace(root)
     return workspace, load_config(workspace.params)
+
+
+def chosen_heads(config: Config, wanted: str | None) -> list[str]:
+    """Return the `wanted` head, or all that params.yaml compares; raises ConfigError."""
+    from stpa.stages.train import compared_heads
+
+    heads = compared_heads(config)
+    if wanted is not None and wanted not in heads:
+        raise ConfigError(f"no head {wanted!r} is compared here: choose from {', '.join(heads)}")
+    return heads if wanted is None else [wanted]

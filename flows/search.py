@@ -1,0 +1,46 @@
+"""Search the parameters that networks train best with."""
+
+from pathlib import Path
+
+from prefect import flow, task
+from prefect.artifacts import create_table_artifact
+
+from flows.watch import RETRIES, open_workspace, watched
+from stpa.config import Stream
+from stpa.stages.search import search as run_search
+from stpa.stages.search_plan import read_plan, searched_streams
+from stpa.stages.search_result import SearchResult
+from stpa.stages.train import SERVED_HEAD
+from stpa.workspace import exclusive
+
+
+@task(**RETRIES, task_run_name="search-{stream}-{head}")
+def search_network(root: Path, space: Path, stream: Stream, head: str) -> SearchResult:
+    """Run the search stage for one network."""
+    workspace, config = open_workspace(root)
+    plan = read_plan(space, config)
+    with watched(f"search {stream} {head}") as progress:
+        return run_search(workspace, config, plan, stream, head, progress)
+
+
+@flow(name="search")
+def search(
+    space: Path, root: Path = Path(), stream: Stream | None = None, head: str = SERVED_HEAD
+) -> list[SearchResult]:
+    """Search each network that the file `space` varies, or that of `stream` alone."""
+    workspace, config = open_workspace(root)
+    results = []
+    with exclusive(workspace):
+        for each in searched_streams(read_plan(space, config), stream):
+            result = search_network(root, space, each, head)
+            create_table_artifact(
+                [
+                    {"trial": trial.number, "outcome": trial.outcome, result.metric: trial.figure}
+                    | trial.values
+                    for trial in result.trials
+                ],
+                key=f"search-{each}",
+                description=f"Trials of {each} {head}, the best first",
+            )
+            results.append(result)
+    return results

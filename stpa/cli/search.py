@@ -1,0 +1,41 @@
+"""`stpa search`: the parameters that a network trains best with."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from stpa.cli.workspace import (
+    HeadOption,
+    StreamOption,
+    WorkspaceOption,
+    chosen_heads,
+    open_workspace,
+)
+from stpa.results import show_search
+from stpa.terminal import TERMINAL
+from stpa.workspace import exclusive
+
+
+def search(
+    space: Annotated[Path, typer.Argument(help="A space file: trials, and what to draw from.")],
+    stream: StreamOption = None,
+    head: HeadOption = None,
+    workspace: WorkspaceOption = Path(),
+) -> None:
+    """Search the parameters that networks train best with, on the training videos alone.
+
+    Killed, it goes on where it was. Without --stream, each network that SPACE varies is searched;
+    without --head, the one that is served.
+    """
+    from stpa.stages.search import search as run
+    from stpa.stages.search_plan import read_plan, searched_streams
+    from stpa.stages.train import SERVED_HEAD
+
+    place, config = open_workspace(workspace)
+    plan = read_plan(space, config)
+    [chosen] = chosen_heads(config, head or SERVED_HEAD)
+    for each in searched_streams(plan, stream):
+        with exclusive(place), TERMINAL.bar(f"search {each} {chosen}") as progress:
+            result = run(place, config, plan, each, chosen, progress)
+        show_search(place, result)

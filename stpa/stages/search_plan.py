@@ -1,0 +1,83 @@
+"""Read a space file, and try its values on the parameters before anything starts."""
+
+import copy
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from stpa.config import Config, Stream
+from stpa.errors import ConfigError
+from stpa.params import find_faults, find_misshapes, read_mapping
+from stpa.search.space import Choices, Range, SearchPlan
+
+SEARCHED_SECTIONS = ("model", "train")
+"""What a training on given data depends on, but for the number of workers."""
+
+
+def read_plan(path: Path, config: Config) -> SearchPlan:
+    """Read and check a space file. Raises ConfigError naming every fault in it.
+
+    Each bound and each choice must be sound by itself with the other parameters as they are.
+    """
+    values = read_mapping(path, "space file", "trials:, folds:, ... and space:")
+    faults = find_misshapes(values, SearchPlan)
+    if not faults:
+        plan = SearchPlan.model_validate(values)
+        faults = list(_faults_of_values(plan, config))
+        if not faults:
+            return plan
+    raise ConfigError(f"{path} has {len(faults)} fault(s): " + "; ".join(faults))
+
+
+def searched_streams(plan: SearchPlan, stream: Stream | None) -> list[Stream]:
+    """Return the networks that the plan varies, or `stream` alone; ConfigError: it does not."""
+    varied = [each for each in Stream if plan.of_stream(each)]
+    if stream is None:
+        return varied
+    if stream not in varied:
+        raise ConfigError(
+            f"no key of the space changes the {stream} network: add one, or search {varied[0]}"
+        )
+    return [stream]
+
+
+def with_values(config: Config, values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return plain parameters with `values` at their dotted keys."""
+    params = config.model_dump(mode="json")
+    set_values(params, values)
+    return params
+
+
+def set_values(params: dict[str, Any], values: Mapping[str, Any]) -> None:
+    """Set `values` at their dotted keys, in sections that are made where they are missing.
+
+    Raises KeyError where a key leads through something that is no section.
+    """
+    for key, value in values.items():
+        *sections, name = key.split(".")
+        section = params
+        for each in sections:
+            section = section.setdefault(each, {})
+            if not isinstance(section, dict):
+                raise KeyError(key)
+        section[name] = copy.deepcopy(value)
+
+
+def _faults_of_values(plan: SearchPlan, config: Config) -> Iterator[str]:
+    for key, dimension in plan.space.items():
+        if key.partition(".")[0] not in SEARCHED_SECTIONS:
+            sections = " or ".join(SEARCHED_SECTIONS)
+            yield f"{key} changes no training on the videos at hand: search keys of {sections}"
+        else:
+            yield from _faults_of_dimension(key, dimension, config)
+
+
+def _faults_of_dimension(key: str, dimension: Range | Choices, config: Config) -> Iterator[str]:
+    known: set[str] = set()  # an unknown key is one fault, not one a value
+    for value in dimension.probes:
+        try:
+            faults = find_faults(with_values(config, {key: value}))
+        except KeyError:
+            faults = [f"unknown key {key}"]
+        yield from (fault for fault in faults if fault not in known)
+        known.update(faults)
