@@ -20,6 +20,8 @@ from rich.progress import (
 from stpa.progress import ReportProgress
 
 OUR_PACKAGES = ("stpa", "flows")
+SECONDS_BETWEEN_LINES = 10.0
+"""Off a terminal, where no bar can be drawn."""
 
 
 class Terminal:
@@ -33,12 +35,21 @@ class Terminal:
 
     @contextmanager
     def bar(self, description: str) -> Iterator[ReportProgress]:
-        """Draw a progress bar while the block runs; off a terminal, a line when it is done."""
-        started = time.monotonic()
+        """Draw a progress bar while the block runs; off a terminal, print a line now and then."""
+        started = said = time.monotonic()
         bars = self._open()
         task = bars.add_task(description, total=None)
+
+        def report(done: int, total: int) -> None:
+            nonlocal said
+            bars.update(task, completed=done, total=total)
+            overdue = time.monotonic() - said >= SECONDS_BETWEEN_LINES
+            if overdue and done < total and not self.console.is_terminal:
+                self.console.print(f"{description}: {done}/{total}", soft_wrap=True)
+                said = time.monotonic()
+
         try:
-            yield lambda done, total: bars.update(task, completed=done, total=total)
+            yield report
         finally:
             bars.remove_task(task)
             self._close()

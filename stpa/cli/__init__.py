@@ -11,9 +11,18 @@ from rich.markup import escape
 from rich.table import Table
 
 from stpa.cli.data import data_app
-from stpa.cli.workspace import WorkspaceOption, open_workspace
+from stpa.cli.jobs import AttachOption, StopOption, run_as_job
+from stpa.cli.search import search
+from stpa.cli.workspace import (
+    HeadOption,
+    StreamOption,
+    WorkspaceOption,
+    chosen_heads,
+    open_workspace,
+)
 from stpa.config import Config, Stream
-from stpa.errors import ConfigError, StpaError, one_line
+from stpa.errors import StpaError, one_line
+from stpa.interruption import leave_if_asked, leaving_on_sigterm
 from stpa.results import RESULTS, show_decision, show_findings, show_summary
 from stpa.terminal import TERMINAL, log_to_terminal
 from stpa.workspace import Workspace, exclusive
@@ -29,14 +38,11 @@ app = typer.Typer(
 )
 
 app.add_typer(data_app, name="data")
+app.command()(search)
 
 SourceArgument = Annotated[
     Path | None, typer.Argument(help="A folder of videos; default: data.source.")
 ]
-HeadOption = Annotated[
-    str | None, typer.Option(help="One head of those that params.yaml compares; default: all.")
-]
-StreamOption = Annotated[Stream | None, typer.Option(help="Default: both.")]
 
 
 def main() -> None:
@@ -123,16 +129,32 @@ def extract(
 
 @app.command()
 def train(
-    stream: StreamOption = None, head: HeadOption = None, workspace: WorkspaceOption = Path()
+    stream: StreamOption = None,
+    head: HeadOption = None,
+    attach: AttachOption = False,
+    stop: StopOption = False,
+    workspace: WorkspaceOption = Path(),
 ) -> None:
-    """Train networks on the Ray cluster; each goes on from its last checkpoint."""
+    """Train networks on the Ray cluster; each goes on from its last checkpoint.
+
+    By compute.address http://host:8265, as a job that lives on when this command ends.
+    """
+    place, config = open_workspace(workspace)
+    wanted = _chosen(config, stream, head)
+    arguments = tuple(
+        f"--{name}={value}" for name, value in (("stream", stream), ("head", head)) if value
+    )
+    if run_as_job(place, config, "train", arguments, attach=attach, stop=stop):
+        return
     from stpa.stages.train import train as run
 
-    place, config = open_workspace(workspace)
-    for chosen_head, chosen_stream in _chosen(config, stream, head):
-        with exclusive(place), TERMINAL.bar(f"train {chosen_stream} {chosen_head}") as progress:
-            model = run(place, config, chosen_stream, chosen_head, progress)
-        RESULTS.print(f"{'unchanged: ' if model.reused else ''}{model.folder}")
+    with leaving_on_sigterm():
+        for chosen_head, chosen_stream in wanted:
+            leave_if_asked()
+            bar = TERMINAL.bar(f"train {chosen_stream} {chosen_head}")
+            with exclusive(place), bar as progress:
+                model = run(place, config, chosen_stream, chosen_head, progress)
+            RESULTS.print(f"{'unchanged: ' if model.reused else ''}{model.folder}")
 
 
 @app.command()
@@ -158,7 +180,7 @@ def fuse(head: HeadOption = None, workspace: WorkspaceOption = Path()) -> None:
 
     place, config = open_workspace(workspace)
     table = Table("head", *[f"K={k}" for k in sorted(config.evaluate.sweep)])
-    for chosen in _heads(config, head):
+    for chosen in chosen_heads(config, head):
         scores = run(place, config, chosen)
         table.add_row(chosen, *_by_k(scores))
     RESULTS.print(table)
@@ -188,12 +210,20 @@ def rollback(workspace: WorkspaceOption = Path()) -> None:
 @app.command()
 def retrain(
     source: SourceArgument = None,
+    attach: AttachOption = False,
+    stop: StopOption = False,
     workspace: WorkspaceOption = Path(),
 ) -> None:
-    """Run all of it: ingest, extract, train, evaluate, fuse, promote, report."""
+    """Run all of it: ingest, extract, train, evaluate, fuse, promote, report.
+
+    By compute.address http://host:8265, as a job that lives on when this command ends.
+    """
     from stpa.stages.diagnose import require_room
 
-    place, _config = open_workspace(workspace)
+    place, config = open_workspace(workspace)
+    arguments = () if source is None else (str(source.resolve()),)
+    if run_as_job(place, config, "retrain", arguments, attach=attach, stop=stop):
+        return
     require_room(place)
     _prepare_prefect(place)
     from flows.retrain import retrain as retrain_flow
@@ -236,18 +266,9 @@ def ui(
     serve_pages(place, config, mlflow_port=mlflow_port, prefect_port=prefect_port)
 
 
-def _heads(config: Config, wanted: str | None) -> list[str]:
-    from stpa.stages.train import compared_heads
-
-    heads = compared_heads(config)
-    if wanted is not None and wanted not in heads:
-        raise ConfigError(f"no head {wanted!r} is compared here: choose from {', '.join(heads)}")
-    return heads if wanted is None else [wanted]
-
-
 def _chosen(config: Config, stream: Stream | None, head: str | None) -> list[tuple[str, Stream]]:
     streams = Stream if stream is None else [stream]
-    return [(each, chosen) for each in _heads(config, head) for chosen in streams]
+    return [(each, chosen) for each in chosen_heads(config, head) for chosen in streams]
 
 
 def _by_k(scores: "Scores") -> list[str]:

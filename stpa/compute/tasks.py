@@ -9,11 +9,14 @@ from itertools import islice
 from typing import Any, TypeVar
 
 import ray
-from ray.exceptions import RayError, RayTaskError
+from ray.exceptions import AuthenticationError, RayError, RayTaskError
 
 from stpa.errors import ClusterUnavailableError, ComputeError, first_line
 
 CONNECT_SECONDS = 5.0
+JOBS_SCHEMES = ("http://", "https://")
+IN_A_JOB = "RAY_JOB_CONFIG_JSON_ENV_VAR"
+"""Set by Ray for the processes of a job, which find their cluster by RAY_ADDRESS."""
 MAX_WORKER_DEATHS = 2
 """Times one item is tried again after the process or node that worked on it died."""
 
@@ -25,14 +28,20 @@ Result = TypeVar("Result")
 def cluster(address: str | None) -> Iterator[None]:
     """Connect to the Ray cluster at `address`, or at RAY_ADDRESS, or else start one here.
 
-    Inside another `cluster` block it changes nothing: the outermost one connects and leaves, and
-    stops what it started. Raises ComputeError.
+    In a job, a Jobs API's address stands for the cluster that the job runs on. Inside another
+    `cluster` block it changes nothing: the outermost one connects and leaves, and stops what it
+    started. Raises ComputeError.
     """
     if ray.is_initialized():
         yield
         return
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    address = address or os.environ.get("RAY_ADDRESS") or "local"
+    if jobs := jobs_address(address):
+        raise ComputeError(
+            f"the Jobs API at {jobs} takes `stpa train` and `stpa retrain` alone: for this "
+            "command, give compute.address as host:6379 or ray://host:10001"
+        )
+    address = joined_address(address) or "local"
     _check_reachable(address)
     try:
         # The dashboard's agent also releases placement groups of trials that stop early.
@@ -43,12 +52,25 @@ def cluster(address: str | None) -> Iterator[None]:
             logging_level=logging.ERROR,
         )
     # Ray exits the process where a head node does not answer.
-    except (ConnectionError, RuntimeError, ValueError, SystemExit) as error:
-        raise _unreachable(address, error) from error
+    except (ConnectionError, RuntimeError, RayError, ValueError, SystemExit) as error:
+        raise unreachable(address, error) from error
     try:
         yield
     finally:
         ray.shutdown()
+
+
+def joined_address(address: str | None) -> str | None:
+    """Return where `cluster` connects to, given compute.address; None: to one of its own."""
+    if address and address.startswith(JOBS_SCHEMES) and IN_A_JOB in os.environ:
+        address = None
+    return address or os.environ.get("RAY_ADDRESS") or None
+
+
+def jobs_address(address: str | None) -> str | None:
+    """Return the Jobs API that compute.address, or RAY_ADDRESS, tells to submit to, if any."""
+    joined = joined_address(address)
+    return joined if joined and joined.startswith(JOBS_SCHEMES) else None
 
 
 def map_unordered(
@@ -131,6 +153,16 @@ def _fetch(reference: ray.ObjectRef, item: object) -> Any:
         ) from error
 
 
+def unreachable(address: str, error: BaseException) -> ClusterUnavailableError:
+    """Return the error that nobody answers at `address`, or not to us."""
+    advice = (
+        "give its token: RAY_AUTH_MODE=token, and RAY_AUTH_TOKEN or ~/.ray/auth_token"
+        if isinstance(error, AuthenticationError)
+        else "start it, or correct compute.address or RAY_ADDRESS; null starts one on this machine"
+    )
+    return ClusterUnavailableError(f"no Ray cluster at {address} ({first_line(error)}): {advice}")
+
+
 def _check_reachable(address: str) -> None:
     """Fail at once where nobody listens; Ray itself would try for minutes."""
     host, separator, port = address.removeprefix("ray://").rpartition(":")
@@ -139,11 +171,4 @@ def _check_reachable(address: str) -> None:
     try:
         socket.create_connection((host, int(port)), timeout=CONNECT_SECONDS).close()
     except (OSError, ValueError) as error:
-        raise _unreachable(address, error) from error
-
-
-def _unreachable(address: str, error: BaseException) -> ClusterUnavailableError:
-    return ClusterUnavailableError(
-        f"no Ray cluster at {address} ({first_line(error)}): start it, or correct "
-        "compute.address or RAY_ADDRESS; null starts one on this machine"
-    )
+        raise unreachable(address, error) from error

@@ -13,7 +13,8 @@ from urllib.request import urlopen
 
 import numpy as np
 
-from stpa.compute.tasks import cluster
+from stpa.compute.jobs import Jobs
+from stpa.compute.tasks import cluster, jobs_address, joined_address
 from stpa.compute.train import trainings_at_once
 from stpa.config import Config
 from stpa.data.decode import read_flow_stacks, read_frames
@@ -109,7 +110,7 @@ def _gpu(_workspace: Workspace, config: Config) -> str:
     import torch
 
     names = [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
-    if config.compute.gpus_per_worker and not names and not _ray_address(config):
+    if config.compute.gpus_per_worker and not names and not joined_address(config.compute.address):
         raise ComputeError(
             f"compute.gpus_per_worker is {config.compute.gpus_per_worker:g}, but no GPU is here: "
             "set it to 0, or compute.address to a cluster that has some"
@@ -141,15 +142,13 @@ def _remote(workspace: Workspace, config: Config) -> str:
 
 
 def _ray(_workspace: Workspace, config: Config) -> str:
-    address = _ray_address(config)
+    address = joined_address(config.compute.address)
     if address is None:
         return "each command starts a cluster of its own on this machine"
+    if jobs_address(address):
+        return f"{address} takes jobs; {Jobs(address).running()} run(s) now"
     with cluster(address):
         return f"{address} has room for {trainings_at_once(config.compute)} training(s) at once"
-
-
-def _ray_address(config: Config) -> str | None:
-    return config.compute.address or os.environ.get("RAY_ADDRESS")
 
 
 def _mlflow(workspace: Workspace, config: Config) -> str:

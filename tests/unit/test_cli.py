@@ -20,7 +20,9 @@ COMMANDS |= {f"data {name}": command for name, command in COMMANDS["data"].comma
 
 
 def test_there_is_a_command_for_each_stage_and_service():
-    wanted = "init doctor ingest extract train evaluate fuse promote rollback retrain predict ui"
+    wanted = (
+        "init doctor ingest extract train evaluate fuse promote rollback retrain predict search ui"
+    )
     assert set(COMMANDS) == {*wanted.split(), "data", "data check", "data restore"}
 
 
@@ -139,3 +141,17 @@ def test_what_is_not_said_of_a_download_comes_from_the_workspace(
         shutil.copytree(download, workspace.videos, ignore=shutil.ignore_patterns("work"))
     assert check(monkeypatch, "--workspace", root) == 1
     assert "2 missing: '[d].avi', 'c.avi'" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("command", ["train", "retrain"])
+@pytest.mark.parametrize("option", ["--attach", "--stop"])
+def test_without_a_jobs_api_there_is_no_job_to_follow(
+    command, option, monkeypatch, tmp_path, capsys
+):
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    workspace = make_workspace(tmp_path, small_params())
+    monkeypatch.setattr(sys, "argv", ["stpa", command, option, f"--workspace={workspace.root}"])
+    with pytest.raises(SystemExit):
+        cli.main()
+    [line] = capsys.readouterr().err.splitlines()
+    assert line.endswith("compute.address is null: a cluster's Jobs API is http://host:8265")
