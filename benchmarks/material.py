@@ -1,17 +1,24 @@
 """What the benchmarks work on: generated videos, the paper's networks and losses."""
 
+from collections.abc import Mapping
+from itertools import cycle, islice
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
 from av.video.stream import VideoStream
 
+from stpa.config import Config, Stream
 from stpa.data.datasets.synthetic_clip import APPEARANCES, MOTIONS, draw_clip, write_script
 from stpa.data.manifest import Video
+from stpa.data.storage import Folder
 from stpa.models.network import NetworkSpec
 from stpa.optical_flow.extract import extract_video
+from stpa.params import check_params, read_params
 from stpa.progress import ReportProgress
 from stpa.shapes import UInt8
+from stpa.training.fit import TrainingJob
 from stpa.training.loop import LossOptions
 
 WIDTH, HEIGHT, FRAMES_PER_SECOND = 320, 240, 25
@@ -24,6 +31,10 @@ GRAIN = 4
 """Standard deviation, levels of 255."""
 
 NUM_CLASSES = 101
+
+NUM_TRAINING_VIDEOS, TRAINING_SECONDS = 16, 4
+
+PARAMS = Path(__file__).parents[1] / "params.yaml"
 
 LOSSES = LossOptions("paper", 1e-4, "paper", 1e-4, multi_label=False)
 
@@ -61,6 +72,32 @@ def make_videos(
             _extract_flow(folder, videos[-1])
         progress(len(videos), num_videos)
     return videos
+
+
+def training_config(backbone: str, settings: Mapping[str, Any], epochs: int = 1) -> Config:
+    """Return params.yaml with random weights, and `settings` of its train section."""
+    params = read_params(PARAMS)
+    params["model"] |= {"backbone": backbone, "pretrained": False}
+    params["train"] |= settings
+    params["train"]["rgb"]["epochs"] = epochs
+    return check_params(params, PARAMS)
+
+
+def training_job(
+    folder: Path, config: Config, num_clips: int, progress: ReportProgress
+) -> TrainingJob:
+    """Write a few videos, and have each epoch read `num_clips` RGB clips of them."""
+    made = make_videos(folder, NUM_TRAINING_VIDEOS, TRAINING_SECONDS, "rgb", progress)
+    return TrainingJob(
+        stream=Stream.RGB,
+        head="stpa",
+        model=config.model,
+        train=config.train,
+        class_names=(*made[0].labels, *(f"class {index}" for index in range(1, NUM_CLASSES))),
+        multi_label=False,
+        videos=tuple(islice(cycle(made), num_clips)),
+        storage=Folder(files_of(folder, "rgb")),
+    )
 
 
 def files_of(folder: Path, stream: str) -> Path:
