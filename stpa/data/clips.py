@@ -82,7 +82,33 @@ class ClipReader:
         return self.storage.local(video.path if self.stream == "rgb" else video.flow_path)
 
 
-class TrainClips(Dataset[Item]):
+class Clips(Dataset[Item]):
+    """One clip of each video."""
+
+    def __init__(
+        self,
+        videos: Sequence[Video],
+        class_names: Sequence[str],
+        reader: ClipReader,
+        *,
+        num_segments: int,
+        input_size: int,
+    ) -> None:
+        self._videos = videos
+        self.targets = torch.from_numpy(label_matrix(videos, class_names)).float()
+        self._reader = reader
+        self._num_segments = num_segments
+        self._input_size = input_size
+
+    def __len__(self) -> int:
+        return len(self._videos)
+
+    def video(self, index: int) -> Video:
+        """Return the video of an item."""
+        return self._videos[index]
+
+
+class TrainClips(Clips):
     """Clips at random positions, cropped and flipped at random.
 
     What is drawn depends on (seed, epoch, video) alone, so a resumed run sees the same clips
@@ -103,11 +129,9 @@ class TrainClips(Dataset[Item]):
         crop_later: bool = False,
     ) -> None:
         """With `crop_later`, items hold whole frames, for `batch_transforms.crop_clips`."""
-        self._videos = videos
-        self._targets = torch.from_numpy(label_matrix(videos, class_names)).float()
-        self._reader = reader
-        self._num_segments = num_segments
-        self._input_size = input_size
+        super().__init__(
+            videos, class_names, reader, num_segments=num_segments, input_size=input_size
+        )
         self._scales = scales
         self._horizontal_flip = horizontal_flip
         self._seed = seed
@@ -118,9 +142,6 @@ class TrainClips(Dataset[Item]):
         """Draw other clips from here on, in processes that copies were sent to as well."""
         self._epoch.fill_(epoch)
 
-    def __len__(self) -> int:
-        return len(self._videos)
-
     def __getitem__(self, index: int) -> Item:
         video = self._videos[index]
         drawn_from = digest_value([self._seed, int(self._epoch), video.video_id], length=32)
@@ -130,7 +151,7 @@ class TrainClips(Dataset[Item]):
         height, width = clip.shape[2:]
         box = transforms.draw_box(height, width, self._scales, rng)
         mirrored = self._horizontal_flip and rng.random() < 0.5
-        target = self._targets[index]
+        target = self.targets[index]
         if self._crop_later:
             return {
                 "frames": torch.from_numpy(clip),
@@ -144,31 +165,9 @@ class TrainClips(Dataset[Item]):
             clip = transforms.flip(clip, is_flow=self._reader.stream == "flow")
         return {"frames": torch.from_numpy(clip), "target": target, "index": index}
 
-    def video(self, index: int) -> Video:
-        """Return the video of an item."""
-        return self._videos[index]
 
-
-class FixedClips(Dataset[Item]):
+class FixedClips(Clips):
     """Clips at the test positions, their middle cut out: the same whenever they are read."""
-
-    def __init__(
-        self,
-        videos: Sequence[Video],
-        class_names: Sequence[str],
-        reader: ClipReader,
-        *,
-        num_segments: int,
-        input_size: int,
-    ) -> None:
-        self._videos = videos
-        self.targets = torch.from_numpy(label_matrix(videos, class_names)).float()
-        self._reader = reader
-        self._num_segments = num_segments
-        self._input_size = input_size
-
-    def __len__(self) -> int:
-        return len(self._videos)
 
     def __getitem__(self, index: int) -> Item:
         video = self._videos[index]
@@ -180,10 +179,3 @@ class FixedClips(Dataset[Item]):
             "target": self.targets[index],
             "index": index,
         }
-
-    def video(self, index: int) -> Video:
-        """Return the video of an item."""
-        return self._videos[index]
-
-
-Clips = TrainClips | FixedClips
