@@ -249,10 +249,9 @@ class _Listener(_Unkept, ray.tune.Callback):
             self._trials.on_end(_number(trial), "its process was lost: see the logs of Ray")
 
     def _release(self, number: int) -> None:
-        """Give back what a trial's workers held.
+        """Give back what a trial's workers held, should Ray Train not have done so.
 
-        Ray Train's own cleaner does so for a trial that is stopped, but dies where the cluster
-        answers it late.
+        It leaves that to a cleaner, which gives up where the cluster is slow to answer.
         """
         for group in self._groups.pop(number, []):
             remove_placement_group(group)

@@ -17,11 +17,22 @@ CONNECT_SECONDS = 5.0
 JOBS_SCHEMES = ("http://", "https://")
 IN_A_JOB = "RAY_JOB_CONFIG_JSON_ENV_VAR"
 """Set by Ray for the processes of a job, which find their cluster by RAY_ADDRESS."""
+KEEP_FREED_MEMORY = {
+    "MALLOC_MMAP_MAX_": "0",
+    "MALLOC_TRIM_THRESHOLD_": "-1",
+    "MALLOC_ARENA_MAX": "1",
+}
+"""Settings of the GNU C library. By default it takes the memory of every large tensor from the
+system and gives it back, and each time the kernel clears its pages: half of a training's time on a
+CPU, and more (docs/benchmarks.md)."""
 MAX_WORKER_DEATHS = 2
 """Times one item is tried again after the process or node that worked on it died."""
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
+
+_is_kept = False
+"""Whether a `keeping_cluster` block decides when to leave."""
 
 
 @contextmanager
@@ -30,7 +41,7 @@ def cluster(address: str | None) -> Iterator[None]:
 
     In a job, a Jobs API's address stands for the cluster that the job runs on. Inside another
     `cluster` block it changes nothing: the outermost one connects and leaves, and stops what it
-    started. Raises ComputeError.
+    started. Workers have `worker_environment`. Raises ComputeError.
     """
     if ray.is_initialized():
         yield
@@ -50,6 +61,7 @@ def cluster(address: str | None) -> Iterator[None]:
             include_dashboard=True if address == "local" else None,
             log_to_driver=False,
             logging_level=logging.ERROR,
+            runtime_env={"env_vars": worker_environment()},
         )
     # Ray exits the process where a head node does not answer.
     except (ConnectionError, RuntimeError, RayError, ValueError, SystemExit) as error:
@@ -57,7 +69,31 @@ def cluster(address: str | None) -> Iterator[None]:
     try:
         yield
     finally:
+        if not _is_kept:
+            ray.shutdown()
+
+
+@contextmanager
+def keeping_cluster() -> Iterator[None]:
+    """Have the first `cluster` within the block stay until the block's end, for those after it.
+
+    Work that turns out to need none starts none. Inside a block of either kind it changes nothing.
+    """
+    global _is_kept
+    if _is_kept or ray.is_initialized():
+        yield
+        return
+    _is_kept = True
+    try:
+        yield
+    finally:
+        _is_kept = False
         ray.shutdown()
+
+
+def worker_environment() -> dict[str, str]:
+    """Return `KEEP_FREED_MEMORY`, but for what this process's own environment sets."""
+    return {name: os.environ.get(name, value) for name, value in KEEP_FREED_MEMORY.items()}
 
 
 def joined_address(address: str | None) -> str | None:

@@ -16,10 +16,11 @@ import ray
 import ray.train
 import ray.train.torch
 from ray.exceptions import OutOfMemoryError
-from ray.train import ControllerError, TrainingFailedError, UserCallback, WorkerGroupError
+from ray.train import ControllerError, TrainingFailedError, WorkerGroupError
 from ray.util.placement_group import PlacementGroup
 
 from stpa.compute.desk import News, open_desk
+from stpa.compute.fail_fast import FailFast
 from stpa.compute.tasks import count_slots
 from stpa.config import ComputeConfig
 from stpa.errors import ComputeError, InterruptedTrainingError, LostWorkersError, StpaError
@@ -71,14 +72,8 @@ def fit_on_cluster(
     os.environ["RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S"] = str(wait_seconds)
     desk = open_desk()
     trainer = ray.train.torch.TorchTrainer(
-        _work,
-        train_loop_config={
-            "job": job,
-            "desk": desk,
-            "loader_processes": compute.loader_processes,
-            "decode_seconds": decode_seconds,
-            "checkpoint_steps": compute.checkpoint_steps,
-        },
+        # A closure: of arguments that Ray passes, the controller would import all the modules.
+        lambda: _work(job, desk, compute, decode_seconds),
         scaling_config=_scaling(compute),
         run_config=ray.train.RunConfig(
             **_place_of(storage),
@@ -87,7 +82,7 @@ def fit_on_cluster(
                 max_failures=compute.max_restarts, controller_failure_limit=MAX_CONTROLLER_FAILURES
             ),
             logging_config=ray.train.LoggingConfig(log_level="ERROR"),
-            callbacks=[_FailFast()],
+            callbacks=[FailFast()],
         ),
     )
     has_started = False
@@ -106,7 +101,8 @@ def fit_on_cluster(
     except TrainingFailedError as error:
         raise _cause(error, compute) from error
     finally:
-        ray.kill(desk)
+        if ray.is_initialized():  # an interrupt may have left the cluster; `kill` would start one
+            ray.kill(desk)
     assert checkpoint is not None, "every epoch reports a checkpoint"
     return checkpoint
 
@@ -128,18 +124,6 @@ def remove_checkpoints(storage: str) -> None:
     filesystem, path = fsspec.url_to_fs(storage)
     if filesystem.exists(path):
         filesystem.rm(path, recursive=True)
-
-
-class _FailFast(UserCallback):
-    """Ends the training where the workers' own error says that a restart will not help.
-
-    Ray counts restarts alike for every error of a worker; what a callback raises it never retries.
-    """
-
-    def after_exception(self, run_context: Any, worker_exceptions: dict[int, Exception]) -> None:
-        for error in worker_exceptions.values():
-            if isinstance(error, StpaError) and not error.transient:
-                raise error
 
 
 def _fit_in_background(trainer: ray.train.torch.TorchTrainer) -> Future[ray.train.Result]:
@@ -202,23 +186,23 @@ class _Worker:
         return self._answer is None or bool(ray.wait([self._answer], timeout=0)[0])
 
 
-def _work(config: dict[str, Any]) -> None:
+def _work(job: TrainingJob, desk: Any, compute: ComputeConfig, decode_seconds: float) -> None:
     """Run in every worker process."""
     context = ray.train.get_context()
     place = Place(
         rank=context.get_world_rank(),
         world_size=context.get_world_size(),
         device=str(ray.train.torch.get_device()),
-        loader_processes=config["loader_processes"],
-        decode_seconds=config["decode_seconds"],
-        checkpoint_steps=config["checkpoint_steps"],
+        loader_processes=compute.loader_processes,
+        decode_seconds=decode_seconds,
+        checkpoint_steps=compute.checkpoint_steps,
     )
-    host = _Worker(place.rank, config["desk"])
+    host = _Worker(place.rank, desk)
     if place.rank == 0:
-        ray.get(config["desk"].put_group.remote(ray.util.get_current_placement_group()))
+        ray.get(desk.put_group.remote(ray.util.get_current_placement_group()))
     checkpoint = ray.train.get_checkpoint()
     with checkpoint.as_directory() if checkpoint else nullcontext() as folder:
-        fit(config["job"], place, host, resume_from=Path(folder) if folder else None)
+        fit(job, place, host, resume_from=Path(folder) if folder else None)
 
 
 def _scaling(compute: ComputeConfig) -> ray.train.ScalingConfig:

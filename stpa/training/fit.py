@@ -159,6 +159,7 @@ class _Fit:
     def __init__(self, job: TrainingJob, place: Place, host: Host) -> None:
         self._job, self._place, self._host = job, place, host
         self._device = torch.device(place.device)
+        self._options = job.step_options
         self._clips = _clips(job)
         self._sampler = StepSampler(
             len(self._clips),
@@ -221,7 +222,7 @@ class _Fit:
             self._network,
             _on_device(batch, self._job, self._device),
             self.trained.optimizer,
-            self._job.step_options,
+            self._options,
             part * self._place.world_size,
         )
         self.trained.schedule.step()

@@ -4,6 +4,8 @@ import errno
 import os
 import signal
 import socket
+import subprocess
+import sys
 import time
 from functools import partial
 from pathlib import Path
@@ -11,7 +13,7 @@ from pathlib import Path
 import pytest
 import ray
 
-from stpa.compute.tasks import cluster, map_unordered
+from stpa.compute.tasks import KEEP_FREED_MEMORY, cluster, keeping_cluster, map_unordered
 from stpa.errors import ComputeError, DataError
 
 
@@ -50,6 +52,34 @@ def die_the_first_time(mark: Path) -> str:
         mark.touch()
         os.kill(os.getpid(), signal.SIGKILL)
     return "done"
+
+
+def setting_of(name: str) -> str | None:
+    return os.environ.get(name)
+
+
+class TestKept:
+    """Each cluster here is its own: they run before that of the other tests."""
+
+    def test_the_first_cluster_stays_until_the_end_and_none_starts_unasked(self, monkeypatch):
+        monkeypatch.delenv("RAY_ADDRESS", raising=False)
+        monkeypatch.setenv("MALLOC_ARENA_MAX", "7")
+        with keeping_cluster():
+            assert not ray.is_initialized()
+            with cluster(None), keeping_cluster():
+                node = ray.get_runtime_context().get_node_id()
+            with cluster(None):
+                assert ray.get_runtime_context().get_node_id() == node
+                settings = dict(map_unordered(setting_of, list(KEEP_FREED_MEMORY)))
+        assert not ray.is_initialized()
+        assert settings == KEEP_FREED_MEMORY | {"MALLOC_ARENA_MAX": "7"}
+
+    def test_the_controller_of_a_training_imports_no_network(self):
+        code = "import sys, stpa.compute.fail_fast; print({'torch', 'timm'} & set(sys.modules))"
+        done = subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, check=True
+        )
+        assert done.stdout == "set()\n"
 
 
 class TestUnreachable:
