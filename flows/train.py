@@ -1,17 +1,21 @@
 """Train the RGB and the flow network, at the same time where the cluster has room."""
 
+import logging
 from pathlib import Path
 
 from prefect import flow, task
-from prefect.futures import wait
+from prefect.futures import as_completed
 
 from flows.watch import RETRIES, open_workspace, watched
-from stpa.compute.tasks import cluster
+from stpa.compute.tasks import cluster, keeping_cluster
 from stpa.compute.train import trainings_at_once
-from stpa.config import Stream
+from stpa.config import Config, Stream
+from stpa.errors import one_line
 from stpa.interruption import leave_if_asked, leaving_on_sigterm
-from stpa.stages.train import TrainedModel, compared_heads
+from stpa.stages.train import TrainedModel, compared_heads, is_trained
 from stpa.stages.train import train as run_train
+
+logger = logging.getLogger(__name__)
 
 
 @task(**RETRIES, task_run_name="train-{stream}-{head}")
@@ -23,19 +27,35 @@ def train_network(root: Path, stream: Stream, head: str) -> TrainedModel:
 
 
 @flow(name="train")
-def train(root: Path = Path(), heads: list[str] | None = None) -> list[TrainedModel]:
-    """Train both streams with each of `heads` (default: those that params.yaml compares)."""
-    _workspace, config = open_workspace(root)
+def train(
+    root: Path = Path(), heads: list[str] | None = None, streams: list[Stream] | None = None
+) -> list[TrainedModel]:
+    """Train `streams` (default: both) with each of `heads` (those that params.yaml compares)."""
+    workspace, config = open_workspace(root)
+    wanted = streams or list(Stream)
     models = []
     # Within the flow: Prefect's own handler, from before it, would end the tasks at once.
-    with cluster(config.compute.address), leaving_on_sigterm():
-        together = trainings_at_once(config.compute) >= len(Stream)
+    with keeping_cluster(), leaving_on_sigterm():
         for head in heads or compared_heads(config):
-            if together:
-                running = [train_network.submit(root, stream, head) for stream in Stream]
-                wait(running)  # one that fails must not take the cluster from the other
-                models += [future.result() for future in running]
+            missing = [each for each in wanted if not is_trained(workspace, config, each, head)]
+            if len(missing) > 1 and _have_room(config, len(missing)):
+                models += _train_together(root, wanted, head)
             else:
-                models += [train_network(root, stream, head) for stream in Stream]
+                models += [train_network(root, stream, head) for stream in wanted]
             leave_if_asked()
     return models
+
+
+def _have_room(config: Config, num_trainings: int) -> bool:
+    with cluster(config.compute.address):
+        return trainings_at_once(config.compute) >= num_trainings
+
+
+def _train_together(root: Path, streams: list[Stream], head: str) -> list[TrainedModel]:
+    """Train at the same time; one that fails does not take the cluster from the others."""
+    running = [train_network.submit(root, stream, head) for stream in streams]
+    for ended in as_completed(running):
+        if ended.state.is_failed():  # its words would else come with the end of the last
+            fault = ended.state.result(raise_on_failure=False)
+            logger.error("a training has failed: %s", one_line(fault))
+    return [each.result() for each in running]

@@ -1,8 +1,9 @@
-"""The command line: each command is one stage, or the flow that runs them all."""
+"""The command line: each command is one stage, or the flow that runs several."""
 
 import errno
 import os
 import sys
+from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -18,11 +19,10 @@ from stpa.cli.workspace import (
     StreamOption,
     WorkspaceOption,
     chosen_heads,
+    chosen_streams,
     open_workspace,
 )
-from stpa.config import Config, Stream
 from stpa.errors import StpaError, one_line
-from stpa.interruption import leave_if_asked, leaving_on_sigterm
 from stpa.results import RESULTS, show_decision, show_findings, show_summary
 from stpa.terminal import TERMINAL, log_to_terminal
 from stpa.workspace import Workspace, exclusive
@@ -135,26 +135,27 @@ def train(
     stop: StopOption = False,
     workspace: WorkspaceOption = Path(),
 ) -> None:
-    """Train networks on the Ray cluster; each goes on from its last checkpoint.
+    """Train networks on the Ray cluster, both streams at once where it has room for them.
 
-    By compute.address http://host:8265, as a job that lives on when this command ends.
+    Killed and run again, each goes on from its last checkpoint.
+
+    Where compute.address is a Jobs API (http://host:8265), the cluster runs it as a job, which
+    lives on when this command ends.
     """
     place, config = open_workspace(workspace)
-    wanted = _chosen(config, stream, head)
+    heads, streams = chosen_heads(config, head), chosen_streams(stream)
     arguments = tuple(
         f"--{name}={value}" for name, value in (("stream", stream), ("head", head)) if value
     )
     if run_as_job(place, config, "train", arguments, attach=attach, stop=stop):
         return
-    from stpa.stages.train import train as run
+    _prepare_prefect(place)
+    from flows.train import train as train_flow
 
-    with leaving_on_sigterm():
-        for chosen_head, chosen_stream in wanted:
-            leave_if_asked()
-            bar = TERMINAL.bar(f"train {chosen_stream} {chosen_head}")
-            with exclusive(place), bar as progress:
-                model = run(place, config, chosen_stream, chosen_head, progress)
-            RESULTS.print(f"{'unchanged: ' if model.reused else ''}{model.folder}")
+    with exclusive(place):
+        models = train_flow(place.root, heads, streams)
+    for model in models:
+        RESULTS.print(f"{'unchanged: ' if model.reused else ''}{model.folder}")
 
 
 @app.command()
@@ -166,7 +167,8 @@ def evaluate(
 
     place, config = open_workspace(workspace)
     table = Table("head", "stream", *[f"K={k}" for k in sorted(config.evaluate.sweep)])
-    for chosen_head, chosen_stream in _chosen(config, stream, head):
+    networks = product(chosen_heads(config, head), chosen_streams(stream))
+    for chosen_head, chosen_stream in networks:
         with exclusive(place), TERMINAL.bar(f"evaluate {chosen_stream} {chosen_head}") as progress:
             scores = run(place, config, chosen_stream, chosen_head, progress)
         table.add_row(chosen_head, chosen_stream, *_by_k(scores))
@@ -216,7 +218,8 @@ def retrain(
 ) -> None:
     """Run all of it: ingest, extract, train, evaluate, fuse, promote, report.
 
-    By compute.address http://host:8265, as a job that lives on when this command ends.
+    Where compute.address is a Jobs API (http://host:8265), the cluster runs it as a job, which
+    lives on when this command ends.
     """
     from stpa.stages.diagnose import require_room
 
@@ -264,11 +267,6 @@ def ui(
     place, config = open_workspace(workspace)
     _prepare_prefect(place)
     serve_pages(place, config, mlflow_port=mlflow_port, prefect_port=prefect_port)
-
-
-def _chosen(config: Config, stream: Stream | None, head: str | None) -> list[tuple[str, Stream]]:
-    streams = Stream if stream is None else [stream]
-    return [(each, chosen) for each in chosen_heads(config, head) for chosen in streams]
 
 
 def _by_k(scores: "Scores") -> list[str]:

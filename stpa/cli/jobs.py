@@ -15,7 +15,10 @@ from stpa.workspace import Workspace
 INTERRUPTED = 130
 
 AttachOption = Annotated[
-    bool, typer.Option("--attach", help="Follow this workspace's job that runs, or else the last.")
+    bool,
+    typer.Option(
+        "--attach", help="Follow this workspace's job: that which runs, or else the last."
+    ),
 ]
 StopOption = Annotated[bool, typer.Option("--stop", help="Stop this workspace's job that runs.")]
 

@@ -5,13 +5,8 @@ from typing import Annotated
 
 import typer
 
-from stpa.cli.workspace import (
-    HeadOption,
-    StreamOption,
-    WorkspaceOption,
-    chosen_heads,
-    open_workspace,
-)
+from stpa.cli.workspace import WorkspaceOption, chosen_heads, open_workspace
+from stpa.config import Stream
 from stpa.results import show_search
 from stpa.terminal import TERMINAL
 from stpa.workspace import exclusive
@@ -19,14 +14,18 @@ from stpa.workspace import exclusive
 
 def search(
     space: Annotated[Path, typer.Argument(help="A space file: trials, and what to draw from.")],
-    stream: StreamOption = None,
-    head: HeadOption = None,
+    stream: Annotated[
+        Stream | None, typer.Option(help="Default: those that the space varies.")
+    ] = None,
+    head: Annotated[
+        str | None,
+        typer.Option(help="stpa (the default), or tsn where params.yaml compares it."),
+    ] = None,
     workspace: WorkspaceOption = Path(),
 ) -> None:
     """Search the parameters that networks train best with, on the training videos alone.
 
-    Killed, it goes on where it was. Without --stream, each network that SPACE varies is searched;
-    without --head, the one that is served.
+    Killed and run again, it goes on where it was.
     """
     from stpa.stages.search import search as run
     from stpa.stages.search_plan import read_plan, searched_streams

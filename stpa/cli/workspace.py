@@ -14,7 +14,7 @@ WorkspaceOption = Annotated[
     typer.Option("--workspace", "-w", help="The folder that holds params.yaml and all results."),
 ]
 HeadOption = Annotated[
-    str | None, typer.Option(help="One head of those that params.yaml compares; default: all.")
+    str | None, typer.Option(help="stpa or tsn; default: all that params.yaml compares.")
 ]
 StreamOption = Annotated[Stream | None, typer.Option(help="Default: both.")]
 
@@ -35,3 +35,8 @@ def chosen_heads(config: Config, wanted: str | None) -> list[str]:
     if wanted is not None and wanted not in heads:
         raise ConfigError(f"no head {wanted!r} is compared here: choose from {', '.join(heads)}")
     return heads if wanted is None else [wanted]
+
+
+def chosen_streams(wanted: Stream | None) -> list[Stream]:
+    """Return the `wanted` stream, or both."""
+    return list(Stream) if wanted is None else [wanted]

@@ -2,11 +2,12 @@
 
 import logging
 import shutil
+from dataclasses import replace
 
 from stpa.compute.search import run_trials
 from stpa.compute.tasks import cluster
 from stpa.config import Config, Stream
-from stpa.data.manifest import Manifest, read_manifest
+from stpa.data.manifest import read_manifest
 from stpa.data.versioning import read_version
 from stpa.files import digest_value, read_json, write_json
 from stpa.progress import ReportProgress, silent
@@ -18,9 +19,7 @@ from stpa.search.study import Study
 from stpa.stages.search_plan import with_values
 from stpa.stages.search_result import SearchResult, write_result
 from stpa.stages.search_trials import SearchRun, TrackedTrials
-from stpa.stages.storage import stream_storage
-from stpa.stages.train import training_key
-from stpa.training.fit import TrainingJob
+from stpa.stages.train import training_job, training_key
 from stpa.training.validation import validation_metric
 from stpa.workspace import Workspace
 
@@ -42,8 +41,7 @@ def search(
     ModelError where no trial runs to its end.
     """
     data = read_version(workspace.root)
-    manifest = read_manifest(workspace.manifest)
-    metric = validation_metric(manifest.multi_label)
+    metric = validation_metric(read_manifest(workspace.manifest).multi_label)
     # Whatever the searched keys are now, as the best trial's values may be taken over.
     first = {key: dimension.probes[0] for key, dimension in plan.of_stream(stream).items()}
     fixed = Config.model_validate(with_values(config, first))
@@ -73,7 +71,7 @@ def search(
     try:
         if len(study.ended) < plan.trials:
             progress(len(study.ended), plan.trials)
-            _run(workspace, config, plan, manifest, run, trials)
+            _run(workspace, config, plan, run, trials)
         result = write_result(workspace, run, study, metric, reused=False)
         tracker.log_metrics(run_id, {metric: result.trials[0].figure}, step=len(study.ended))
         tracker.log_files(run_id, result.params)
@@ -101,23 +99,13 @@ def _run(
     workspace: Workspace,
     config: Config,
     plan: SearchPlan,
-    manifest: Manifest,
     run: SearchRun,
     trials: TrackedTrials,
 ) -> None:
     """Run the trials that are missing on the cluster."""
-    train, validation = split_for_validation(manifest.select("train"), plan.folds)
-    job = TrainingJob(
-        stream=run.stream,
-        head=run.head,
-        model=config.model,
-        train=config.train,
-        class_names=manifest.class_names,
-        multi_label=manifest.multi_label,
-        videos=train,
-        storage=stream_storage(workspace, config, run.stream),
-        validation=validation,
-    )
+    whole = training_job(workspace, config, run.stream, run.head)
+    train, validation = split_for_validation(whole.videos, plan.folds)
+    job = replace(whole, videos=train, validation=validation)
     searched = plan.space.get(f"train.{run.stream}.epochs")
     epochs = searched.probes if searched else [config.train.stream(run.stream).epochs]
     with cluster(config.compute.address):

@@ -99,6 +99,12 @@ def train(
     return _trained(run, reused=False)
 
 
+def is_trained(workspace: Workspace, config: Config, stream: Stream, head: str) -> bool:
+    """Tell whether the network is trained from today's data and parameters."""
+    data = read_version(workspace.root)
+    return _run_folder(workspace, config, stream, head, data).done.exists()
+
+
 def find_trained(workspace: Workspace, config: Config, stream: Stream, head: str) -> TrainedModel:
     """Return the network trained from today's inputs; raise ModelError where there is none."""
     run = _run_folder(workspace, config, stream, head, read_version(workspace.root))
@@ -176,6 +182,21 @@ def training_key(config: Config, stream: Stream, head: str, data: DataVersion) -
     )
 
 
+def training_job(workspace: Workspace, config: Config, stream: Stream, head: str) -> TrainingJob:
+    """Return the training of a network on all training videos."""
+    manifest = read_manifest(workspace.manifest)
+    return TrainingJob(
+        stream=stream,
+        head=head,
+        model=config.model,
+        train=config.train,
+        class_names=manifest.class_names,
+        multi_label=manifest.multi_label,
+        videos=tuple(manifest.select("train")),
+        storage=stream_storage(workspace, config, stream),
+    )
+
+
 def _fit(
     workspace: Workspace,
     config: Config,
@@ -189,17 +210,7 @@ def _fit(
     def on_epoch(metrics: dict[str, float]) -> None:
         tracker.log_metrics(run_id, metrics, step=int(metrics["epoch"]))
 
-    manifest = read_manifest(workspace.manifest)
-    job = TrainingJob(
-        stream=run.stream,
-        head=run.head,
-        model=config.model,
-        train=config.train,
-        class_names=manifest.class_names,
-        multi_label=manifest.multi_label,
-        videos=tuple(manifest.select("train")),
-        storage=stream_storage(workspace, config, run.stream),
-    )
+    job = training_job(workspace, config, run.stream, run.head)
     with cluster(config.compute.address):
         checkpoint = fit_on_cluster(
             job,
