@@ -30,7 +30,7 @@ test: .venv/.ready ## Run the tests, but for the slow ones
 test-slow: .venv/.ready ## Run the slow tests
 	$(BIN)/python -m pytest -m slow
 
-bench: .venv/.ready ## Time decoding, loading, the network, the K-sweep and the optical flow (an hour on two idle cores)
+bench: .venv/.ready ## Run all benchmarks but dataset_scale (hours on two cores)
 	$(BIN)/python -m benchmarks.decode
 	$(BIN)/python -m benchmarks.transcode
 	$(BIN)/python -m benchmarks.loader
@@ -41,6 +41,7 @@ bench: .venv/.ready ## Time decoding, loading, the network, the K-sweep and the 
 	$(BIN)/python -m benchmarks.tvl1
 	$(BIN)/python -m benchmarks.train_throughput
 	$(BIN)/python -m benchmarks.scaling
+	$(BIN)/python -m benchmarks.overhead
 
 check: .venv/.ready ## Formatting, lint, types, import layers and dependencies
 	$(BIN)/ruff format --check .

@@ -77,6 +77,7 @@ def make_videos(
 def training_config(backbone: str, settings: Mapping[str, Any], epochs: int = 1) -> Config:
     """Return params.yaml with random weights, and `settings` of its train section."""
     params = read_params(PARAMS)
+    params["optical_flow"]["estimator"] = "dis"
     params["model"] |= {"backbone": backbone, "pretrained": False}
     params["train"] |= settings
     params["train"]["rgb"]["epochs"] = epochs

@@ -15,6 +15,7 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
+from stpa.compute.tasks import worker_environment
 from stpa.errors import ComputeError, StpaError
 from stpa.progress import ReportProgress
 from stpa.terminal import TERMINAL
@@ -193,6 +194,14 @@ def run(benchmark: Callable[..., None]) -> None:
     except StpaError as error:
         TERMINAL.console.print(f"[red]error:[/] {escape(str(error))}", soft_wrap=True)
         sys.exit(1)
+
+
+def run_as_worker(benchmark: Callable[..., None]) -> None:
+    """Do as `run`, in a process with the environment of the cluster's workers."""
+    if os.environ.items() >= worker_environment().items():
+        run(benchmark)
+    else:  # the C library reads it when a process starts
+        os.execve(sys.executable, sys.orig_argv, os.environ | worker_environment())
 
 
 def _processor(setting: Setting) -> str:

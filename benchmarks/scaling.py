@@ -1,11 +1,13 @@
 """Videos a second of two workers over those of one, with a processor each, on a real Ray cluster.
 
 Each trains the same network on the same clips, in turn, as `stpa train` does. What is compared is
-the speed that epochs are logged with, but for the first, in which processes still start up.
+the speed that epochs are logged with, but for the first, in which processes still start up. Two
+trainings at once, which share nothing but the machine, show what it would let two workers reach.
 """
 
-import json
 import tempfile
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -16,9 +18,12 @@ from benchmarks.material import training_config, training_job
 from benchmarks.measure import BackboneOption, InputSizeOption, Setting, figure, report, run
 from stpa.compute.tasks import cluster
 from stpa.compute.train import fit_on_cluster
+from stpa.config import Config
+from stpa.files import read_json
 from stpa.models.checkpoint import load_model
 from stpa.terminal import TERMINAL
 from stpa.training.checkpoint import PROGRESS_FILE
+from stpa.training.fit import TrainingJob
 
 BYTES_OF_A_GRADIENT = 4
 """Float32, whatever the precision of the network."""
@@ -31,42 +36,64 @@ def main(
     batch: Annotated[int, typer.Option(min=2, help="Clips a step, of both workers.")] = 16,
     steps: Annotated[int, typer.Option(min=1, help="In an epoch.")] = 6,
     epochs: Annotated[int, typer.Option(min=2)] = 4,
-    rounds: Annotated[int, typer.Option(min=1, help="Trainings of each kind.")] = 3,
+    rounds: Annotated[int, typer.Option(min=1, help="Trainings of each kind.")] = 2,
 ) -> None:
     """Train with one worker and with two, on two processors."""
     settings = {"input_size": input_size, "batch_size": batch}
     config = training_config(backbone, settings, epochs)
-    compute = config.compute.model_copy(update={"loader_processes": 0})
-    one, two, num_parameters = [], [], 0
-    with tempfile.TemporaryDirectory() as temporary, cluster(None):
+    one, two, apart = [], [], []
+    with tempfile.TemporaryDirectory() as temporary, cluster(None), ThreadPoolExecutor() as pool:
         with TERMINAL.bar("generating videos") as progress:
-            job = training_job(Path(temporary), config, batch * steps, progress)
+            whole = training_job(Path(temporary), config, batch * steps, progress)
+        half = replace(
+            whole,
+            train=config.train.model_copy(update={"batch_size": batch // 2}),
+            videos=whole.videos[: batch // 2 * steps],
+        )
+        work = _Work(config, Path(temporary))
         with TERMINAL.bar("training") as progress:
-            for turn in range(2 * rounds + 1):  # one, two, one, ..., one
-                workers = 1 + turn % 2
-                checkpoint = fit_on_cluster(
-                    job,
-                    storage=f"{temporary}/run {turn}",
-                    compute=compute.model_copy(update={"workers_per_stream": workers}),
-                    decode_seconds=config.data.decode_deadline_seconds,
-                    on_epoch=lambda metrics: None,
-                )
-                history = json.loads((Path(checkpoint.path) / PROGRESS_FILE).read_text())["history"]
-                rate = np.median([epoch["videos_per_second"] for epoch in history[1:]])
-                (one, two)[workers - 1].append(float(rate))
-                network = load_model(Path(checkpoint.path))
-                num_parameters = sum(value.numel() for value in network.parameters())
-                progress(turn + 1, 2 * rounds + 1)
-    rates = figure("two workers over one", two, one, bound=None, unit="videos/s")
+            one.append(work.train(whole, 1))
+            for done in range(1, rounds + 1):
+                two.append(work.train(whole, 2))
+                apart.append(sum(pool.map(work.train, [half] * 2, [1] * 2)))
+                one.append(work.train(whole, 1))
+                progress(done, rounds)
     report(
         "scaling",
-        [rates],
+        [
+            figure("two workers over one", two, one, bound=None, unit="videos/s"),
+            figure("two trainings over one", apart, one, bound=None, unit="videos/s"),
+        ],
         Setting("cpu", "float32"),
         goal=GOAL,
-        gradient_bytes=num_parameters * BYTES_OF_A_GRADIENT,
+        gradient_bytes=work.num_parameters * BYTES_OF_A_GRADIENT,
         backbone=backbone,
         **settings,
     )
+
+
+class _Work:
+    """Trains in folders of their own."""
+
+    def __init__(self, config: Config, folder: Path) -> None:
+        self._config = config
+        self._folder = folder
+        self.num_parameters = 0
+
+    def train(self, job: TrainingJob, workers: int) -> float:
+        """Return the videos a second of the median epoch."""
+        compute = {"loader_processes": 0, "workers_per_stream": workers}
+        checkpoint = fit_on_cluster(
+            job,
+            storage=tempfile.mkdtemp(dir=self._folder),
+            compute=self._config.compute.model_copy(update=compute),
+            decode_seconds=self._config.data.decode_deadline_seconds,
+            on_epoch=lambda metrics: None,
+        )
+        network = load_model(Path(checkpoint.path))
+        self.num_parameters = sum(value.numel() for value in network.parameters())
+        history = read_json(Path(checkpoint.path) / PROGRESS_FILE)["history"]
+        return float(np.median([epoch["videos_per_second"] for epoch in history[1:]]))
 
 
 if __name__ == "__main__":

@@ -2,8 +2,8 @@
 
 The peer runs forward and backward alone: no attention, no losses but the classifier's, no
 optimiser, no loader. Both have the same frames a step, precision, memory layout and frozen batch
-norms. They take turns, a block of steps each; the first steps of a block are not counted, since
-the loader has worked ahead in the peer's turn.
+norms, and the memory settings of a worker of the cluster. They take turns, a block of steps each;
+the first steps of a block are not counted, since the loader has worked ahead in the peer's turn.
 """
 
 import os
@@ -11,7 +11,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import numpy as np
 import timm
@@ -31,7 +31,7 @@ from benchmarks.measure import (
     InputSizeOption,
     Setting,
     print_record,
-    run,
+    run_as_worker,
     time_of,
 )
 from stpa.config import Config
@@ -81,32 +81,16 @@ def main(
         with TERMINAL.bar("training") as rivals.progress:
             place = Place(device=setting.device, loader_processes=loader_processes)
             fit(job, place, rivals)
-    ours, peer = np.array(rivals.our_seconds[1:]), np.array(rivals.bare_seconds[1:])
-    tflops = bare.tera_operations / float(np.median(peer))
-    clips_per_second = {
-        "ours": batch / float(np.median(ours)),
-        "bare": batch / float(np.median(peer)),
-    }
-    ratio = float(np.median(peer / ours))
-    table = Table("clips/s", *clips_per_second, "ours over bare", title="train_throughput")
-    colour = "green" if ratio >= GOAL else "red"
-    rates = [f"{rate:.1f}" for rate in clips_per_second.values()]
-    table.add_row(f"K = {frames}, {backbone}", *rates, f"[{colour}]{ratio:.3f}[/]")
-    TERMINAL.console.print(table)
-    print_record(
-        "train_throughput",
+    _report(
+        rivals,
         setting,
-        ratio=ratio,
-        bound=GOAL,
-        spread=np.percentile(peer / ours, (25, 75)).tolist(),
-        clips_per_second=clips_per_second,
-        images_per_second=clips_per_second["ours"] * frames,
-        bare_tflops_per_second=tflops,
-        bare_share_of_peak=peak_tflops and tflops / peak_tflops,
-        share_of_peak=peak_tflops and tflops * ratio / peak_tflops,
+        clips=batch,
+        frames=frames,
+        tera_operations=bare.tera_operations,
+        peak_tflops=peak_tflops,
+        backbone=backbone,
         warm_steps=warm_steps,
         steps=steps,
-        backbone=backbone,
         loader_processes=loader_processes,
         **settings,
     )
@@ -178,5 +162,45 @@ class _Rivals:
         """Keep nothing."""
 
 
+def _report(
+    rivals: _Rivals,
+    setting: Setting,
+    *,
+    clips: int,
+    frames: int,
+    tera_operations: float,
+    peak_tflops: float | None,
+    backbone: str,
+    **conditions: Any,
+) -> None:
+    """Show and print what came out of steps of `clips` clips of `frames` frames."""
+    ours, peer = np.array(rivals.our_seconds[1:]), np.array(rivals.bare_seconds[1:])
+    ratio = float(np.median(peer / ours))
+    rates = {"ours": clips / float(np.median(ours)), "bare": clips / float(np.median(peer))}
+    tflops = tera_operations / float(np.median(peer))
+    table = Table("clips/s", *rates, "ours over bare", title="train_throughput")
+    colour = "green" if ratio >= GOAL else "red"
+    table.add_row(
+        f"K = {frames}, {backbone}",
+        *[f"{rate:.1f}" for rate in rates.values()],
+        f"[{colour}]{ratio:.3f}[/]",
+    )
+    TERMINAL.console.print(table)
+    print_record(
+        "train_throughput",
+        setting,
+        ratio=ratio,
+        bound=GOAL,
+        spread=np.percentile(peer / ours, (25, 75)).tolist(),
+        clips_per_second=rates,
+        images_per_second=rates["ours"] * frames,
+        bare_tflops_per_second=tflops,
+        bare_share_of_peak=peak_tflops and tflops / peak_tflops,
+        share_of_peak=peak_tflops and tflops * ratio / peak_tflops,
+        backbone=backbone,
+        **conditions,
+    )
+
+
 if __name__ == "__main__":
-    run(main)
+    run_as_worker(main)
