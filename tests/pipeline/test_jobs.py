@@ -160,6 +160,15 @@ class TestJob:
         assert f"{head.jobs} takes jobs" in " ".join(done.stdout.split())
 
 
+@pytest.fixture
+def _heed_interrupts() -> Iterator[None]:
+    """Undo what a shell does to background work, which ignores SIGINT, and its children with it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("_heed_interrupts")
 def test_a_job_goes_on_after_an_interrupt_until_it_is_stopped(retrained, head, tmp_path):
     rgb = small_params()["train"]["rgb"] | {"epochs": 10_000}
     workspace = copy_data(retrained, tmp_path / "work", head.jobs, rgb=rgb)

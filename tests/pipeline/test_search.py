@@ -17,6 +17,7 @@ from stpa.compute.tasks import cluster
 from stpa.config import ComputeConfig, Stream
 from stpa.data.manifest import read_manifest
 from stpa.errors import RegistryUnavailableError
+from stpa.files import read_records
 from stpa.params import load_config
 from stpa.registry.tracking import Tracker, open_tracker
 from stpa.search.study import Outcome
@@ -157,8 +158,8 @@ def test_a_killed_search_goes_on_with_what_has_not_ended(workspace):
     folder = workspace.runs / "search"
 
     def record() -> list[dict[str, Any]]:
-        lines = [line for file in folder.glob("*/trials.jsonl") for line in file.open()]
-        return [json.loads(line) for line in lines if line.endswith("}\n")]
+        files = folder.glob("*/trials.jsonl")
+        return [trial for file in files for trial in read_records(file, json.loads)]
 
     def half_way() -> bool:
         ended = {line["number"] for line in record() if line["outcome"]}

@@ -62,9 +62,9 @@ def test_only_what_a_restart_may_mend_is_tried_again(tmp_path, faults, num_attem
     with pytest.raises(DataError, match=r"^video 3 does not decode$"):
         fit_on_cluster(
             job,
-            storage=tmp_path / "checkpoints",
+            storage=str(tmp_path / "checkpoints"),
             compute=ComputeConfig(**small_params()["compute"]),
-            decode_seconds=60,
+            decode_seconds=60.0,
             on_epoch=lambda metrics: None,
         )
     assert (tmp_path / "attempts").read_text().count("tried") == num_attempts

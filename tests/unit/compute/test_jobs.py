@@ -7,9 +7,7 @@ import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
-from threading import Thread
 from typing import Any
 
 import pytest
@@ -18,6 +16,7 @@ from stpa.compute import jobs
 from stpa.compute.jobs import Jobs, Work
 from stpa.compute.tasks import IN_A_JOB, cluster, jobs_address, joined_address
 from stpa.errors import ClusterUnavailableError, ComputeError
+from tests.servers.canned import canned_server
 
 WORK = Work("train", Path("/shared/work"), ("--stream=rgb",), "inputs")
 HTTP = "http://head:8265"
@@ -32,23 +31,8 @@ def _environment(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @contextmanager
 def server(*answers: tuple[int, str]) -> Iterator[str]:
-    """Give these answers in turn, and the last of them for ever; yield the address."""
-    waiting = list(answers)
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            status, body = waiting.pop(0) if len(waiting) > 1 else waiting[0]
-            self.send_response(status)
-            self.end_headers()
-            self.wfile.write(body.encode())
-
-        def log_message(self, format: str, *args: Any) -> None:
-            pass
-
-    with HTTPServer(("127.0.0.1", 0), Handler) as listening:
-        Thread(target=listening.serve_forever, daemon=True).start()
-        yield f"http://127.0.0.1:{listening.server_port}"
-        listening.shutdown()
+    with canned_server(*answers) as place:
+        yield f"http://{place}"
 
 
 class TestWork:

@@ -105,7 +105,8 @@ def use_many(folder: Path, seed: int) -> None:
 
 def test_processes_that_share_a_cache_read_whole_files_within_its_limit(tmp_path):
     processes = [
-        get_context("fork").Process(target=use_many, args=(tmp_path, seed)) for seed in range(4)
+        get_context("forkserver").Process(target=use_many, args=(tmp_path, seed))
+        for seed in range(4)
     ]
     for process in processes:
         process.start()

@@ -2,9 +2,7 @@
 
 import socket
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
-from threading import Thread
 from typing import Any
 
 import pytest
@@ -12,6 +10,7 @@ import pytest
 from stpa.stages import diagnose as stage
 from stpa.stages.diagnose import Finding, diagnose
 from stpa.workspace import Workspace
+from tests.servers.canned import canned_server
 from tests.workspaces import make_workspace, small_params
 
 
@@ -31,19 +30,8 @@ def closed() -> str:
 @pytest.fixture
 def answering() -> Iterator[str]:
     """The address of a server to which all is well."""
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            self.send_response(200)
-            self.end_headers()
-
-        def log_message(self, format: str, *args: Any) -> None:
-            pass
-
-    with HTTPServer(("127.0.0.1", 0), Handler) as server:
-        Thread(target=server.serve_forever, daemon=True).start()
-        yield f"127.0.0.1:{server.server_port}"
-        server.shutdown()
+    with canned_server((200, "")) as place:
+        yield place
 
 
 def findings(root: Path, **changes: dict[str, Any]) -> dict[str, Finding]:
