@@ -10,5 +10,5 @@ from hypothesis import settings
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 # A machine that is busy is no fault of the code.
-settings.register_profile("any machine", deadline=None)
+settings.register_profile("any machine", deadline=None, print_blob=True)
 settings.load_profile("any machine")

@@ -32,6 +32,13 @@ class Clip:
     real: Tensor | None = None
     """Boolean [K]: frames that are not real are as if absent."""
 
+    def __repr__(self) -> str:
+        """Return what tells it from others: numbers by the hundred would hide a failure's words."""
+        shapes = [tuple(maps.shape) for maps in self.maps]
+        real = None if self.real is None else self.real.tolist()
+        kind = f"{len(self.biases[0])} maps, {self.fusion}, {self.downsampling}"
+        return f"Clip({shapes}, {kind}, real={real})"
+
     @property
     def leaves(self) -> tuple[Tensor, ...]:
         """All that gradients are taken of."""
