@@ -24,7 +24,7 @@ from unittest.mock import patch
 import torch
 import typer
 
-from benchmarks.measure import Setting, figure, report, run
+from benchmarks.measure import Setting, figure, report, run, time_of
 from stpa.compute.tasks import worker_environment
 from stpa.config import Config, Stream
 from stpa.data.ingest import ingest
@@ -46,6 +46,7 @@ from stpa.workspace import Workspace
 DEMO = Path(__file__).parents[1] / "params" / "demo.yaml"
 GOAL = 1.1
 RERUN_GOAL_SECONDS = 15.0
+SETTING = Setting("cpu", "float32")
 
 
 def main(rounds: Annotated[int, typer.Option(min=1, help="Of each.")] = 1) -> None:
@@ -60,12 +61,11 @@ def main(rounds: Annotated[int, typer.Option(min=1, help="Of each.")] = 1) -> No
             workspace = Workspace(Path(temporary) / str(turn))
             initialise(workspace, DEMO)
             if turn % 2:
-                flow.append(_seconds(partial(_retrain, workspace)))
-                rerun.append(_seconds(partial(_retrain, workspace)))
+                flow.append(time_of(partial(_retrain, workspace), SETTING).wall)
+                rerun.append(time_of(partial(_retrain, workspace), SETTING).wall)
             else:
-                bare.append(
-                    _seconds(partial(_work, workspace, load_config(workspace.params), pool))
-                )
+                work = partial(_work, workspace, load_config(workspace.params), pool)
+                bare.append(time_of(work, SETTING).wall)
             progress(turn + 1, 2 * rounds + 1)
     goal_seconds = [RERUN_GOAL_SECONDS] * (rounds + 1)
     report(
@@ -74,14 +74,8 @@ def main(rounds: Annotated[int, typer.Option(min=1, help="Of each.")] = 1) -> No
             figure("retrain over its bare work", flow, bare, bound=GOAL, unit="s"),
             figure("unchanged rerun over 15 s", rerun, goal_seconds, bound=1.0, unit="s"),
         ],
-        Setting("cpu", "float32"),
+        SETTING,
     )
-
-
-def _seconds(work: Callable[[], None]) -> float:
-    started = time.perf_counter()
-    work()
-    return time.perf_counter() - started
 
 
 def _retrain(workspace: Workspace) -> None:

@@ -8,6 +8,7 @@ trainings at once, which share nothing but the machine, show what it would let t
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -20,7 +21,7 @@ from stpa.compute.tasks import cluster
 from stpa.compute.train import fit_on_cluster
 from stpa.config import Config
 from stpa.files import read_json
-from stpa.models.checkpoint import load_model
+from stpa.models.network import ActionNetwork
 from stpa.terminal import TERMINAL
 from stpa.training.checkpoint import PROGRESS_FILE
 from stpa.training.fit import TrainingJob
@@ -50,14 +51,15 @@ def main(
             train=config.train.model_copy(update={"batch_size": batch // 2}),
             videos=whole.videos[: batch // 2 * steps],
         )
-        work = _Work(config, Path(temporary))
+        rate = partial(_rate, config=config, folder=Path(temporary))
         with TERMINAL.bar("training") as progress:
-            one.append(work.train(whole, 1))
+            one.append(rate(whole, 1))
             for done in range(1, rounds + 1):
-                two.append(work.train(whole, 2))
-                apart.append(sum(pool.map(work.train, [half] * 2, [1] * 2)))
-                one.append(work.train(whole, 1))
+                two.append(rate(whole, 2))
+                apart.append(sum(pool.map(rate, [half] * 2, [1] * 2)))
+                one.append(rate(whole, 1))
                 progress(done, rounds)
+    num_parameters = sum(value.numel() for value in ActionNetwork(whole.spec).parameters())
     report(
         "scaling",
         [
@@ -66,34 +68,24 @@ def main(
         ],
         Setting("cpu", "float32"),
         goal=GOAL,
-        gradient_bytes=work.num_parameters * BYTES_OF_A_GRADIENT,
+        gradient_bytes=num_parameters * BYTES_OF_A_GRADIENT,
         backbone=backbone,
         **settings,
     )
 
 
-class _Work:
-    """Trains in folders of their own."""
-
-    def __init__(self, config: Config, folder: Path) -> None:
-        self._config = config
-        self._folder = folder
-        self.num_parameters = 0
-
-    def train(self, job: TrainingJob, workers: int) -> float:
-        """Return the videos a second of the median epoch."""
-        compute = {"loader_processes": 0, "workers_per_stream": workers}
-        checkpoint = fit_on_cluster(
-            job,
-            storage=tempfile.mkdtemp(dir=self._folder),
-            compute=self._config.compute.model_copy(update=compute),
-            decode_seconds=self._config.data.decode_deadline_seconds,
-            on_epoch=lambda metrics: None,
-        )
-        network = load_model(Path(checkpoint.path))
-        self.num_parameters = sum(value.numel() for value in network.parameters())
-        history = read_json(Path(checkpoint.path) / PROGRESS_FILE)["history"]
-        return float(np.median([epoch["videos_per_second"] for epoch in history[1:]]))
+def _rate(job: TrainingJob, workers: int, config: Config, folder: Path) -> float:
+    """Train; return the videos a second of the median epoch."""
+    compute = {"loader_processes": 0, "workers_per_stream": workers}
+    checkpoint = fit_on_cluster(
+        job,
+        storage=tempfile.mkdtemp(dir=folder),
+        compute=config.compute.model_copy(update=compute),
+        decode_seconds=config.data.decode_deadline_seconds,
+        on_epoch=lambda metrics: None,
+    )
+    history = read_json(Path(checkpoint.path) / PROGRESS_FILE)["history"]
+    return float(np.median([epoch["videos_per_second"] for epoch in history[1:]]))
 
 
 if __name__ == "__main__":

@@ -52,9 +52,17 @@ def test_the_bare_machine_is_bare() -> None:
     assert "No module named 'pydantic'" in import_on_bare_machine("stpa.config").stderr
 
 
-@pytest.mark.parametrize("module", ["stpa.cli", "stpa.params", "stpa.workspace", "stpa.config"])
-def test_light_modules_import_without_the_heavy_ones(module: str) -> None:
-    heavy = {"torch", "ray", "mlflow", "prefect"}
+@pytest.mark.parametrize(
+    ("module", "heavy"),
+    [
+        *(
+            (light, {"torch", "ray", "mlflow", "prefect"})
+            for light in ("stpa.cli", "stpa.params", "stpa.workspace", "stpa.config")
+        ),
+        ("stpa.compute.fail_fast", {"torch", "timm"}),
+    ],
+)
+def test_light_modules_import_without_the_heavy_ones(module: str, heavy: set[str]) -> None:
     code = f"import sys, {module}; print(*({heavy} & sys.modules.keys()))"
     result = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True
