@@ -64,7 +64,8 @@ def attention_entropy(attention: Attention) -> Float[torch.Tensor, ""]:
     """
     state, positions = attention.state, attention.losses.num_positions
     entropy = 2 * state.total.log() - state.energy.log()
-    return (entropy.mean(dim=-1) / positions.log().clamp_min(torch.finfo().tiny)).mean()
+    # A single position's is 0 whatever it is divided by: by no small number, for its rounding.
+    return (entropy.mean(dim=-1) / positions.clamp_min(2).log()).mean()
 
 
 def _captured(attention: Attention) -> Float[torch.Tensor, " clips"]:
