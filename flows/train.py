@@ -11,7 +11,7 @@ from stpa.compute.tasks import cluster, keeping_cluster
 from stpa.compute.train import trainings_at_once
 from stpa.config import Config, Stream
 from stpa.errors import one_line
-from stpa.interruption import leave_if_asked, leaving_on_sigterm
+from stpa.interruption import leave_if_asked, leaving_when_asked
 from stpa.stages.train import TrainedModel, compared_heads, is_trained
 from stpa.stages.train import train as run_train
 
@@ -35,7 +35,7 @@ def train(
     wanted = streams or list(Stream)
     models = []
     # Within the flow: Prefect's own handler, from before it, would end the tasks at once.
-    with keeping_cluster(), leaving_on_sigterm():
+    with keeping_cluster(), leaving_when_asked():
         for head in heads or compared_heads(config):
             missing = [each for each in wanted if not is_trained(workspace, config, each, head)]
             if len(missing) > 1 and _have_room(config, len(missing)):

@@ -1,4 +1,4 @@
-"""A wish from outside that this process leave soon: lent machines give notice by SIGTERM."""
+"""A wish from outside that this process leave soon: Ctrl-C, or SIGTERM before a machine goes."""
 
 import signal
 import threading
@@ -11,8 +11,8 @@ _ASKED = threading.Event()
 
 
 @contextmanager
-def leaving_on_sigterm() -> Iterator[None]:
-    """Take the first SIGTERM within the block as a wish, for which long work looks at its leisure.
+def leaving_when_asked() -> Iterator[None]:
+    """Take the first SIGINT or SIGTERM within the block as a wish, heeded where work may be left.
 
     A second one has its usual effect. Signals reach the main thread alone; elsewhere nothing
     changes.
@@ -20,17 +20,22 @@ def leaving_on_sigterm() -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = signal.getsignal(signal.SIGTERM)
+    before = {each: signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM)}
+
+    def put_back() -> None:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
     def ask(_number: int, _frame: object) -> None:
         _ASKED.set()
-        signal.signal(signal.SIGTERM, before)
+        put_back()
 
-    signal.signal(signal.SIGTERM, ask)
+    for number in before:
+        signal.signal(number, ask)
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        put_back()
         _ASKED.clear()
 
 

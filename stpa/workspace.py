@@ -1,13 +1,17 @@
 """A workspace: the folder that holds one pipeline's parameters, data, runs and models."""
 
 import fcntl
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from stpa.errors import ComputeError
+from stpa.errors import ComputeError, DataError
 from stpa.files import remove_temporaries
+
+RECORDS_MB = 50.0
+"""What the new databases of Prefect and MLflow take, and some."""
 
 
 @contextmanager
@@ -28,6 +32,16 @@ def exclusive(workspace: "Workspace") -> Iterator[None]:
         for folder in workspace.changed_under_lock:
             remove_temporaries(folder)
         yield
+
+
+def require_room(workspace: "Workspace") -> None:
+    """Raise DataError where not even the records fit: their servers would only time out."""
+    free_mb = shutil.disk_usage(workspace.root).free / 1e6
+    if free_mb < RECORDS_MB:
+        raise DataError(
+            f"no space is left for {workspace.root.resolve()}: {free_mb:.0f} MB are free, but "
+            f"records alone need {RECORDS_MB:.0f}: free some and run the same command again"
+        )
 
 
 @dataclass(frozen=True)

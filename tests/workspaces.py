@@ -153,10 +153,7 @@ def kill_stpa(*arguments: str | Path, when: Callable[[], bool]) -> None:
         with suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
         process.wait()
-    deadline = time.monotonic() + SECONDS_TO_FOLLOW
-    while left := _marked(mark):
-        assert time.monotonic() < deadline, f"left behind: {left}"
-        time.sleep(0.2)
+    await_end(mark)
 
 
 def await_moment(when: Callable[[], bool], process: subprocess.Popen[Any]) -> None:
@@ -166,6 +163,14 @@ def await_moment(when: Callable[[], bool], process: subprocess.Popen[Any]) -> No
         assert process.poll() is None, "it ended before the moment came"
         assert time.monotonic() < deadline, "the moment does not come"
         time.sleep(0.01)
+
+
+def await_end(mark: str) -> None:
+    """Return when all processes that inherited `mark` have ended."""
+    deadline = time.monotonic() + SECONDS_TO_FOLLOW
+    while left := _marked(mark):
+        assert time.monotonic() < deadline, f"left behind: {left}"
+        time.sleep(0.2)
 
 
 def _marked(mark: str) -> list[str]:

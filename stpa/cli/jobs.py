@@ -36,7 +36,6 @@ def run_as_job(
 
     With `attach` or `stop`, do so to the job that runs, and submit none.
     """
-    from stpa.compute.jobs import Jobs, Work
     from stpa.compute.tasks import jobs_address
 
     address = jobs_address(config.compute.address)
@@ -47,6 +46,8 @@ def run_as_job(
                 f"{config.compute.address or 'null'}: a cluster's Jobs API is http://host:8265"
             )
         return False
+    from stpa.compute.jobs import Jobs, Work
+
     if attach and stop:
         raise ConfigError("--attach follows a job, and --stop ends it: give one of them")
     jobs = Jobs(address)

@@ -31,8 +31,6 @@ from stpa.workspace import Workspace
 
 PACKAGES = ("torch", "timm", "av", "dvc", "ray", "mlflow", "prefect")
 MIN_FREE_GB = 5.0
-RECORDS_MB = 50.0
-"""What the new databases of Prefect and MLflow take, and some."""
 ANSWER_SECONDS = 5.0
 
 
@@ -64,16 +62,6 @@ def diagnose(workspace: Workspace) -> list[Finding]:
         "Prefect": _prefect,
     }
     return [*findings, *[_try(*check, workspace, config) for check in checks.items()]]
-
-
-def require_room(workspace: Workspace) -> None:
-    """Raise DataError where not even the records fit: their servers would only time out."""
-    free_mb = shutil.disk_usage(workspace.root).free / 1e6
-    if free_mb < RECORDS_MB:
-        raise DataError(
-            f"no space is left for {workspace.root.resolve()}: {free_mb:.0f} MB are free, but "
-            f"records alone need {RECORDS_MB:.0f}: free some and run the same command again"
-        )
 
 
 def _try(

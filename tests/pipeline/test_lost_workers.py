@@ -15,7 +15,7 @@ from stpa.compute.tasks import cluster
 from stpa.compute.train import fit_on_cluster
 from stpa.config import ComputeConfig
 from stpa.errors import ComputeError, InterruptedTrainingError
-from stpa.interruption import leaving_on_sigterm
+from stpa.interruption import leaving_when_asked
 from stpa.models.checkpoint import WEIGHTS_FILE
 from tests.unit.training.test_fit import assert_same_tensors, losses, make_job, write_videos
 from tests.workspaces import small_params
@@ -145,7 +145,7 @@ def test_sigterm_leaves_with_a_checkpoint_that_it_goes_on_from(nodes, root, tmp_
         os.kill(os.getpid(), signal.SIGTERM)
 
     left = tmp_path / "left"
-    with leaving_on_sigterm(), pytest.raises(InterruptedTrainingError, match="stopped as asked"):
+    with leaving_when_asked(), pytest.raises(InterruptedTrainingError, match="stopped as asked"):
         fit(root, left, Once(1, notice), checkpoint_steps=None)
     again = []
     resumed = fit(root, left, again.append, checkpoint_steps=None)

@@ -1,0 +1,89 @@
+"""Prefect's server for the length of a command, and what Ctrl-C in a terminal leaves behind."""
+
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+from contextlib import closing, nullcontext
+
+import pytest
+
+from flows.server import start_server
+from tests.workspaces import (
+    MARK,
+    STPA,
+    await_end,
+    await_moment,
+    make_workspace,
+    run_stpa,
+    small_params,
+)
+
+SERVE = """
+import os, sys
+from pathlib import Path
+from urllib.request import urlopen
+from flows.server import start_server
+with start_server(Path(sys.argv[1])):
+    print(urlopen(os.environ["PREFECT_API_URL"] + "/health").status, flush=True)
+    sys.stdin.read()
+"""
+
+
+@pytest.fixture
+def environment(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
+    """Return an environment that names no server, and marks what is started in it."""
+    for name in ("PREFECT_API_URL", "PREFECT_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    return os.environ | {MARK: "server"}
+
+
+@pytest.mark.parametrize("ending", ["by itself", "killed"])
+def test_a_server_answers_in_the_block_and_ends_with_its_command(environment, tmp_path, ending):
+    command = subprocess.Popen(
+        [sys.executable, "-c", SERVE, tmp_path],
+        env=environment,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert command.stdout is not None
+    assert command.stdout.readline() == "200\n"
+    if ending == "killed":
+        command.kill()
+    command.communicate()
+    await_end(environment[MARK])
+
+
+@pytest.mark.parametrize("name", ["PREFECT_API_URL", "PREFECT_HOME"])
+def test_none_is_started_for_who_has_one(monkeypatch, environment, tmp_path, name):
+    monkeypatch.setenv(name, "http://127.0.0.1:9/api")
+    assert isinstance(start_server(tmp_path), nullcontext)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.slow
+def test_ctrl_c_leaves_in_one_line_and_is_told_to_prefect(environment, source, tmp_path):
+    workspace = make_workspace(tmp_path, small_params())
+    for stage in (("ingest", source), ("extract",)):
+        assert run_stpa(*stage, "--workspace", workspace.root).returncode == 0
+    train = [STPA, "train", "--stream", "rgb", "--head", "stpa", "--workspace", workspace.root]
+    command = subprocess.Popen(
+        train,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+    await_moment(lambda: any(workspace.runs.glob("train/*/checkpoints/*.json")), command)
+    os.killpg(command.pid, signal.SIGINT)
+    said, _ = command.communicate()
+    assert command.returncode == 128 + signal.SIGINT, said
+    assert "run it again to go on from there" in said.splitlines()[-1]
+    await_end(environment[MARK])
+    with closing(sqlite3.connect(workspace.prefect / "prefect.db")) as records:
+        [(state,)] = records.execute("select state_type from flow_run")
+    assert state == "FAILED"
+    assert subprocess.run(train, env=environment).returncode == 0
