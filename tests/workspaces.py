@@ -1,6 +1,7 @@
 """Small real datasets and workspaces, and the command line on them."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -18,6 +19,8 @@ import psutil
 import yaml
 
 from stpa.data.manifest import Video
+from stpa.files import digest_file
+from stpa.models.checkpoint import WEIGHTS_FILE
 from stpa.params import read_params
 from stpa.workspace import Workspace
 
@@ -125,6 +128,21 @@ def make_workspace(root: Path, params: dict[str, Any]) -> Workspace:
     workspace.params.write_text(yaml.safe_dump(params, allow_unicode=True), encoding="utf-8")
     (root / "dvc.yaml").write_bytes((REPOSITORY / "dvc.yaml").read_bytes())
     return workspace
+
+
+def copy_data(retrained: Workspace, root: Path, address: str, **train: Any) -> Workspace:
+    """Make a workspace of the data of `retrained`, without its results."""
+    shutil.copytree(
+        retrained.root, root, ignore=shutil.ignore_patterns("runs", "mlflow", "prefect", "report")
+    )
+    params = small_params(compute={"address": address}, train=train)
+    return make_workspace(root, params)
+
+
+def weights(workspace: Workspace) -> dict[str, str]:
+    """Map each training, without the digest of its inputs, to the digest of its weights."""
+    found = workspace.runs.glob(f"train/*/result/model/{WEIGHTS_FILE}")
+    return {path.parents[2].name.rpartition("-")[0]: digest_file(path) for path in found}
 
 
 def run_stpa(*arguments: str | Path, **options: Any) -> subprocess.CompletedProcess[str]:

@@ -9,7 +9,6 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from subprocess import CompletedProcess
-from typing import Any
 
 import pytest
 import ray
@@ -17,16 +16,17 @@ import ray
 from stpa.compute.jobs import Jobs, Work
 from stpa.compute.tasks import IN_A_JOB, cluster
 from stpa.files import digest_file, read_json
-from stpa.models.checkpoint import WEIGHTS_FILE
 from stpa.workspace import Workspace
 from tests.servers.ray_head import RayHead, ray_head
 from tests.workspaces import (
     STPA,
     await_moment,
+    copy_data,
     kill_stpa,
     make_workspace,
     run_stpa,
     small_params,
+    weights,
 )
 
 pytestmark = pytest.mark.slow
@@ -47,21 +47,6 @@ def _environment(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("RAY_ADDRESS", "RAY_API_SERVER_ADDRESS", IN_A_JOB):
         monkeypatch.setenv(name, "")
         monkeypatch.delenv(name)
-
-
-def copy_data(retrained: Workspace, root: Path, address: str, **train: Any) -> Workspace:
-    """Make a workspace of the data of `retrained`, without its results."""
-    shutil.copytree(
-        retrained.root, root, ignore=shutil.ignore_patterns("runs", "mlflow", "prefect", "report")
-    )
-    params = small_params(compute={"address": address}, train=train)
-    return make_workspace(root, params)
-
-
-def weights(workspace: Workspace) -> dict[str, str]:
-    """Map each training, without the digest of its inputs, to the digest of its weights."""
-    found = workspace.runs.glob(f"train/*/result/model/{WEIGHTS_FILE}")
-    return {path.parents[2].name.rpartition("-")[0]: digest_file(path) for path in found}
 
 
 def trains(workspace: Workspace) -> bool:

@@ -1,6 +1,7 @@
 """A training over two nodes of a real Ray cluster that loses a worker, a node, or its submitter."""
 
 import os
+import random
 import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -17,8 +18,10 @@ from stpa.config import ComputeConfig
 from stpa.errors import ComputeError, InterruptedTrainingError
 from stpa.interruption import leaving_when_asked
 from stpa.models.checkpoint import WEIGHTS_FILE
+from stpa.params import load_config
+from stpa.registry.tracking import open_tracker
 from tests.unit.training.test_fit import assert_same_tensors, losses, make_job, write_videos
-from tests.workspaces import small_params
+from tests.workspaces import copy_data, run_stpa, small_params, weights
 
 pytestmark = [
     pytest.mark.slow,
@@ -114,16 +117,30 @@ def test_lost_a_worker_and_then_a_node_it_ends_as_if_undisturbed(
         nodes.kill_one()
         nodes.add_one()
 
-    faults = [Once(2, nodes.kill_worker), Once(4, replace_node)]
+    steps = sorted(random.sample(range(1, NUM_STEPS), 2))
+    faults = [Once(steps[0], nodes.kill_worker), Once(steps[1], replace_node)]
 
     def disturb(done: int) -> None:
         for fault in faults:
             fault(done)
 
     disturbed = fit(root, tmp_path / "disturbed", disturb)
-    assert [fault.called for fault in faults] == [1, 1]
+    assert [fault.called for fault in faults] == [1, 1], steps
     assert_same_tensors(disturbed / WEIGHTS_FILE, undisturbed / WEIGHTS_FILE)
-    assert losses(disturbed) == losses(undisturbed)
+    assert losses(disturbed) == losses(undisturbed), steps
+
+
+def test_both_streams_train_at_once_over_the_nodes(nodes, retrained, tmp_path):
+    workspace = copy_data(retrained, tmp_path / "work", nodes.address)
+    done = run_stpa("train", "--head", "stpa", "--workspace", workspace.root)
+    assert done.returncode == 0, done.stderr
+    expected = weights(retrained)
+    assert weights(workspace) == {name: expected[name] for name in ("rgb-stpa", "flow-stpa")}
+    tracker = open_tracker(workspace, load_config(workspace.params).tracking)
+    experiments = [each.experiment_id for each in tracker.client.search_experiments()]
+    runs = [run.info for run in tracker.client.search_runs(experiments)]
+    # Of two nodes with a processor each: so each had one.
+    assert max(run.start_time or 0 for run in runs) < min(run.end_time or 0 for run in runs)
 
 
 def test_with_too_few_nodes_left_it_goes_on_with_fewer_workers(nodes, root, tmp_path):
