@@ -54,8 +54,13 @@ def read_frames(path: Path, indices: Positions) -> UInt8[np.ndarray, "time heigh
     Indices past the end give the last frame. Raises DataError.
     """
     wanted, order = np.unique(np.asarray(indices), return_inverse=True)
-    images = list(_read_each(path, wanted))
-    return np.stack([images[place] for place in order])
+    frames = None
+    for place, image in enumerate(_read_each(path, wanted)):
+        if frames is None:
+            frames = np.empty((len(order), *image.shape), image.dtype)
+        frames[order == place] = image
+    assert frames is not None, "no index was asked for"
+    return frames
 
 
 def read_chunks(
@@ -106,14 +111,22 @@ def open_video(path: Path) -> Iterator["InputContainer"]:
 
 
 def decode_video(path: Path) -> Iterator["VideoFrame"]:
-    """Yield the frames that decode, in order, as they are stored; see `turn_upright`."""
+    """Yield the frames that decode, in order, as they are stored; see `RgbConverter`."""
     with open_video(path) as container, _closing(container.decode(video=0)) as frames:
         yield from frames
 
 
-def turn_upright(image: np.ndarray, rotation: int) -> np.ndarray:
-    """Turn an image by its frame's `rotation` (degrees, as phones write it), as players do."""
-    return np.rot90(image, rotation // 90)
+class RgbConverter:
+    """Turns the frames of one video into upright RGB images, as players show them."""
+
+    def __init__(self) -> None:
+        from av.video.reformatter import VideoReformatter
+
+        self._reformatter = VideoReformatter()  # a frame's own would be set up for it alone
+
+    def __call__(self, frame: "VideoFrame") -> UInt8[np.ndarray, "height width 3"]:
+        rgb = self._reformatter.reformat(frame, format="rgb24", threads=1)
+        return np.rot90(rgb.to_ndarray(), frame.rotation // 90)  # as phones write it
 
 
 class _Group(NamedTuple):
@@ -134,11 +147,12 @@ def _read_each(
 ) -> Iterator[UInt8[np.ndarray, "height width 3"]]:
     """Yield the `wanted` frames, from their key frames as far as that can be trusted."""
     num_read = num_expected = 0
+    to_rgb = RgbConverter()
     with open_video(path) as container:
         for group in _find_groups(container.streams.video[0], wanted):
             num_expected += len(group.places)
             for frame in _read_group(container, group):
-                yield _to_rgb(frame)
+                yield to_rgb(frame)
                 num_read += 1
             if num_read < num_expected:
                 break
@@ -241,15 +255,16 @@ def _scan_frames(
     """Decode in order up to the last wanted frame; `wanted` ascends without repeats."""
     frame = None
     num_found = 0
+    to_rgb = RgbConverter()
     for index, frame in enumerate(decode_video(path)):
         if index == wanted[num_found]:
-            yield _to_rgb(frame)
+            yield to_rgb(frame)
             num_found += 1
             if num_found == len(wanted):
                 return
     if frame is None:
         raise DataError(f"{path} has no frame that decodes: ingest the videos again")
-    last = _to_rgb(frame)
+    last = to_rgb(frame)
     for _ in wanted[num_found:]:
         yield last
 
@@ -279,10 +294,6 @@ def _closing(items: Iterator[Item]) -> Iterator[Iterator[Item]]:
         yield items
     finally:
         cast("Generator[Item]", items).close()
-
-
-def _to_rgb(frame: "VideoFrame") -> UInt8[np.ndarray, "height width 3"]:
-    return turn_upright(frame.to_ndarray(format="rgb24", threads=1), frame.rotation)
 
 
 def _luma_plane(frame: "VideoFrame") -> UInt8[np.ndarray, "height width"]:

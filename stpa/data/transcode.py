@@ -15,7 +15,7 @@ import numpy as np
 from pydantic import BaseModel, TypeAdapter
 
 from stpa.config import TranscodeConfig
-from stpa.data.decode import decode_video, open_video, turn_upright
+from stpa.data.decode import RgbConverter, decode_video, open_video
 from stpa.data.killable import call_killable
 from stpa.data.probe import check_whole, reason_of, upright_size
 from stpa.errors import DataError
@@ -80,14 +80,15 @@ def _encode(
         assert isinstance(stream, VideoStream)
         stream.thread_count = 1
         stream.pix_fmt = "yuv420p"
+        to_rgb = RgbConverter()
         for place, frame in enumerate(frames):
             if place == 0:
                 size = target_size(*upright_size(frame), config.short_side)
                 stream.width, stream.height = size
             yield upright_size(frame)
             # By way of RGB, as readers would see it: whatever its range, colours and rotation.
-            image = turn_upright(frame.to_ndarray(format="rgb24", threads=1), frame.rotation)
-            picture = av.VideoFrame.from_ndarray(np.ascontiguousarray(image), format="rgb24")
+            image = np.ascontiguousarray(to_rgb(frame))
+            picture = av.VideoFrame.from_ndarray(image, format="rgb24")
             resized = picture.reformat(
                 stream.width, stream.height, "yuv420p", interpolation="BICUBIC", threads=1
             )

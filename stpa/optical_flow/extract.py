@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 
 from stpa.data.deadline import decoding_each
-from stpa.data.decode import decode_video, turn_upright
+from stpa.data.decode import RgbConverter, decode_video
 from stpa.errors import DataError
 from stpa.optical_flow.codec import quantise, read_provenance, write_flow_video
 from stpa.optical_flow.estimators import ESTIMATORS, Frames
@@ -120,9 +120,10 @@ def _resized_frames(
     video: Path, num_frames: int, width: int, height: int
 ) -> Iterator[UInt8[np.ndarray, "height width 3"]]:
     num_read = 0
+    to_rgb = RgbConverter()
     for frame in decoding_each(islice(decode_video(video), num_frames)):
         num_read += 1
-        picture = turn_upright(frame.to_ndarray(format="rgb24", threads=1), frame.rotation)
+        picture = to_rgb(frame)
         shrinks = picture.shape[0] > height
         method = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
         yield np.asarray(cv2.resize(picture, (width, height), interpolation=method))

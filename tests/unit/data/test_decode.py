@@ -10,7 +10,6 @@ from stpa.data.decode import (
     read_chunks,
     read_flow_stacks,
     read_frames,
-    turn_upright,
 )
 from stpa.errors import DataError
 
@@ -28,7 +27,7 @@ DISPLAY_QUARTER_TURN = bytes.fromhex(
 def scan(path: Path) -> np.ndarray:
     """Decode every frame in order."""
     frames = decode_video(path)
-    return np.stack([turn_upright(f.to_ndarray(format="rgb24"), f.rotation) for f in frames])
+    return np.stack([np.rot90(f.to_ndarray(format="rgb24"), f.rotation // 90) for f in frames])
 
 
 def write_flow(path: Path, planes: np.ndarray) -> Path:
