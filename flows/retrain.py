@@ -30,8 +30,8 @@ def summarise(root: Path, decision: Decision, seconds: float) -> Summary:
 def retrain(root: Path = Path(), source: Path | None = None) -> Summary:
     """Bring the workspace `root` up to date; what has not changed is not done again."""
     started = time.monotonic()
-    workspace, _config = open_workspace(root)
-    with exclusive(workspace), keeping_cluster():
+    workspace, config = open_workspace(root)
+    with exclusive(workspace), keeping_cluster(config.compute.address):
         ingest(root, source)
         extract(root)
         train(root)

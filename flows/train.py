@@ -10,10 +10,11 @@ from flows.watch import RETRIES, open_workspace, watched
 from stpa.compute.tasks import cluster, keeping_cluster
 from stpa.compute.train import trainings_at_once
 from stpa.config import Config, Stream
-from stpa.errors import one_line
+from stpa.errors import InterruptedTrainingError, one_line
 from stpa.interruption import leave_if_asked, leaving_when_asked
 from stpa.stages.train import TrainedModel, compared_heads, is_trained
 from stpa.stages.train import train as run_train
+from stpa.workspace import exclusive
 
 logger = logging.getLogger(__name__)
 
@@ -35,14 +36,18 @@ def train(
     wanted = streams or list(Stream)
     models = []
     # Within the flow: Prefect's own handler, from before it, would end the tasks at once.
-    with keeping_cluster(), leaving_when_asked():
+    with (
+        exclusive(workspace),
+        keeping_cluster(config.compute.address),
+        leaving_when_asked(),
+    ):
         for head in heads or compared_heads(config):
+            leave_if_asked()
             missing = [each for each in wanted if not is_trained(workspace, config, each, head)]
             if len(missing) > 1 and _have_room(config, len(missing)):
                 models += _train_together(root, wanted, head)
             else:
                 models += [train_network(root, stream, head) for stream in wanted]
-            leave_if_asked()
     return models
 
 
@@ -55,7 +60,8 @@ def _train_together(root: Path, streams: list[Stream], head: str) -> list[Traine
     """Train at the same time; one that fails does not take the cluster from the others."""
     running = [train_network.submit(root, stream, head) for stream in streams]
     for ended in as_completed(running):
-        if ended.state.is_failed():  # its words would else come with the end of the last
-            fault = ended.state.result(raise_on_failure=False)
+        fault = ended.result(raise_on_failure=False)
+        # Its words would else come with the end of the last.
+        if isinstance(fault, Exception) and not isinstance(fault, InterruptedTrainingError):
             logger.error("a training has failed: %s", one_line(fault))
     return [each.result() for each in running]

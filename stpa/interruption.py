@@ -8,27 +8,32 @@ from contextlib import contextmanager
 from stpa.errors import InterruptedTrainingError
 
 _ASKED = threading.Event()
+_ASKED_AGAIN = threading.Event()
 
 
 @contextmanager
 def leaving_when_asked() -> Iterator[None]:
     """Take the first SIGINT or SIGTERM within the block as a wish, heeded where work may be left.
 
-    A second one has its usual effect. Signals reach the main thread alone; elsewhere nothing
-    changes.
+    A second one has its usual effect, and other threads drop their work. Signals reach the main
+    thread alone; elsewhere nothing changes.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
     before = {each: signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM)}
+    _ASKED_AGAIN.clear()
 
     def put_back() -> None:
         for number, handler in before.items():
             signal.signal(number, handler)
 
-    def ask(_number: int, _frame: object) -> None:
+    def ask(number: int, _frame: object) -> None:
+        if _ASKED.is_set():
+            _ASKED_AGAIN.set()
+            put_back()
+            signal.raise_signal(number)
         _ASKED.set()
-        put_back()
 
     for number in before:
         signal.signal(number, ask)
@@ -42,6 +47,11 @@ def leaving_when_asked() -> Iterator[None]:
 def is_asked_to_leave() -> bool:
     """Tell whether the wish has come, in any thread of the process."""
     return _ASKED.is_set()
+
+
+def is_asked_again() -> bool:
+    """Tell whether it has come twice: leave at once. That holds until the next block."""
+    return _ASKED_AGAIN.is_set()
 
 
 def leave_if_asked() -> None:

@@ -4,11 +4,15 @@ import fcntl
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
 
 from stpa.errors import ComputeError, DataError
 from stpa.files import remove_temporaries
+
+_HELD: ContextVar[frozenset[Path]] = ContextVar("held", default=frozenset())
+"""The workspaces that are this process's for the length of a block, and what runs within it."""
 
 RECORDS_MB = 50.0
 """What the new databases of Prefect and MLflow take, and some."""
@@ -19,19 +23,27 @@ def exclusive(workspace: "Workspace") -> Iterator[None]:
     """Keep every other process from changing the workspace; a kill lets go of it too.
 
     What killed ones left half-written is removed first. Raises ComputeError at once where
-    another one is at work.
+    another one is at work. A block within a block changes nothing.
     """
+    held, root = _HELD.get(), workspace.root.resolve()
+    if root in held:
+        yield
+        return
     workspace.root.mkdir(parents=True, exist_ok=True)
     with (workspace.root / ".lock").open("w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             raise ComputeError(
-                f"another process is at work in {workspace.root.resolve()}: wait until it is done"
+                f"another process is at work in {root}: wait until it is done"
             ) from error
         for folder in workspace.changed_under_lock:
             remove_temporaries(folder)
-        yield
+        token = _HELD.set(held | {root})
+        try:
+            yield
+        finally:
+            _HELD.reset(token)
 
 
 def require_room(workspace: "Workspace") -> None:

@@ -156,6 +156,7 @@ def train(
     if run_as_job(place, config, "train", arguments, attach=attach, stop=stop):
         return
     with exclusive(place):
+        require_room(place)
         server = start_server(place.prefect)
         from flows.train import train as train_flow
 
@@ -232,12 +233,13 @@ def retrain(
     arguments = () if source is None else (str(source.resolve()),)
     if run_as_job(place, config, "retrain", arguments, attach=attach, stop=stop):
         return
-    require_room(place)
-    server = start_server(place.prefect)
-    from flows.retrain import retrain as retrain_flow
+    with exclusive(place):
+        require_room(place)
+        server = start_server(place.prefect)
+        from flows.retrain import retrain as retrain_flow
 
-    with server:
-        summary = retrain_flow(place.root, source)
+        with server:
+            summary = retrain_flow(place.root, source)
     show_summary(place, summary)
 
 

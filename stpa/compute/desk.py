@@ -3,8 +3,10 @@
 from typing import Any, NamedTuple
 
 import ray
+from ray.exceptions import ActorDiedError
 from ray.util.placement_group import PlacementGroup
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+from tenacity import retry, retry_if_exception_type, stop_after_attempt
 
 
 class News(NamedTuple):
@@ -47,7 +49,14 @@ class _Desk:
         return news
 
 
+@retry(retry=retry_if_exception_type(ActorDiedError), stop=stop_after_attempt(3), reraise=True)
 def open_desk() -> Any:
-    """Start one on the node of this process, whose loss ends the training anyway."""
+    """Start one on the node of this process, whose loss ends the training anyway.
+
+    It is there when this returns. Where two threads start actors, Ray has once taken a new one's
+    references for gone, and cancelled it before it ran.
+    """
     here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
-    return ray.remote(_Desk).options(num_cpus=0, scheduling_strategy=here).remote()
+    desk: Any = ray.remote(_Desk).options(num_cpus=0, scheduling_strategy=here).remote()
+    ray.get(desk.take.remote())
+    return desk

@@ -2,7 +2,9 @@
 
 import logging
 import os
+import signal
 import socket
+import threading
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from itertools import islice
@@ -47,22 +49,17 @@ def cluster(address: str | None) -> Iterator[None]:
         yield
         return
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    if jobs := jobs_address(address):
-        raise ComputeError(
-            f"the Jobs API at {jobs} takes `stpa train` and `stpa retrain` alone: for this "
-            "command, give compute.address as host:6379 or ray://host:10001"
-        )
-    address = joined_address(address) or "local"
-    _check_reachable(address)
+    address = _find(address)
     try:
-        # The dashboard's agent also releases placement groups of trials that stop early.
-        ray.init(
-            address=address,
-            include_dashboard=True if address == "local" else None,
-            log_to_driver=False,
-            logging_level=logging.ERROR,
-            runtime_env={"env_vars": worker_environment()},
-        )
+        with _keeping_handler(signal.SIGTERM):
+            # The dashboard's agent also releases placement groups of trials that stop early.
+            ray.init(
+                address=address,
+                include_dashboard=True if address == "local" else None,
+                log_to_driver=False,
+                logging_level=logging.ERROR,
+                runtime_env={"env_vars": worker_environment()},
+            )
     # Ray exits the process where a head node does not answer.
     except (ConnectionError, RuntimeError, RayError, ValueError, SystemExit) as error:
         raise unreachable(address, error) from error
@@ -74,21 +71,46 @@ def cluster(address: str | None) -> Iterator[None]:
 
 
 @contextmanager
-def keeping_cluster() -> Iterator[None]:
+def keeping_cluster(address: str | None) -> Iterator[None]:
     """Have the first `cluster` within the block stay until the block's end, for those after it.
 
     Work that turns out to need none starts none. Inside a block of either kind it changes nothing.
+    Raises ComputeError at once where nobody is at `address`, as `cluster` takes it.
     """
     global _is_kept
     if _is_kept or ray.is_initialized():
         yield
         return
+    _find(address)
     _is_kept = True
     try:
         yield
     finally:
         _is_kept = False
         ray.shutdown()
+
+
+def _find(address: str | None) -> str:
+    """Return where to connect to, or "local". Raises ComputeError for what nobody can join."""
+    if jobs := jobs_address(address):
+        raise ComputeError(
+            f"the Jobs API at {jobs} takes `stpa train` and `stpa retrain` alone: for this "
+            "command, give compute.address as host:6379 or ray://host:10001"
+        )
+    found = joined_address(address) or "local"
+    _check_reachable(found)
+    return found
+
+
+@contextmanager
+def _keeping_handler(number: signal.Signals) -> Iterator[None]:
+    """Put back what handles a signal, if anything does: Ray's own handler ends the process."""
+    before = signal.getsignal(number)
+    try:
+        yield
+    finally:
+        if callable(before) and threading.current_thread() is threading.main_thread():
+            signal.signal(number, before)
 
 
 def worker_environment() -> dict[str, str]:

@@ -1,5 +1,6 @@
 """Ray Train around `stpa.training.fit`: data-parallel workers, checkpoints, restarts."""
 
+import logging
 import os
 import shutil
 import tempfile
@@ -25,7 +26,7 @@ from stpa.compute.tasks import count_slots
 from stpa.config import ComputeConfig
 from stpa.errors import ComputeError, InterruptedTrainingError, LostWorkersError, StpaError
 from stpa.files import digest_value
-from stpa.interruption import is_asked_to_leave
+from stpa.interruption import is_asked_again, is_asked_to_leave
 from stpa.progress import ReportProgress, silent
 from stpa.training.agreement import Wish
 from stpa.training.fit import Place, TrainingJob, fit
@@ -37,9 +38,14 @@ WAIT_SECONDS = 7 * 24 * 3600.0
 ELASTIC_WAIT_SECONDS = 20.0
 """The same where fewer workers will do: a node that has just been lost may have been counted on."""
 POLL_SECONDS = 0.2
+LEAVE_SECONDS = 300.0
+"""For the workers to end a step and write a checkpoint; where there are none, nobody would."""
+GO_ON = "run it again to go on from its last checkpoint"
 NOTICE_STEPS = 20
 """Steps from one look to the next at whether a node is about to be taken away: all workers look
 together, which costs milliseconds, and notice is given a minute or two before."""
+
+logger = logging.getLogger(__name__)
 
 OnEpoch = Callable[[dict[str, float]], None]
 OnGroup = Callable[[PlacementGroup], None]
@@ -85,17 +91,30 @@ def fit_on_cluster(
             callbacks=[FailFast()],
         ),
     )
-    has_started = False
+    has_started, leaving_since = False, None
     try:
         result = _fit_in_background(trainer)
         while not result.done():
             time.sleep(POLL_SECONDS)
+            if is_asked_again() or not ray.is_initialized():  # a call would start another cluster
+                raise InterruptedTrainingError(f"stopped at once: {GO_ON}")
             news = _relay(desk, on_epoch, on_step, on_group)
             has_started = has_started or news.group is not None
-            if is_asked_to_leave():
-                if not has_started:
-                    raise InterruptedTrainingError("stopped as asked before it began: run it again")
+            if not is_asked_to_leave():
+                continue
+            if not has_started:
+                raise InterruptedTrainingError("stopped as asked before it began: run it again")
+            if leaving_since is None:
+                leaving_since = time.monotonic()
+                logger.info(
+                    "%s %s leaves after this step, with a checkpoint; asked again, it leaves at "
+                    "once, and loses the steps since the last one",
+                    job.stream,
+                    job.head,
+                )
                 desk.ask_to_leave.remote()
+            elif time.monotonic() - leaving_since > LEAVE_SECONDS:
+                raise InterruptedTrainingError(f"stopped as asked, though no step ended: {GO_ON}")
         _relay(desk, on_epoch, on_step, on_group)
         checkpoint = result.result().checkpoint
     except TrainingFailedError as error:

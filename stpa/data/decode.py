@@ -16,7 +16,7 @@ from bisect import bisect
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
-from itertools import groupby, islice
+from itertools import chain, groupby, islice
 from operator import lt
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, TypeVar, cast
@@ -54,12 +54,11 @@ def read_frames(path: Path, indices: Positions) -> UInt8[np.ndarray, "time heigh
     Indices past the end give the last frame. Raises DataError.
     """
     wanted, order = np.unique(np.asarray(indices), return_inverse=True)
-    frames = None
-    for place, image in enumerate(_read_each(path, wanted)):
-        if frames is None:
-            frames = np.empty((len(order), *image.shape), image.dtype)
+    images = _read_each(path, wanted)
+    first = next(images)
+    frames = np.empty((len(order), *first.shape), first.dtype)
+    for place, image in zip(range(len(wanted)), chain([first], images), strict=True):
         frames[order == place] = image
-    assert frames is not None, "no index was asked for"
     return frames
 
 

@@ -367,7 +367,7 @@ class TestFullDisk:
     def test_a_flow_whose_records_do_not_fit_does_not_start(self, tmp_path, source):
         outcome, files = self.run_on("1m", tmp_path, small_params(), "retrain", source)
         assert "no space is left for " in outcome.error
-        assert files == {"./params.yaml", "./dvc.yaml"}
+        assert files == {"./params.yaml", "./dvc.yaml", "./.lock"}
 
     def test_generated_clips_that_do_not_fit_leave_only_whole_ones(self, tmp_path):
         clips = {"num_groups": 2, "clips_per_group": 1, "num_frames": 16, "size_px": 64, "seed": 0}

@@ -17,7 +17,7 @@ from safetensors.torch import load_file, save_file
 
 from stpa.compute.tasks import cluster
 from stpa.compute.train import fit_on_cluster, remove_checkpoints
-from stpa.config import ComputeConfig, Stream
+from stpa.config import ComputeConfig, Stream, StreamConfig
 from stpa.data import versioning
 from stpa.data.storage import RemoteFiles
 from stpa.data.versioning import read_version
@@ -330,8 +330,10 @@ def test_a_restoration_whose_server_dies_changes_nothing_and_the_next_one_comple
 def test_a_training_keeps_its_checkpoints_in_a_bucket_and_goes_on_from_there(remote, tmp_path):
     videos = tmp_path / "videos"
     videos.mkdir()
-    job = make_job(write_videos(videos))
+    rgb = StreamConfig(**(small_params()["train"]["rgb"] | {"epochs": 10}))
+    job = make_job(write_videos(videos), rgb=rgb)
     compute = ComputeConfig(**small_params()["compute"])
+    storage = f"{remote}/checkpoints"
 
     def fit(storage: str, on_epoch: Callable[[dict[str, float]], None]) -> Path:
         checkpoint = fit_on_cluster(
@@ -340,16 +342,21 @@ def test_a_training_keeps_its_checkpoints_in_a_bucket_and_goes_on_from_there(rem
         return Path(checkpoint.to_directory(str(tmp_path / storage.rpartition("/")[2])))
 
     def give_up(metrics: dict[str, float]) -> None:
+        files, folder = fsspec.url_to_fs(storage)
+        deadline = time.monotonic() + 60
+        while not files.exists(f"{folder}/checkpoint_manager_snapshot.json"):  # Ray's list of them
+            assert time.monotonic() < deadline
+            files.invalidate_cache()
         raise KeyboardInterrupt
 
     epochs: list[float] = []
     with cluster(None):
         undisturbed = fit(str(tmp_path / "run"), lambda metrics: None)
-        storage = f"{remote}/checkpoints"
         with pytest.raises(KeyboardInterrupt):
             fit(storage, give_up)
     with cluster(None):
         resumed = fit(storage, lambda metrics: epochs.append(metrics["epoch"]))
+    assert epochs
     assert 1 not in epochs
     assert_same_tensors(resumed / WEIGHTS_FILE, undisturbed / WEIGHTS_FILE)
     remove_checkpoints(storage)

@@ -5,11 +5,13 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import uuid
 from contextlib import closing, nullcontext
 
 import pytest
 
 from flows.server import start_server
+from stpa.config import Stream
 from tests.workspaces import (
     MARK,
     STPA,
@@ -25,6 +27,7 @@ import os, sys
 from pathlib import Path
 from urllib.request import urlopen
 from flows.server import start_server
+from stpa.config import Stream
 with start_server(Path(sys.argv[1])):
     print(urlopen(os.environ["PREFECT_API_URL"] + "/health").status, flush=True)
     sys.stdin.read()
@@ -34,9 +37,9 @@ with start_server(Path(sys.argv[1])):
 @pytest.fixture
 def environment(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
     """Return an environment that names no server, and marks what is started in it."""
-    for name in ("PREFECT_API_URL", "PREFECT_HOME"):
-        monkeypatch.delenv(name, raising=False)
-    return os.environ | {MARK: "server"}
+    named = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
+    monkeypatch.setattr(os, "environ", named)
+    return named | {MARK: uuid.uuid4().hex}
 
 
 @pytest.mark.parametrize("ending", ["by itself", "killed"])
@@ -64,11 +67,19 @@ def test_none_is_started_for_who_has_one(monkeypatch, environment, tmp_path, nam
 
 
 @pytest.mark.slow
-def test_ctrl_c_leaves_in_one_line_and_is_told_to_prefect(environment, source, tmp_path):
+@pytest.mark.parametrize(
+    ("number", "streams"),
+    [(signal.SIGINT, Stream), (signal.SIGTERM, [Stream.RGB])],
+    ids=["Ctrl-C, both streams", "SIGTERM, one stream"],
+)
+def test_asked_to_leave_it_leaves_in_one_line_and_prefect_knows(
+    environment, source, tmp_path, number, streams
+):
     workspace = make_workspace(tmp_path, small_params())
     for stage in (("ingest", source), ("extract",)):
         assert run_stpa(*stage, "--workspace", workspace.root).returncode == 0
-    train = [STPA, "train", "--stream", "rgb", "--head", "stpa", "--workspace", workspace.root]
+    train = [STPA, "train", "--head", "stpa", "--workspace", workspace.root]
+    train += [] if len(streams) > 1 else ["--stream", streams[0]]
     command = subprocess.Popen(
         train,
         env=environment,
@@ -77,11 +88,21 @@ def test_ctrl_c_leaves_in_one_line_and_is_told_to_prefect(environment, source, t
         text=True,
         start_new_session=True,
     )
-    await_moment(lambda: any(workspace.runs.glob("train/*/checkpoints/*.json")), command)
-    os.killpg(command.pid, signal.SIGINT)
+
+    def all_train() -> bool:
+        return len(list(workspace.runs.glob("train/*/checkpoints/*.json"))) == len(streams)
+
+    # A terminal signals all processes of a command, others the command alone.
+    send = os.killpg if number == signal.SIGINT else os.kill
+    try:
+        await_moment(all_train, command)
+    finally:
+        send(command.pid, number)
     said, _ = command.communicate()
-    assert command.returncode == 128 + signal.SIGINT, said
+    assert command.returncode == 130, said
     assert "run it again to go on from there" in said.splitlines()[-1]
+    for stream in streams:
+        assert f"{stream} stpa leaves after this step, with a checkpoint" in said
     await_end(environment[MARK])
     with closing(sqlite3.connect(workspace.prefect / "prefect.db")) as records:
         [(state,)] = records.execute("select state_type from flow_run")

@@ -62,9 +62,9 @@ class TestKept:
     def test_the_first_cluster_stays_until_the_end_and_none_starts_unasked(self, monkeypatch):
         monkeypatch.delenv("RAY_ADDRESS", raising=False)
         monkeypatch.setenv("MALLOC_ARENA_MAX", "7")
-        with keeping_cluster():
+        with keeping_cluster(None):
             assert not ray.is_initialized()
-            with cluster(None), keeping_cluster():
+            with cluster(None), keeping_cluster(None):
                 node = ray.get_runtime_context().get_node_id()
             with cluster(None):
                 assert ray.get_runtime_context().get_node_id() == node
@@ -73,8 +73,28 @@ class TestKept:
         assert settings == KEEP_FREED_MEMORY | {"MALLOC_ARENA_MAX": "7"}
 
 
+def test_a_handler_of_sigterm_outlives_rays_own(monkeypatch):
+    handled = []
+    monkeypatch.setattr(ray, "init", lambda **_: signal.signal(signal.SIGTERM, signal.SIG_IGN))
+    monkeypatch.setattr(ray, "shutdown", lambda: None)
+    before = signal.signal(signal.SIGTERM, lambda number, frame: handled.append(number))
+    try:
+        with cluster(None):
+            signal.raise_signal(signal.SIGTERM)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert handled == [signal.SIGTERM]
+
+
 class TestUnreachable:
     """Ray itself would try for five minutes and then exit the process."""
+
+    def test_it_is_said_before_the_first_work_that_needs_it(self):
+        with (
+            pytest.raises(ComputeError, match="no Ray cluster at"),
+            keeping_cluster("no-such-host.invalid:6379"),
+        ):
+            pytest.fail("work began")
 
     @pytest.mark.parametrize("scheme", ["", "ray://"])
     def test_no_listener_is_said_in_seconds(self, scheme):

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -30,6 +31,24 @@ def test_a_second_process_is_refused_until_the_first_is_gone(tmp_path):
         holder.kill()
     with exclusive(workspace):
         pass
+
+
+def test_within_a_block_another_one_changes_nothing(tmp_path):
+    with exclusive(Workspace(tmp_path)):
+        with exclusive(Workspace(tmp_path / ".." / tmp_path.name)):
+            pass
+        done = subprocess.run([sys.executable, "-c", HOLD, tmp_path], stderr=subprocess.PIPE)
+        assert b"another process is at work" in done.stderr
+
+
+def test_a_thread_of_other_work_is_kept_out(tmp_path):
+    def enter() -> None:
+        with exclusive(Workspace(tmp_path)):
+            pass
+
+    with exclusive(Workspace(tmp_path)), ThreadPoolExecutor(1) as pool:
+        fault = pool.submit(enter).exception()
+    assert isinstance(fault, ComputeError)
 
 
 def test_what_a_killed_process_left_half_written_is_gone_for_the_next(tmp_path):

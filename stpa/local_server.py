@@ -1,0 +1,85 @@
+"""A server of another package, as a process of this machine that ends with this one."""
+
+import ctypes
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from stpa.errors import ComputeError
+
+HOST = "127.0.0.1"
+START_SECONDS = 120.0
+STOP_SECONDS = 10.0
+LOOKS_EVERY_SECONDS = 0.1
+
+
+class LocalServer:
+    """Runs `python -m` some module until it is stopped, or this process has ended."""
+
+    def __init__(
+        self, name: str, module: Sequence[str], *, port: int, log: Path, **environment: str
+    ) -> None:
+        """Start `module`, given with its arguments; it listens on `port` and writes to `log`.
+
+        In a process group of its own: a terminal's Ctrl-C is for this process, which may have
+        more to say to the server.
+        """
+        self.name = name
+        self.address = f"http://{HOST}:{port}"
+        self._port, self._log = port, log
+        log.parent.mkdir(parents=True, exist_ok=True)
+        with log.open("wb") as output:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", *module, "--host", HOST, "--port", str(port)],
+                env=os.environ | environment,
+                stdout=output,
+                stderr=output,
+                process_group=0,
+                preexec_fn=_end_with_parent,
+            )
+
+    def answers(self) -> bool:
+        """Tell whether it takes connections; raise ComputeError where it has ended by itself."""
+        with socket.socket() as probe:
+            is_taken = probe.connect_ex((HOST, self._port)) == 0
+        if self._process.poll() is not None:  # then another process is at the port, if any
+            raise ComputeError(f"{self.name} ended by itself: see {self._log}")
+        return is_taken
+
+    def await_answer(self) -> None:
+        """Return when it takes connections; raise ComputeError where it ends, or does not."""
+        deadline = time.monotonic() + START_SECONDS
+        while not self.answers():
+            if time.monotonic() > deadline:
+                raise ComputeError(
+                    f"{self.name} is silent after {START_SECONDS:.0f} s: see {self._log}"
+                )
+            time.sleep(LOOKS_EVERY_SECONDS)
+
+    def stop(self) -> None:
+        """End it, and wait until it has."""
+        self._process.terminate()
+        try:
+            self._process.wait(STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+
+
+def free_port() -> int:
+    """Return a port that nobody listens on at the moment."""
+    with socket.socket() as probe:
+        probe.bind((HOST, 0))
+        return probe.getsockname()[1]
+
+
+def _end_with_parent() -> None:
+    """Have Linux end this process when its parent is killed; elsewhere, it would stay."""
+    if sys.platform == "linux":
+        set_parent_death_signal = 1
+        ctypes.CDLL(None).prctl(set_parent_death_signal, signal.SIGTERM)
