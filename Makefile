@@ -3,7 +3,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: help setup demo test test-slow bench check format clean
+.PHONY: help setup demo test test-slow test-cluster bench check format clean
 .DEFAULT_GOAL := help
 
 help: ## Say what each target does
@@ -29,6 +29,9 @@ test: .venv/.ready ## Run the tests, but for the slow ones
 
 test-slow: .venv/.ready ## Run the slow tests
 	$(BIN)/python -m pytest -m slow
+
+test-cluster: .venv/.ready ## Of the slow tests, those that kill workers, nodes and searches of a Ray cluster
+	$(BIN)/python -m pytest -m cluster
 
 bench: .venv/.ready ## Run all benchmarks but dataset_scale (hours on two cores)
 	$(BIN)/python -m benchmarks.decode

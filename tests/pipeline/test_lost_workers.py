@@ -27,6 +27,7 @@ from tests.workspaces import copy_data, run_stpa, small_params, weights
 
 pytestmark = [
     pytest.mark.slow,
+    pytest.mark.cluster,
     # Of Ray's own code.
     pytest.mark.filterwarnings("ignore::DeprecationWarning:ray"),
     pytest.mark.filterwarnings("ignore::ResourceWarning"),

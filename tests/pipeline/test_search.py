@@ -42,6 +42,7 @@ from tests.workspaces import (
 
 pytestmark = [
     pytest.mark.slow,
+    pytest.mark.cluster,
     # Of Ray's own code, when it first makes a ray.data context.
     pytest.mark.filterwarnings("ignore::DeprecationWarning:ray"),
 ]
