@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import Future
 from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -91,31 +92,11 @@ def fit_on_cluster(
             callbacks=[FailFast()],
         ),
     )
-    has_started, leaving_since = False, None
+    relay = partial(_relay, desk, on_epoch, on_step, on_group)
     try:
         result = _fit_in_background(trainer)
-        while not result.done():
-            time.sleep(POLL_SECONDS)
-            if is_asked_again() or not ray.is_initialized():  # a call would start another cluster
-                raise InterruptedTrainingError(f"stopped at once: {GO_ON}")
-            news = _relay(desk, on_epoch, on_step, on_group)
-            has_started = has_started or news.group is not None
-            if not is_asked_to_leave():
-                continue
-            if not has_started:
-                raise InterruptedTrainingError("stopped as asked before it began: run it again")
-            if leaving_since is None:
-                leaving_since = time.monotonic()
-                logger.info(
-                    "%s %s leaves after this step, with a checkpoint; asked again, it leaves at "
-                    "once, and loses the steps since the last one",
-                    job.stream,
-                    job.head,
-                )
-                desk.ask_to_leave.remote()
-            elif time.monotonic() - leaving_since > LEAVE_SECONDS:
-                raise InterruptedTrainingError(f"stopped as asked, though no step ended: {GO_ON}")
-        _relay(desk, on_epoch, on_step, on_group)
+        _follow(result, desk, relay, f"{job.stream} {job.head}")
+        relay()
         checkpoint = result.result().checkpoint
     except TrainingFailedError as error:
         raise _cause(error, compute) from error
@@ -157,6 +138,36 @@ def _fit_in_background(trainer: ray.train.torch.TorchTrainer) -> Future[ray.trai
 
     threading.Thread(target=run, daemon=True).start()
     return result
+
+
+def _follow(
+    result: Future[ray.train.Result], desk: Any, relay: Callable[[], News], name: str
+) -> None:
+    """Relay what the workers report until they have ended; have them leave if asked to.
+
+    Raises InterruptedTrainingError where there are none that could, or no time to.
+    """
+    has_started, leaving_since = False, None
+    while not result.done():
+        time.sleep(POLL_SECONDS)
+        if is_asked_again() or not ray.is_initialized():  # a call would start another cluster
+            raise InterruptedTrainingError(f"stopped at once: {GO_ON}")
+        news = relay()
+        has_started = has_started or news.group is not None
+        if not is_asked_to_leave():
+            continue
+        if not has_started:
+            raise InterruptedTrainingError("stopped as asked before it began: run it again")
+        if leaving_since is None:
+            leaving_since = time.monotonic()
+            logger.info(
+                "%s leaves after this step, with a checkpoint; asked again, it leaves at once, "
+                "and loses the steps since the last one",
+                name,
+            )
+            desk.ask_to_leave.remote()
+        elif time.monotonic() - leaving_since > LEAVE_SECONDS:
+            raise InterruptedTrainingError(f"stopped as asked, though no step ended: {GO_ON}")
 
 
 def trainings_at_once(compute: ComputeConfig) -> int:
