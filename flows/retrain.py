@@ -12,7 +12,7 @@ from flows.ingest import ingest
 from flows.promote import promote
 from flows.train import train
 from flows.watch import RETRIES, open_workspace
-from stpa.compute.tasks import keeping_cluster
+from stpa.compute.tasks import find_cluster, keeping_cluster
 from stpa.registry.promotion import Decision
 from stpa.stages.summarise import Summary
 from stpa.stages.summarise import summarise as run_summarise
@@ -31,7 +31,8 @@ def retrain(root: Path = Path(), source: Path | None = None) -> Summary:
     """Bring the workspace `root` up to date; what has not changed is not done again."""
     started = time.monotonic()
     workspace, config = open_workspace(root)
-    with exclusive(workspace), keeping_cluster(config.compute.address):
+    with exclusive(workspace), keeping_cluster():
+        find_cluster(config.compute.address)  # rather than after hours of ingest
         ingest(root, source)
         extract(root)
         train(root)

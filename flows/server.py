@@ -6,6 +6,7 @@ well, and such that Ctrl-C in a terminal ends the server before the flows.
 
 import atexit
 import os
+import sys
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
@@ -35,12 +36,13 @@ def start_server(home: Path) -> AbstractContextManager[object]:
     """Start a server that ends with this process; return a block to run flows in.
 
     Importing flows takes as long as the server's start: do so in between, as the block waits for
-    it. Nothing is started where PREFECT_API_URL, or a PREFECT_HOME of the user's, says what to use.
+    it. Nothing is started where PREFECT_API_URL, or a PREFECT_HOME of the user's, says what to use,
+    nor where Prefect is imported already.
     Entering the block raises ComputeError when the server has ended by itself, or does not answer.
     """
     is_configured = "PREFECT_API_URL" in os.environ or "PREFECT_HOME" in os.environ
     keep_records(home)
-    if is_configured:
+    if is_configured or "prefect" in sys.modules:  # which would not look for another address
         return nullcontext()
     server = LocalServer(
         "Prefect's server",

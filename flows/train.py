@@ -36,11 +36,7 @@ def train(
     wanted = streams or list(Stream)
     models = []
     # Within the flow: Prefect's own handler, from before it, would end the tasks at once.
-    with (
-        exclusive(workspace),
-        keeping_cluster(config.compute.address),
-        leaving_when_asked(),
-    ):
+    with exclusive(workspace), keeping_cluster(), leaving_when_asked():
         for head in heads or compared_heads(config):
             leave_if_asked()
             missing = [each for each in wanted if not is_trained(workspace, config, each, head)]

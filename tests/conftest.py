@@ -8,6 +8,8 @@ import os
 from hypothesis import settings
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# As the command line has it: Prefect would write to a terminal that pytest has closed.
+os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "CRITICAL")
 
 # A machine that is busy is no fault of the code.
 settings.register_profile("any machine", deadline=None, print_blob=True)

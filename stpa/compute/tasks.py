@@ -49,7 +49,7 @@ def cluster(address: str | None) -> Iterator[None]:
         yield
         return
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    address = _find(address)
+    address = find_cluster(address)
     try:
         with _keeping_handler(signal.SIGTERM):
             # The dashboard's agent also releases placement groups of trials that stop early.
@@ -71,17 +71,15 @@ def cluster(address: str | None) -> Iterator[None]:
 
 
 @contextmanager
-def keeping_cluster(address: str | None) -> Iterator[None]:
+def keeping_cluster() -> Iterator[None]:
     """Have the first `cluster` within the block stay until the block's end, for those after it.
 
     Work that turns out to need none starts none. Inside a block of either kind it changes nothing.
-    Raises ComputeError at once where nobody is at `address`, as `cluster` takes it.
     """
     global _is_kept
     if _is_kept or ray.is_initialized():
         yield
         return
-    _find(address)
     _is_kept = True
     try:
         yield
@@ -90,8 +88,11 @@ def keeping_cluster(address: str | None) -> Iterator[None]:
         ray.shutdown()
 
 
-def _find(address: str | None) -> str:
-    """Return where to connect to, or "local". Raises ComputeError for what nobody can join."""
+def find_cluster(address: str | None) -> str:
+    """Return where `cluster` connects to, or "local"; it connects to none.
+
+    Raises ComputeError for what cannot be joined, and where nobody listens.
+    """
     if jobs := jobs_address(address):
         raise ComputeError(
             f"the Jobs API at {jobs} takes `stpa train` and `stpa retrain` alone: for this "
