@@ -139,6 +139,12 @@ def copy_data(retrained: Workspace, root: Path, address: str, **train: Any) -> W
     return make_workspace(root, params)
 
 
+def checkpointed(workspace: Workspace) -> list[Path]:
+    """Return the trainings under way that have a checkpoint to go on from."""
+    found = workspace.runs.glob("train/*/checkpoints/checkpoint_manager_snapshot.json")
+    return [path.parents[1] for path in found]
+
+
 def weights(workspace: Workspace) -> dict[str, str]:
     """Map each training, without the digest of its inputs, to the digest of its weights."""
     found = workspace.runs.glob(f"train/*/result/model/{WEIGHTS_FILE}")

@@ -10,6 +10,7 @@ import pytest
 from stpa.workspace import Workspace
 from tests.workspaces import (
     REPOSITORY,
+    checkpointed,
     kill_stpa,
     make_workspace,
     run_stpa,
@@ -42,8 +43,8 @@ def interrupted(tmp_path_factory: pytest.TempPathFactory, source: Path) -> Inter
         ["git", "-C", REPOSITORY, "rev-parse", "HEAD"], capture_output=True, text=True
     ).stdout.strip()
     retrain = ("retrain", source, "--workspace", workspace.root)
-    kill_stpa(*retrain, when=lambda: bool(_checkpointed(workspace)))
-    first_epochs = {run.name: _first_epoch(run) for run in _checkpointed(workspace)}
+    kill_stpa(*retrain, when=lambda: bool(checkpointed(workspace)))
+    first_epochs = {run.name: _first_epoch(run) for run in checkpointed(workspace)}
     done = run_stpa(*retrain)
     assert done.returncode == 0, done.stderr
     return Interrupted(workspace, first_epochs, commit or "unknown")
@@ -53,12 +54,6 @@ def interrupted(tmp_path_factory: pytest.TempPathFactory, source: Path) -> Inter
 def retrained(interrupted: Interrupted) -> Workspace:
     """A workspace with a champion; no test may change its results."""
     return interrupted.workspace
-
-
-def _checkpointed(workspace: Workspace) -> list[Path]:
-    """Return the trainings under way that have a checkpoint to go on from."""
-    found = workspace.runs.glob("train/*/checkpoints/checkpoint_manager_snapshot.json")
-    return [path.parents[1] for path in found]
 
 
 def _first_epoch(run: Path) -> dict[str, float]:

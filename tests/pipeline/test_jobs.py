@@ -21,6 +21,7 @@ from tests.servers.ray_head import RayHead, ray_head
 from tests.workspaces import (
     STPA,
     await_moment,
+    checkpointed,
     copy_data,
     kill_stpa,
     make_workspace,
@@ -47,11 +48,6 @@ def _environment(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("RAY_ADDRESS", "RAY_API_SERVER_ADDRESS", IN_A_JOB):
         monkeypatch.setenv(name, "")
         monkeypatch.delenv(name)
-
-
-def trains(workspace: Workspace) -> bool:
-    """Tell whether an epoch has ended, of a training that has not."""
-    return any(workspace.runs.glob("train/*/checkpoints/checkpoint_manager_snapshot.json"))
 
 
 @dataclass(frozen=True)
@@ -93,7 +89,7 @@ def followed(
             start(place / "attached", *ATTACH, workspace.root),
             start(place / "submitted", *RGB, workspace.root),
         ]
-        assert not trains(workspace)
+        assert not checkpointed(workspace)
         (place / "released").touch()
         for follower in followers:
             assert follower.wait(timeout=600) == 0
@@ -145,20 +141,12 @@ class TestJob:
         assert f"{head.jobs} takes jobs" in " ".join(done.stdout.split())
 
 
-@pytest.fixture
-def _heed_interrupts() -> Iterator[None]:
-    """Undo what a shell does to background work, which ignores SIGINT, and its children with it."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
-
-
-@pytest.mark.usefixtures("_heed_interrupts")
+@pytest.mark.usefixtures("heed_interrupts")
 def test_a_job_goes_on_after_an_interrupt_until_it_is_stopped(retrained, head, tmp_path):
     rgb = small_params()["train"]["rgb"] | {"epochs": 10_000}
     workspace = copy_data(retrained, tmp_path / "work", head.jobs, rgb=rgb)
     process = subprocess.Popen([STPA, *RGB, workspace.root], stdout=subprocess.PIPE, text=True)
-    await_moment(lambda: trains(workspace), process)
+    await_moment(lambda: bool(checkpointed(workspace)), process)
     process.send_signal(signal.SIGINT)
     said, _ = process.communicate(timeout=60)
     assert process.returncode == 130

@@ -16,7 +16,7 @@ from safetensors.torch import load_file
 
 from stpa.compute.tasks import cluster
 from stpa.compute.train import fit_on_cluster
-from stpa.config import ComputeConfig, StreamConfig
+from stpa.config import ComputeConfig
 from stpa.errors import ComputeError, InterruptedTrainingError
 from stpa.interruption import leaving_when_asked
 from stpa.models.checkpoint import WEIGHTS_FILE
@@ -102,9 +102,8 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def fit(root: Path, storage: Path, on_step: OnStep = lambda done: None, **compute: Any) -> Path:
     """Train by two workers, with a checkpoint after each step; return the last one."""
     settings = {"workers_per_stream": 2, "checkpoint_steps": 1, "max_restarts": 3} | compute
-    rgb = StreamConfig(**(small_params()["train"]["rgb"] | {"epochs": NUM_EPOCHS}))
     checkpoint = fit_on_cluster(
-        make_job(root, rgb=rgb),
+        make_job(root, num_epochs=NUM_EPOCHS),
         storage=str(storage),
         compute=ComputeConfig(**(small_params()["compute"] | settings)),
         decode_seconds=60.0,

@@ -17,7 +17,7 @@ from safetensors.torch import load_file, save_file
 
 from stpa.compute.tasks import cluster
 from stpa.compute.train import fit_on_cluster, remove_checkpoints
-from stpa.config import ComputeConfig, Stream, StreamConfig
+from stpa.config import ComputeConfig, Stream
 from stpa.data import versioning
 from stpa.data.storage import RemoteFiles
 from stpa.data.versioning import read_version
@@ -330,8 +330,7 @@ def test_a_restoration_whose_server_dies_changes_nothing_and_the_next_one_comple
 def test_a_training_keeps_its_checkpoints_in_a_bucket_and_goes_on_from_there(remote, tmp_path):
     videos = tmp_path / "videos"
     videos.mkdir()
-    rgb = StreamConfig(**(small_params()["train"]["rgb"] | {"epochs": 10}))
-    job = make_job(write_videos(videos), rgb=rgb)
+    job = make_job(write_videos(videos), num_epochs=10)
     compute = ComputeConfig(**small_params()["compute"])
     storage = f"{remote}/checkpoints"
 

@@ -17,6 +17,7 @@ from tests.workspaces import (
     STPA,
     await_end,
     await_moment,
+    checkpointed,
     make_workspace,
     run_stpa,
     small_params,
@@ -27,7 +28,6 @@ import os, sys
 from pathlib import Path
 from urllib.request import urlopen
 from flows.server import start_server
-from stpa.config import Stream
 with start_server(Path(sys.argv[1])):
     print(urlopen(os.environ["PREFECT_API_URL"] + "/health").status, flush=True)
     sys.stdin.read()
@@ -67,6 +67,7 @@ def test_none_is_started_for_who_has_one(monkeypatch, environment, tmp_path, nam
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("heed_interrupts")
 @pytest.mark.parametrize(
     ("number", "streams"),
     [(signal.SIGINT, Stream), (signal.SIGTERM, [Stream.RGB])],
@@ -89,13 +90,10 @@ def test_asked_to_leave_it_leaves_in_one_line_and_prefect_knows(
         start_new_session=True,
     )
 
-    def all_train() -> bool:
-        return len(list(workspace.runs.glob("train/*/checkpoints/*.json"))) == len(streams)
-
     # A terminal signals all processes of a command, others the command alone.
     send = os.killpg if number == signal.SIGINT else os.kill
     try:
-        await_moment(all_train, command)
+        await_moment(lambda: len(checkpointed(workspace)) == len(streams), command)
     finally:
         send(command.pid, number)
     said, _ = command.communicate()

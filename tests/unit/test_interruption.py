@@ -2,7 +2,6 @@
 
 import signal
 import threading
-from collections.abc import Iterator
 
 import pytest
 
@@ -14,13 +13,7 @@ from stpa.interruption import (
     leaving_when_asked,
 )
 
-
-@pytest.fixture(autouse=True)
-def _heed_interrupts() -> Iterator[None]:
-    """Undo what a shell does to background work, which ignores SIGINT."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
+pytestmark = pytest.mark.usefixtures("heed_interrupts")
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

@@ -39,10 +39,10 @@ def write_videos(root: Path) -> Path:
     return root
 
 
-def make_job(root: Path, **changes: Any) -> TrainingJob:
+def make_job(root: Path, *, num_epochs: int = NUM_EPOCHS, **changes: Any) -> TrainingJob:
     """Make a job in which all that is drawn at random matters."""
     params = small_params()
-    rgb = params["train"]["rgb"] | {"epochs": NUM_EPOCHS, "dropout": 0.5}
+    rgb = params["train"]["rgb"] | {"epochs": num_epochs, "dropout": 0.5}
     train = params["train"] | {"input_size": 32, "short_side": 40, "horizontal_flip": True}
     return TrainingJob(
         stream=Stream.RGB,
