@@ -24,5 +24,7 @@ def canned_server(*answers: tuple[int, str]) -> Iterator[str]:
 
     with HTTPServer(("127.0.0.1", 0), Handler) as listening:
         Thread(target=listening.serve_forever, daemon=True).start()
-        yield f"127.0.0.1:{listening.server_port}"
-        listening.shutdown()
+        try:
+            yield f"127.0.0.1:{listening.server_port}"
+        finally:  # else the thread goes on, and turns as fast as it can at a socket that is closed
+            listening.shutdown()
