@@ -25,7 +25,7 @@ demo: .venv/.ready ## Run the whole pipeline on generated clips, in outputs/demo
 	@$(BIN)/stpa retrain --workspace outputs/demo
 
 test: .venv/.ready ## Run the tests, but for the slow ones
-	$(BIN)/python -m pytest -m "not slow"
+	$(BIN)/python -m pytest -m "not slow" --numprocesses auto --maxprocesses 4
 
 test-slow: .venv/.ready ## Run the slow tests
 	$(BIN)/python -m pytest -m slow

@@ -6,9 +6,14 @@ One thread for each process: the tests' networks are too small to share, and cor
 import os
 import signal
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from hypothesis import settings
+from xdist.remote import Producer
+from xdist.scheduler import LoadScopeScheduling
+
+SHARE_RETRAINING = ("test_bad_input", "test_fusion_run", "test_restore", "test_retrain")
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 # As the command line has it: Prefect would write to a terminal that pytest has closed.
@@ -17,6 +22,18 @@ os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "CRITICAL")
 # A machine that is busy is no fault of the code.
 settings.register_profile("any machine", deadline=None, print_blob=True)
 settings.load_profile("any machine")
+
+
+class _SharedFixtures(LoadScopeScheduling):
+    """Keeps what shares fixtures in one process: a module, and all that looks at one retraining."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        module = nodeid.split("::")[0]
+        return "retraining" if Path(module).stem in SHARE_RETRAINING else module
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> LoadScopeScheduling:
+    return _SharedFixtures(config, log)
 
 
 @pytest.fixture

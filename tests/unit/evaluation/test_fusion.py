@@ -11,7 +11,9 @@ RGB = np.array([[2.0, 0.0, -1.0], [0.0, 3.0, 1.0]], np.float32)
 FLOW = np.array([[-1.0, 4.0, 0.0], [1.0, 1.0, 1.0]], np.float32)
 
 ALL_RULES = pytest.mark.parametrize(
-    "rule", {*FUSION_RULES.values(), *MULTI_LABEL_RULES.values()}, ids=lambda rule: rule.__name__
+    "rule",
+    dict.fromkeys([*FUSION_RULES.values(), *MULTI_LABEL_RULES.values()]),
+    ids=lambda rule: rule.__name__,
 )
 
 
