@@ -22,6 +22,7 @@ from stpa.cli.workspace import (
     WorkspaceOption,
     chosen_heads,
     chosen_streams,
+    given_options,
     open_workspace,
 )
 from stpa.errors import InterruptedTrainingError, StpaError, one_line
@@ -150,9 +151,7 @@ def train(
     """
     place, config = open_workspace(workspace)
     heads, streams = chosen_heads(config, head), chosen_streams(stream)
-    arguments = tuple(
-        f"--{name}={value}" for name, value in (("stream", stream), ("head", head)) if value
-    )
+    arguments = given_options(stream=stream, head=head)
     if run_as_job(place, config, "train", arguments, attach=attach, stop=stop):
         return
     with exclusive(place):

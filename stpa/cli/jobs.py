@@ -1,9 +1,10 @@
-"""How `stpa train` and `stpa retrain` run as jobs of a cluster, where compute.address names one."""
+"""How long commands run as jobs of a cluster, where compute.address names a Jobs API."""
 
 import shlex
 from typing import Annotated
 
 import typer
+from pydantic import BaseModel
 from rich.markup import escape
 
 from stpa.config import Config
@@ -28,13 +29,14 @@ def run_as_job(
     config: Config,
     command: str,
     arguments: tuple[str, ...],
-    *,
+    *inputs: BaseModel,
     attach: bool,
     stop: bool,
 ) -> bool:
     """Run a command on the cluster of a Jobs API, and show its log; return False to run it here.
 
-    With `attach` or `stop`, do so to the job that runs, and submit none.
+    With `attach` or `stop`, do so to the job that runs, and submit none. `inputs` decide what it
+    finds, beside the workspace and its parameters.
     """
     from stpa.compute.tasks import jobs_address
 
@@ -51,8 +53,8 @@ def run_as_job(
     if attach and stop:
         raise ConfigError("--attach follows a job, and --stop ends it: give one of them")
     jobs = Jobs(address)
-    inputs = digest_value(config.model_dump(mode="json"))
-    work = Work(command, workspace.root.resolve(), arguments, inputs)
+    digest = digest_value([each.model_dump(mode="json") for each in (config, *inputs)])
+    work = Work(command, workspace.root.resolve(), arguments, digest)
     again = (
         f"stpa {shlex.join([command, *arguments])} --workspace {shlex.quote(str(workspace.root))}"
     )

@@ -5,7 +5,8 @@ from typing import Annotated
 
 import typer
 
-from stpa.cli.workspace import WorkspaceOption, chosen_heads, open_workspace
+from stpa.cli.jobs import AttachOption, StopOption, run_as_job
+from stpa.cli.workspace import WorkspaceOption, chosen_heads, given_options, open_workspace
 from stpa.config import Stream
 from stpa.results import show_search
 from stpa.terminal import TERMINAL
@@ -21,11 +22,16 @@ def search(
         str | None,
         typer.Option(help="stpa (the default), or tsn where params.yaml compares it."),
     ] = None,
+    attach: AttachOption = False,
+    stop: StopOption = False,
     workspace: WorkspaceOption = Path(),
 ) -> None:
     """Search the parameters that networks train best with, on the training videos alone.
 
     Killed and run again, it goes on where it was.
+
+    Where compute.address is a Jobs API (http://host:8265), the cluster runs it as a job, which
+    lives on when this command ends.
     """
     from stpa.stages.search import search as run
     from stpa.stages.search_plan import read_plan, searched_streams
@@ -34,6 +40,9 @@ def search(
     place, config = open_workspace(workspace)
     plan = read_plan(space, config)
     [chosen] = chosen_heads(config, head or SERVED_HEAD)
+    arguments = (str(space.resolve()), *given_options(stream=stream, head=head))
+    if run_as_job(place, config, "search", arguments, plan, attach=attach, stop=stop):
+        return
     for each in searched_streams(plan, stream):
         with exclusive(place), TERMINAL.bar(f"search {each} {chosen}") as progress:
             result = run(place, config, plan, each, chosen, progress)

@@ -40,3 +40,8 @@ def chosen_heads(config: Config, wanted: str | None) -> list[str]:
 def chosen_streams(wanted: Stream | None) -> list[Stream]:
     """Return the `wanted` stream, or both."""
     return list(Stream) if wanted is None else [wanted]
+
+
+def given_options(**values: str | None) -> tuple[str, ...]:
+    """Return the options that are not left out, as one would give them on the command line."""
+    return tuple(f"--{name}={value}" for name, value in values.items() if value)

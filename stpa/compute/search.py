@@ -82,8 +82,8 @@ def run_trials(
     """
     if ray.util.client.ray.is_connected():
         raise ComputeError(
-            "Ray Tune does not work over Ray Client: run the search on a node of the cluster, with "
-            "compute.address host:6379 instead of ray://"
+            "Ray Tune does not work over Ray Client: give compute.address as the cluster's Jobs "
+            "API, http://host:8265, or, on a node of it, as host:6379"
         )
     at_once = trainings_at_once(compute)
     for name, value in _SETTINGS.items():

@@ -95,8 +95,8 @@ def find_cluster(address: str | None) -> str:
     """
     if jobs := jobs_address(address):
         raise ComputeError(
-            f"the Jobs API at {jobs} takes `stpa train` and `stpa retrain` alone: for this "
-            "command, give compute.address as host:6379 or ray://host:10001"
+            f"the Jobs API at {jobs} takes `stpa train`, `stpa retrain` and `stpa search` alone: "
+            "for this command, give compute.address as host:6379 or ray://host:10001"
         )
     found = joined_address(address) or "local"
     _check_reachable(found)

@@ -1,5 +1,6 @@
 """Training on a cluster that runs already: as a job, by Ray Client, and two flows at once."""
 
+import re
 import shutil
 import signal
 import subprocess
@@ -12,6 +13,7 @@ from subprocess import CompletedProcess
 
 import pytest
 import ray
+import yaml
 
 from stpa.compute.jobs import Jobs, Work
 from stpa.compute.tasks import IN_A_JOB, cluster
@@ -202,6 +204,31 @@ def test_the_whole_job_runs_in_the_cluster(retrained, head, tmp_path):
     assert done.returncode == 0, done.stderr
     assert "champion is version 1" in done.stdout
     assert weights(workspace) == weights(retrained)
+
+
+def test_a_search_runs_in_the_cluster_and_other_plans_are_other_jobs(retrained, head, tmp_path):
+    workspace = copy_data(retrained, tmp_path / "work", head.jobs)
+    space = workspace.root / "my space.yaml"
+    plan = {
+        "trials": 2,
+        "folds": 2,
+        "max_concurrent": None,
+        "early_stopping": None,
+        "space": {"train.rgb.learning_rate": {"choices": [0.1, 0.01]}},
+    }
+    space.write_text(yaml.safe_dump(plan))
+    done = run_stpa("search", space, "--workspace", workspace.root)
+    assert done.returncode == 0, done.stderr
+    [job] = re.findall(r"^job (stpa-search-\w+-1) is submitted$", done.stdout, re.MULTILINE)
+    [best] = workspace.root.glob("search-*.yaml")
+    assert best.name in done.stdout
+    attached = run_stpa("search", space, "--attach", "--workspace", workspace.root)
+    assert (attached.returncode, f"{job} is submitted\n{attached.stdout}") == (0, done.stdout[4:])
+
+    space.write_text(yaml.safe_dump(plan | {"trials": 3}))
+    more = run_stpa("search", space, "--workspace", workspace.root)
+    assert more.returncode == 0, more.stderr
+    assert job not in more.stdout
 
 
 def test_ray_client_gives_what_this_machine_gives(retrained, head, tmp_path):
