@@ -318,8 +318,8 @@ class ComputeConfig(Section):
 
     address: str | None
     """A Ray cluster's address, host:6379 or ray://host:10001, or its Jobs API's, http://host:8265,
-    which runs `stpa train` and `stpa retrain` as jobs. null: RAY_ADDRESS, or a cluster of this
-    machine's own."""
+    which runs `stpa train`, `stpa retrain` and `stpa search` as jobs. null: RAY_ADDRESS, or a
+    cluster of this machine's own."""
     workers_per_stream: PositiveInt
     """Data-parallel training processes for each network, which share each batch."""
     fewest_workers: PositiveInt | None

@@ -14,7 +14,7 @@ from rich.table import Table
 
 from flows.server import keep_records, start_server
 from stpa.cli.data import data_app
-from stpa.cli.jobs import INTERRUPTED, AttachOption, StopOption, run_as_job
+from stpa.cli.jobs import INTERRUPTED, AttachOption, StopOption, attend_job, submit_job
 from stpa.cli.search import search
 from stpa.cli.workspace import (
     HeadOption,
@@ -152,7 +152,9 @@ def train(
     place, config = open_workspace(workspace)
     heads, streams = chosen_heads(config, head), chosen_streams(stream)
     arguments = given_options(stream=stream, head=head)
-    if run_as_job(place, config, "train", arguments, attach=attach, stop=stop):
+    if attend_job(place, config, "train", arguments, attach=attach, stop=stop):
+        return
+    if submit_job(place, config, "train", arguments):
         return
     with exclusive(place):
         require_room(place)
@@ -230,7 +232,9 @@ def retrain(
     """
     place, config = open_workspace(workspace)
     arguments = () if source is None else (str(source.resolve()),)
-    if run_as_job(place, config, "retrain", arguments, attach=attach, stop=stop):
+    if attend_job(place, config, "retrain", arguments, attach=attach, stop=stop):
+        return
+    if submit_job(place, config, "retrain", arguments):
         return
     with exclusive(place):
         require_room(place)

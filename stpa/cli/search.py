@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from stpa.cli.jobs import AttachOption, StopOption, run_as_job
+from stpa.cli.jobs import AttachOption, StopOption, attend_job, submit_job
 from stpa.cli.workspace import WorkspaceOption, chosen_heads, given_options, open_workspace
 from stpa.config import Stream
 from stpa.results import show_search
@@ -38,12 +38,15 @@ def search(
     from stpa.stages.train import SERVED_HEAD
 
     place, config = open_workspace(workspace)
-    plan = read_plan(space, config)
     [chosen] = chosen_heads(config, head or SERVED_HEAD)
     arguments = (str(space.resolve()), *given_options(stream=stream, head=head))
-    if run_as_job(place, config, "search", arguments, plan, attach=attach, stop=stop):
+    if attend_job(place, config, "search", arguments, attach=attach, stop=stop):
         return
-    for each in searched_streams(plan, stream):
+    plan = read_plan(space, config)
+    streams = searched_streams(plan, stream)
+    if submit_job(place, config, "search", arguments, plan):
+        return
+    for each in streams:
         with exclusive(place), TERMINAL.bar(f"search {each} {chosen}") as progress:
             result = run(place, config, plan, each, chosen, progress)
         show_search(place, result)

@@ -57,9 +57,9 @@ class Work:
 
     @property
     def labels(self) -> Mapping[str, str]:
-        """What to find its jobs by; one without arguments is found by any of its command's."""
-        arguments = {"arguments": shlex.join(self.arguments)} if self.arguments else {}
-        return {"workspace": str(self.workspace), "command": self.command, **arguments}
+        """What to find its jobs by, with the arguments that are given here and any others."""
+        given = {f"argument {argument}": "given" for argument in self.arguments}
+        return {"workspace": str(self.workspace), "command": self.command, **given}
 
 
 class Jobs:

@@ -143,14 +143,14 @@ def test_what_is_not_said_of_a_download_comes_from_the_workspace(
     assert "2 missing: '[d].avi', 'c.avi'" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("command", ["train", "retrain"])
+@pytest.mark.parametrize("command", [["train"], ["retrain"], ["search", "renamed.yaml"]])
 @pytest.mark.parametrize("option", ["--attach", "--stop"])
 def test_without_a_jobs_api_there_is_no_job_to_follow(
     command, option, monkeypatch, tmp_path, capsys
 ):
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
     workspace = make_workspace(tmp_path, small_params())
-    monkeypatch.setattr(sys, "argv", ["stpa", command, option, f"--workspace={workspace.root}"])
+    monkeypatch.setattr(sys, "argv", ["stpa", *command, option, f"--workspace={workspace.root}"])
     with pytest.raises(SystemExit):
         cli.main()
     [line] = capsys.readouterr().err.splitlines()

@@ -66,8 +66,19 @@ class TestWork:
     def test_a_job_is_found_whatever_it_was_trained_from(self):
         assert replace(WORK, inputs="others").labels == WORK.labels
 
-    def test_a_job_is_found_without_naming_what_it_trains(self):
-        assert replace(WORK, arguments=()).labels.items() < WORK.labels.items()
+    @pytest.mark.parametrize(
+        ("arguments", "is_found"),
+        [
+            ((), True),
+            (("/space.yaml",), True),
+            (("--head=tsn",), True),
+            (("/space.yaml", "--stream=rgb"), False),
+        ],
+    )
+    def test_a_job_is_found_by_any_of_its_arguments(self, arguments, is_found):
+        submitted = replace(WORK, arguments=("/space.yaml", "--stream=flow", "--head=tsn"))
+        sought = replace(submitted, arguments=arguments)
+        assert (sought.labels.items() <= submitted.labels.items()) is is_found
 
 
 class TestAddress:
