@@ -24,7 +24,7 @@ demo: .venv/.ready ## Run the whole pipeline on generated clips, in outputs/demo
 	@$(BIN)/stpa init outputs/demo --params params/demo.yaml
 	@$(BIN)/stpa retrain --workspace outputs/demo
 
-test: .venv/.ready ## Run the tests, but for the slow ones
+test: .venv/.ready ## Run the tests, but for the slow ones, in up to four processes (of up to 4 GB)
 	$(BIN)/python -m pytest -m "not slow" --numprocesses auto --maxprocesses 4
 
 test-slow: .venv/.ready ## Run the slow tests

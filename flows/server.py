@@ -25,7 +25,7 @@ def keep_records(home: Path) -> None:
         "PREFECT_LOGGING_EXTRA_LOGGERS": "stpa",
         # The pages show Prefect's log; the terminal has bars, and errors in one line.
         "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "CRITICAL",
-        "PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW": "ignore",  # what is logged outside flows
+        "PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW": "ignore",  # stages log outside of flows too
     }
     if "PREFECT_API_URL" not in os.environ:
         settings["PREFECT_HOME"] = str(home.resolve())

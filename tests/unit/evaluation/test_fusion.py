@@ -12,6 +12,7 @@ FLOW = np.array([[-1.0, 4.0, 0.0], [1.0, 1.0, 1.0]], np.float32)
 
 ALL_RULES = pytest.mark.parametrize(
     "rule",
+    # No set: each process that tests must find the same order.
     dict.fromkeys([*FUSION_RULES.values(), *MULTI_LABEL_RULES.values()]),
     ids=lambda rule: rule.__name__,
 )
