@@ -4,8 +4,11 @@ import logging
 import os
 import random
 import signal
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +18,14 @@ from ray.cluster_utils import Cluster
 from safetensors.torch import load_file
 
 from stpa.compute.tasks import cluster
-from stpa.compute.train import fit_on_cluster
+from stpa.compute.train import NOTICE_STEPS, fit_on_cluster
 from stpa.config import ComputeConfig
 from stpa.errors import ComputeError, InterruptedTrainingError
 from stpa.interruption import leaving_when_asked
 from stpa.models.checkpoint import WEIGHTS_FILE
 from stpa.params import load_config
 from stpa.registry.tracking import open_tracker
+from stpa.training.fit import TrainingJob
 from tests.unit.training.test_fit import assert_same_tensors, losses, make_job, write_videos
 from tests.workspaces import copy_data, run_stpa, small_params, weights
 
@@ -37,6 +41,8 @@ logger = logging.getLogger(__name__)
 
 NUM_EPOCHS = 5
 NUM_STEPS = 2 * NUM_EPOCHS
+NUM_REPEATS = 200
+"""Of the videos, two steps each, for an epoch that a node is lost in."""
 OnStep = Callable[[int], None]
 
 
@@ -71,6 +77,19 @@ class Nodes:
         self._hit = {worker.pid for worker in self.workers()}
         self._cluster.remove_node(self._nodes.pop(), allow_graceful=False)
 
+    def give_notice(self) -> None:
+        """Tell the cluster, as a cloud does, that the node of the next kill is about to go."""
+        subprocess.run(
+            [
+                *(Path(sys.executable).with_name("ray"), "drain-node"),
+                *(f"--address={self.address}", f"--node-id={self._nodes[-1].node_id}"),
+                *("--reason=DRAIN_NODE_REASON_PREEMPTION", "--reason-message=taken away"),
+                "--deadline-remaining-seconds=120",
+            ],
+            check=True,
+            capture_output=True,
+        )
+
     def add_one(self) -> None:
         self._nodes.append(self._cluster.add_node(num_cpus=1))
 
@@ -101,9 +120,15 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def fit(root: Path, storage: Path, on_step: OnStep = lambda done: None, **compute: Any) -> Path:
     """Train by two workers, with a checkpoint after each step; return the last one."""
+    return fit_job(make_job(root, num_epochs=NUM_EPOCHS), storage, on_step, **compute)
+
+
+def fit_job(
+    job: TrainingJob, storage: Path, on_step: OnStep = lambda done: None, **compute: Any
+) -> Path:
     settings = {"workers_per_stream": 2, "checkpoint_steps": 1, "max_restarts": 3} | compute
     checkpoint = fit_on_cluster(
-        make_job(root, num_epochs=NUM_EPOCHS),
+        job,
         storage=str(storage),
         compute=ComputeConfig(**(small_params()["compute"] | settings)),
         decode_seconds=60.0,
@@ -150,6 +175,35 @@ def test_lost_a_worker_and_then_a_node_it_ends_as_if_undisturbed(
     assert [fault.called for fault in faults] == [1, 1]
     assert_same_tensors(disturbed / WEIGHTS_FILE, undisturbed / WEIGHTS_FILE)
     assert losses(disturbed) == losses(undisturbed)
+
+
+def test_told_that_a_node_goes_it_keeps_the_steps_of_an_epoch(nodes, root, tmp_path, monkeypatch):
+    monkeypatch.setenv("RAY_TRAIN_PREEMPTION_POLL_INTERVAL_S", "0.2")
+    job = make_job(root, num_epochs=1)
+    job = replace(job, videos=job.videos * NUM_REPEATS)
+    storage = tmp_path / "noticed"
+    steps = []
+    notice = Once(1, nodes.give_notice)
+
+    def take_away() -> None:
+        nodes.kill_one()
+        nodes.add_one()
+        steps.clear()
+
+    loss = Once(1, take_away)
+
+    def disturb(done: int) -> None:
+        steps.append(done)
+        notice(done)
+        if any(storage.glob("checkpoint_*/progress.json")):
+            loss(done)
+
+    noticed = fit_job(job, storage, disturb, checkpoint_steps=None)
+    assert [notice.called, loss.called] == [1, 1]
+    assert NOTICE_STEPS < min(done for done in steps if done) < 2 * NUM_REPEATS
+    undisturbed = fit_job(job, tmp_path / "undisturbed", checkpoint_steps=None)
+    assert_same_tensors(noticed / WEIGHTS_FILE, undisturbed / WEIGHTS_FILE)
+    assert losses(noticed) == losses(undisturbed)
 
 
 def test_both_streams_train_at_once_over_the_nodes(nodes, retrained, tmp_path):
