@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from stpa.cli import main
+from stpa.local_server import free_port
 from stpa.params import load_config
 from stpa.stages.ingest import ingest
 from stpa.workspace import Workspace
@@ -84,11 +85,6 @@ def ingested(tmp_path_factory: pytest.TempPathFactory, source: Path) -> Workspac
     workspace = make_workspace(tmp_path_factory.mktemp("ingested"), params)
     ingest(workspace, load_config(workspace.params), source)
     return workspace
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return server.getsockname()[1]
 
 
 def content(root: Path) -> dict[str, tuple[int, int]]:
@@ -294,6 +290,13 @@ class TestServices:
         assert "no Ray cluster at 127.0.0.1:" in error
         assert "correct compute.address or RAY_ADDRESS" in error
         assert content(ingested.root) == before
+
+    def test_a_retraining_looks_for_its_cluster_before_it_ingests(self, stpa, source, tmp_path):
+        params = small_params(compute={"address": f"127.0.0.1:{free_port()}"})
+        workspace = make_workspace(tmp_path / "new", params)
+        error = stpa("retrain", source, "--workspace", workspace.root).error
+        assert "no Ray cluster at 127.0.0.1:" in error
+        assert not workspace.videos.exists()
 
     def test_an_mlflow_server_that_nobody_runs(self, stpa, ingested):
         error = stpa("rollback", "--workspace", ingested.root).error
