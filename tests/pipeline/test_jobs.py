@@ -217,7 +217,8 @@ def test_a_search_runs_in_the_cluster_and_other_plans_are_other_jobs(retrained, 
         "space": {"train.rgb.learning_rate": {"choices": [0.1, 0.01]}},
     }
     space.write_text(yaml.safe_dump(plan))
-    done = run_stpa("search", space, "--stream", "rgb", "--workspace", workspace.root)
+    search = ("search", space, "--stream", "rgb", "--workspace", workspace.root)
+    done = run_stpa(*search)
     assert done.returncode == 0, done.stderr
     [job] = re.findall(r"^job (stpa-search-\w+-1) is submitted$", done.stdout, re.MULTILINE)
     [best] = workspace.root.glob("search-*.yaml")
@@ -226,7 +227,7 @@ def test_a_search_runs_in_the_cluster_and_other_plans_are_other_jobs(retrained, 
     assert done.stdout == f"job {job} is submitted\n{attached.stdout}"
 
     space.write_text(yaml.safe_dump(plan | {"trials": 3}))
-    more = run_stpa("search", space, "--workspace", workspace.root)
+    more = run_stpa(*search)
     assert more.returncode == 0, more.stderr
     assert job not in more.stdout
 
