@@ -145,9 +145,6 @@ def train(
     """Train networks on the Ray cluster, both streams at once where it has room for them.
 
     Killed and run again, each goes on from its last checkpoint.
-
-    Where compute.address is a Jobs API (http://host:8265), the cluster runs it as a job, which
-    lives on when this command ends.
     """
     place, config = open_workspace(workspace)
     heads, streams = chosen_heads(config, head), chosen_streams(stream)
@@ -225,11 +222,7 @@ def retrain(
     stop: StopOption = False,
     workspace: WorkspaceOption = Path(),
 ) -> None:
-    """Run all of it: ingest, extract, train, evaluate, fuse, promote, report.
-
-    Where compute.address is a Jobs API (http://host:8265), the cluster runs it as a job, which
-    lives on when this command ends.
-    """
+    """Run all of it: ingest, extract, train, evaluate, fuse, promote, report."""
     place, config = open_workspace(workspace)
     arguments = () if source is None else (str(source.resolve()),)
     if attend_job(place, config, "retrain", arguments, attach=attach, stop=stop):

@@ -20,7 +20,9 @@ INTERRUPTED = 130
 AttachOption = Annotated[
     bool,
     typer.Option(
-        "--attach", help="Follow this workspace's job: that which runs, or else the last."
+        "--attach",
+        help="Follow this workspace's job: that which runs, or else the last. The command runs as "
+        "one, and lives on in it, where compute.address is a Jobs API (http://host:8265).",
     ),
 ]
 StopOption = Annotated[bool, typer.Option("--stop", help="Stop this workspace's job that runs.")]

@@ -29,9 +29,6 @@ def search(
     """Search the parameters that networks train best with, on the training videos alone.
 
     Killed and run again, it goes on where it was.
-
-    Where compute.address is a Jobs API (http://host:8265), the cluster runs it as a job, which
-    lives on when this command ends.
     """
     from stpa.stages.search import search as run
     from stpa.stages.search_plan import read_plan, searched_streams
