@@ -5,6 +5,7 @@ from typing import Any
 
 import timm
 import torch
+from einops import rearrange
 from torch import nn
 
 import stpa.models.bn_inception  # noqa: F401 - registers it with timm
@@ -14,6 +15,9 @@ from stpa.shapes import Float
 from stpa.weights import read_weights
 
 RGB_CHANNELS = 3
+
+CHANNELS_LAST = "NHWC"
+"""What timm calls the layout of Swin's maps and a few others'."""
 
 TAPS = {
     # The residual sums before the activation (Du et al., section 4.1): 192@71, 320@35, 1088@17,
@@ -84,6 +88,9 @@ class Backbone(nn.Module):
         else:
             taps = _taps(name, cnn, num_scales, top_layer)
             self.pyramid, self.tail = cut(cnn, trace(cnn), taps)
+            if getattr(cnn, "output_fmt", None) == CHANNELS_LAST:
+                self.pyramid = nn.Sequential(self.pyramid, _ChannelsFirst())
+                self.tail = nn.Sequential(_ChannelsLast(), self.tail)
         self._measure(name, next(cnn.parameters()).new_zeros(1, in_channels, *[input_size] * 2))
 
     def forward(
@@ -104,7 +111,7 @@ class Backbone(nn.Module):
             maps = self(blank)
             _frames, _channels, height, width = maps[-1].shape
             self.num_features = self.tail(maps[-1]).shape[1]
-        except (RuntimeError, AssertionError, ValueError) as error:
+        except (RuntimeError, AssertionError, ValueError, AttributeError, TypeError) as error:
             raise ModelError(
                 f"model.backbone {name} gives no feature maps for train.input_size "
                 f"{blank.shape[-1]} ({first_line(error)}): take another size, or a CNN"
@@ -116,6 +123,20 @@ class Backbone(nn.Module):
         self.strides = tuple(level.shape[-2] // height for level in maps)
         self.top_size = (height, width)
         self.train()
+
+
+class _ChannelsFirst(nn.Module):
+    """Maps [frames, height, width, channels] to [frames, channels, height, width]."""
+
+    def forward(self, maps: Sequence[torch.Tensor]) -> list[torch.Tensor]:
+        return [rearrange(level, "frames h w channels -> frames channels h w") for level in maps]
+
+
+class _ChannelsLast(nn.Module):
+    """The way back, for the layers behind the top map."""
+
+    def forward(self, maps: torch.Tensor) -> torch.Tensor:
+        return rearrange(maps, "frames channels h w -> frames h w channels")
 
 
 class _PooledFeatures(nn.Module):

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import timm
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch import nn
 
 from stpa.errors import ModelError
@@ -223,3 +223,34 @@ def test_backbone_that_is_not_usable_is_refused(name: str, complaint: str) -> No
 def test_unsuitable_backbone_options_are_refused() -> None:
     with pytest.raises(ModelError, match="backbone_options do not suit resnet18"):
         build("resnet18", options={"colour": "red"})
+
+
+@pytest.mark.parametrize("name", ["mambaout_femto", "swin_tiny_patch4_window7_224"])
+def test_channels_last_maps_are_read_by_their_channels(name: str, tmp_path: Path) -> None:
+    size = 224 if name.startswith("swin") else 64
+    torch.manual_seed(0)
+    cnn = timm.create_model(name, num_classes=0).eval()
+    save_file(timm.create_model(name).state_dict(), tmp_path / "weights.safetensors")
+    backbone = build(name, input_size=size, pretrained=str(tmp_path / "weights.safetensors")).eval()
+    cnn.load_state_dict(
+        {
+            key: value
+            for key, value in load_file(tmp_path / "weights.safetensors").items()
+            if key in cnn.state_dict()
+        }
+    )
+    frames = torch.randn(2, 3, size, size)
+    with torch.no_grad():
+        maps = backbone(frames)
+        assert [level.shape[1] for level in maps] == [info["num_chs"] for info in cnn.feature_info][
+            -3:
+        ]
+        assert backbone.channels == tuple(level.shape[1] for level in maps)
+        assert backbone.top_size == tuple(maps[-1].shape[2:])
+        torch.testing.assert_close(backbone.tail(maps[-1]), cnn(frames))
+
+
+@pytest.mark.parametrize("name", ["vit_tiny_patch16_224", "efficientformer_l1"])
+def test_a_network_of_tokens_is_refused_by_name(name: str) -> None:
+    with pytest.raises(ModelError, match=f"model.backbone {name} gives no feature maps"):
+        build(name, input_size=224)
