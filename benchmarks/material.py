@@ -18,7 +18,7 @@ from stpa.optical_flow.extract import extract_video
 from stpa.params import check_params, read_params
 from stpa.progress import ReportProgress
 from stpa.shapes import UInt8
-from stpa.training.fit import TrainingJob
+from stpa.training.job import TrainingJob
 from stpa.training.loop import LossOptions
 
 WIDTH, HEIGHT, FRAMES_PER_SECOND = 320, 240, 25

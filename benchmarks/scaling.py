@@ -24,7 +24,7 @@ from stpa.files import read_json
 from stpa.models.network import ActionNetwork
 from stpa.terminal import TERMINAL
 from stpa.training.checkpoint import PROGRESS_FILE
-from stpa.training.fit import TrainingJob
+from stpa.training.job import TrainingJob
 
 BYTES_OF_A_GRADIENT = 4
 """Float32, whatever the precision of the network."""

@@ -147,6 +147,10 @@ class ModelConfig(Section):
     input_mean: Annotated[list[float], OfChannels] | None
     """Per RGB channel, in 0-255, as the backbone's weights expect; null: as timm publishes it."""
     input_std: Annotated[list[PositiveFloat], OfChannels] | None
+    flow_input: Literal["measured", "as_rgb"]
+    """How stored flow is scaled for the network. measured: so that the training clips deviate as
+    much as photographs do, which the weights were trained on: slow motion is faint otherwise.
+    as_rgb: divided by the mean of `input_std`."""
     top_layer: str
     """A name in `stpa.models.backbones.TOP_LAYERS`, where the frames are aggregated: C, the CNN's
     last feature map (paper); B and A, the next finer ones below it; FC, the pooled features."""
@@ -160,6 +164,10 @@ class ModelConfig(Section):
     """What an attention map's weights are normalised by: a name in `stpa.models.heads.MAP_NORMS`.
     l2 (paper): even attention multiplies the features by the root of the number of positions, so
     K of test should be near K of training. l1: a plain weighted mean, whatever K."""
+    score_norm: str
+    """What features are divided by before they are scored (eq. 2): a name in
+    `stpa.models.attention.SCORE_NORMS`. none (paper): scores grow with the features, and on
+    pretrained networks run away; rms: each frame's root mean square norm."""
 
     @field_validator("num_scales")
     @classmethod
@@ -174,9 +182,10 @@ class StreamConfig(Section):
 
     epochs: PositiveInt
     learning_rate: PositiveFloat
-    """Of the pretrained layers and, scaled by `new_layer_rate`, of the new ones."""
+    """Of pretrained layers."""
     new_layer_rate: PositiveFloat
-    """Multiplies the rate of the attention and the classifier."""
+    """Multiplies the rate of layers that start from nothing: the attention, the classifier and,
+    where `model.pretrained` is false, the backbone."""
     dropout: ShareBelowOne
     gradient_clip: PositiveFloat
     """Largest L2 norm of the gradient (TSN: 40 for RGB, 20 for flow)."""
@@ -199,7 +208,10 @@ class TrainConfig(Section):
     """Crop, resize and flip whole batches where the network is; the loader then passes frames on
     whole. Else each clip in its loader process, which costs a GPU nothing."""
     batch_size: PositiveInt
-    """Clips a step, over all workers, however many they are."""
+    """Clips per step, over all workers, however many they are."""
+    min_steps_per_epoch: PositiveInt
+    """An epoch passes over the training clips once or, where they are too few for so many steps,
+    as often as it takes: small datasets need steps as well."""
     clips_at_once: PositiveInt | None
     """Clips of each worker that go through the network together; the gradients of the batch's parts
     are summed up. null: all of its share. Batch norms that learn take statistics of a part."""
@@ -228,8 +240,9 @@ class TrainConfig(Section):
     """Compile the network with torch.compile, which takes minutes, for faster steps on a GPU."""
     rates: Literal["uniform", "tsn"]
     """tsn: biases learn twice as fast, and the first convolution of the flow network five times."""
-    freeze_batch_norm: Literal["none", "all_but_first", "all"]
-    """Keep running statistics and affine terms as they came (TSN's partial BN)."""
+    freeze_batch_norm: Literal["none", "all_but_first", "all", "pretrained"]
+    """Keep running statistics and affine terms as they came. all_but_first: TSN's partial BN;
+    pretrained: all where `model.pretrained` gives them some, else none."""
     interactive_loss: str
     """A name in `stpa.training.losses.INTERACTIVE_LOSSES`: paper, l_interactive as in eq. 6, which
     has no lower bound; bounded, of shares, in [-d, 1]."""
@@ -256,7 +269,7 @@ class TrainConfig(Section):
     @field_validator("freeze_batch_norm")
     @classmethod
     def _chunks_share_no_statistics(cls, which: str, info: Info) -> str:
-        if info.data.get("frames_at_once") is not None and which != "all":
+        if info.data.get("frames_at_once") is not None and which not in ("all", "pretrained"):
             raise ValueError(f"train.frames_at_once needs train.freeze_batch_norm all, not {which}")
         return which
 

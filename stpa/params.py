@@ -159,7 +159,7 @@ def _unknown_names(params: dict[str, Any]) -> Iterator[str]:
     from stpa.data.datasets import DATASETS
     from stpa.data.sampling import GRIDS
     from stpa.evaluation.fusion import FUSION_RULES
-    from stpa.models.attention import DOWNSAMPLINGS, FUSIONS
+    from stpa.models.attention import DOWNSAMPLINGS, FUSIONS, SCORE_NORMS
     from stpa.models.backbones import TOP_LAYERS, known_backbone
     from stpa.models.heads import MAP_NORMS
     from stpa.optical_flow import ESTIMATORS
@@ -173,6 +173,7 @@ def _unknown_names(params: dict[str, Any]) -> Iterator[str]:
         ("model", "fusion"): FUSIONS,
         ("model", "downsampling"): DOWNSAMPLINGS,
         ("model", "map_norm"): MAP_NORMS,
+        ("model", "score_norm"): SCORE_NORMS,
         ("train", "interactive_loss"): INTERACTIVE_LOSSES,
         ("train", "attention_loss"): ATTENTION_LOSSES,
         ("evaluate", "grid"): GRIDS,
@@ -229,8 +230,10 @@ def _misfits(params: dict[str, Any]) -> Iterator[str]:
             f"compute.gpus_per_worker {share} would put several of {workers} workers on one GPU, "
             "which NCCL refuses: take 1 worker, or a whole GPU each"
         )
-    if _value(params, "train", "mixup_alpha") and _value(params, "train", "clips_at_once") == 1:
-        yield "train.mixup_alpha blends clips of a part, but train.clips_at_once 1 has but one"
+    in_chunks = _value(params, "train", "frames_at_once") is not None
+    follows = _value(params, "train", "freeze_batch_norm") == "pretrained"
+    if in_chunks and follows and _value(params, "model", "pretrained") is False:
+        yield "train.frames_at_once needs frozen batch norms: set train.freeze_batch_norm to all"
     mirrors = _value(params, "evaluate", "num_crops") == 10
     if mirrors and _value(params, "train", "horizontal_flip") is False:
         yield (

@@ -101,13 +101,19 @@ def small_params(**changes: dict[str, Any]) -> dict[str, Any]:
     params = read_params(REPOSITORY / "params.yaml")
     small: dict[str, dict[str, Any]] = {
         "optical_flow": {"estimator": "dis", "width": 64, "height": 64},
-        "model": {"backbone": "mobilenetv3_small_050", "pretrained": False},
+        "model": {
+            "backbone": "mobilenetv3_small_050",
+            "pretrained": False,
+            "top_layer": "C",  # attention to places: all of the layer
+            "num_scales": 3,
+        },
         "train": {
             "input_size": 64,
             "short_side": 64,
             "batch_size": 2,
             "optimizer": "adamw",
             "freeze_batch_norm": "none",
+            "min_steps_per_epoch": 1,
             "rgb": params["train"]["rgb"] | stream,
             "flow": params["train"]["flow"] | stream,
         },

@@ -19,7 +19,7 @@ from stpa.errors import ComputeError, LostWorkersError, StpaError, one_line
 from stpa.files import read_json
 from stpa.search.space import EarlyStopping
 from stpa.training.checkpoint import PROGRESS_FILE
-from stpa.training.fit import TrainingJob
+from stpa.training.job import TrainingJob
 from stpa.training.validation import validation_metric
 
 _SETTINGS = {

@@ -30,7 +30,8 @@ from stpa.files import digest_value
 from stpa.interruption import is_asked_again, is_asked_to_leave
 from stpa.progress import ReportProgress, silent
 from stpa.training.agreement import Wish
-from stpa.training.fit import Place, TrainingJob, fit
+from stpa.training.fit import Place, fit
+from stpa.training.job import TrainingJob
 
 MAX_CONTROLLER_FAILURES = 3
 """Restarts of what watches the workers; Ray's default is without end."""

@@ -103,16 +103,17 @@ class Clips(Dataset[Item]):
     def __len__(self) -> int:
         return len(self._videos)
 
-    def video(self, index: int) -> Video:
-        """Return the video of an item."""
-        return self._videos[index]
+    def video(self, place: int) -> Video:
+        """Return the video of an item, in whatever pass over the videos."""
+        return self._videos[place % len(self._videos)]
 
 
 class TrainClips(Clips):
     """Clips at random positions, cropped and flipped at random.
 
-    What is drawn depends on (seed, epoch, video) alone, so a resumed run sees the same clips
-    whatever the order, the workers or the batch size.
+    What is drawn depends on (seed, epoch, pass, video) alone, so a resumed run sees the same clips
+    whatever the order, the workers or the batch size. An item's place is the video's index plus
+    the number of videos for each pass of the epoch before (`StepSampler`).
     """
 
     def __init__(
@@ -142,9 +143,10 @@ class TrainClips(Clips):
         """Draw other clips from here on, in processes that copies were sent to as well."""
         self._epoch.fill_(epoch)
 
-    def __getitem__(self, index: int) -> Item:
+    def __getitem__(self, place: int) -> Item:
+        number, index = divmod(place, len(self._videos))
         video = self._videos[index]
-        drawn_from = digest_value([self._seed, int(self._epoch), video.video_id], length=32)
+        drawn_from = digest_value([self._seed, int(self._epoch), number, video.video_id], length=32)
         rng = np.random.default_rng(int(drawn_from, 16))
         num_frames, span = stored_frames(video, self._reader.stream)
         clip = self._reader.read(video, train_positions(num_frames, self._num_segments, span, rng))

@@ -17,6 +17,9 @@ from stpa.shapes import Int
 STACK_LENGTH = 5
 """Optical-flow frames in a stack; each gives an x and a y channel."""
 
+FLOW_ZERO = 128.0
+"""The level of 255 that stored flow has where nothing moves: round(255 / 2) (TSN)."""
+
 Grid = dict[int, Int[np.ndarray, " segments"]]
 """Positions by K."""
 

@@ -4,6 +4,7 @@ https://doi.org/10.1007/978-3-030-01270-0_23
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import reduce
 
 import torch
@@ -59,8 +60,37 @@ DOWNSAMPLINGS: dict[str, Callable[[int, int], nn.Module]] = {
 """R of eq. 1, built from a scale's channels and its stride to the top layer; it takes a map
 [frames, channels, height, width] and the size to reduce it to."""
 
-INITIAL_STD = 0.01
-"""Of the attention's weights."""
+
+def as_they_are(maps: torch.Tensor) -> torch.Tensor:
+    """Return the features as eq. 2 takes them: scores grow with their size."""
+    return maps
+
+
+def unit_power(
+    maps: Float[torch.Tensor, "frames channels height width"],
+) -> Float[torch.Tensor, "frames channels height width"]:
+    """Divide each frame's features by their root mean square norm over the frame's positions.
+
+    Eq. 2 sums over channels, so raw scores grow with the features' size and with the root of
+    their number: on pretrained networks they start uneven, and run away within some steps.
+    Each frame is divided by a number of its own, so that states of frames still merge exactly.
+    """
+    mean_square = maps.square().sum(dim=1, keepdim=True).mean(dim=(2, 3), keepdim=True)
+    return maps * mean_square.clamp_min(torch.finfo(maps.dtype).tiny).rsqrt()
+
+
+@dataclass(frozen=True)
+class ScoreNorm:
+    """What is done to the features before eq. 2, and the weights' deviation that suits it."""
+
+    normalise: Callable[[torch.Tensor], torch.Tensor]
+    initial_std: float
+
+
+SCORE_NORMS = {
+    "none": ScoreNorm(as_they_are, initial_std=0.01),  # as printed
+    "rms": ScoreNorm(unit_power, initial_std=0.1),  # scores of 1 +- 0.1 on any backbone
+}
 
 
 class PyramidScores(nn.Module):
@@ -77,6 +107,7 @@ class PyramidScores(nn.Module):
         *,
         fusion: str,
         downsampling: str,
+        score_norm: str,
     ) -> None:
         """Take `channels`, and `strides` to the top, from the bottom of the pyramid to its top;
         `num_maps` is d.
@@ -88,6 +119,7 @@ class PyramidScores(nn.Module):
             for width, stride in zip(channels[:-1], strides[:-1], strict=True)
         )
         self.fuse = FUSIONS[fusion]
+        self.norm = SCORE_NORMS[score_norm]
         self._initialise()
 
     def _initialise(self) -> None:
@@ -96,7 +128,7 @@ class PyramidScores(nn.Module):
         """
         for projection in self.projections:
             assert isinstance(projection, nn.Linear)
-            nn.init.normal_(projection.weight, std=INITIAL_STD)
+            nn.init.normal_(projection.weight, std=self.norm.initial_std)
             nn.init.ones_(projection.bias)
 
     def forward(
@@ -114,7 +146,7 @@ class PyramidScores(nn.Module):
                 for downsample, maps in zip(self.downsample, lower, strict=True)
             ]
             levels = zip(self.projections, [*reduced, top], strict=True)
-            return torch.stack([_project(projection, maps) for projection, maps in levels], dim=1)
+            return torch.stack([self._project(layer, maps) for layer, maps in levels], dim=1)
 
     def fused(
         self, scale_scores: Float[torch.Tensor, "frames scales maps positions"]
@@ -122,6 +154,6 @@ class PyramidScores(nn.Module):
         """Return z, the scores of all scales fused (eq. 3, inside the softmax)."""
         return reduce(self.fuse, scale_scores.unbind(dim=1))
 
-
-def _project(projection: nn.Module, maps: torch.Tensor) -> torch.Tensor:
-    return projection(at_least_float32(maps).flatten(2).mT).mT
+    def _project(self, projection: nn.Module, maps: torch.Tensor) -> torch.Tensor:
+        features = self.norm.normalise(at_least_float32(maps))
+        return projection(features.flatten(2).mT).mT

@@ -32,6 +32,8 @@ from stpa.shapes import Bool, Float
 Pyramid = Sequence[torch.Tensor]
 """Maps [frames, channels_j, height_j, width_j], bottom to top."""
 
+CLASSIFIER_STD = 0.001
+
 State = tuple[torch.Tensor, ...]
 """What a head keeps of a clip's frames; the first axis is the clip."""
 
@@ -87,6 +89,7 @@ class HeadOptions:
     fusion: str
     downsampling: str
     map_norm: str
+    score_norm: str
 
 
 class Head(nn.Module, ABC):
@@ -100,6 +103,10 @@ class Head(nn.Module, ABC):
         super().__init__()
         self.dropout = nn.Dropout(options.dropout)
         self.classifier = nn.Linear(options.num_features, options.num_classes)
+        # TSN's start (tsn-pytorch, models.py): all classes alike, so that the first steps go to
+        # the classifier rather than to features that a random one would ask for.
+        nn.init.normal_(self.classifier.weight, std=CLASSIFIER_STD)
+        nn.init.zeros_(self.classifier.bias)
 
     @abstractmethod
     def forward(self, frames: Frames, tail: Tail) -> HeadOutput:
@@ -190,6 +197,7 @@ class StpaHead(MergingHead):
             height * width,
             fusion=options.fusion,
             downsampling=options.downsampling,
+            score_norm=options.score_norm,
         )
 
     def sum_up(self, frames: Frames, tail: Tail) -> State:

@@ -6,7 +6,7 @@ import torch
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
-from stpa.data.sampling import STACK_LENGTH
+from stpa.data.sampling import FLOW_ZERO, STACK_LENGTH
 from stpa.errors import ModelError
 from stpa.models.aggregation import at_least_float32
 from stpa.models.backbones import Backbone
@@ -23,8 +23,8 @@ from stpa.models.heads import (
 )
 from stpa.shapes import Bool, Float, UInt8
 
-FLOW_ZERO = 128.0
-"""The stored level of no motion: round(255 / 2) (TSN)."""
+BEFORE_SCORE_NORM = {"score_norm": "none"}
+"""What models are that were written before there was a choice: they are still served."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +42,7 @@ class NetworkSpec:
     fusion: str
     downsampling: str
     map_norm: str
+    score_norm: str
     dropout: float
     class_names: tuple[str, ...]
     """By the place of their logits."""
@@ -52,8 +53,9 @@ class NetworkSpec:
     short_side: int
     """Frames are resized to this short side before the crop, px."""
     input_mean: tuple[float, ...]
-    """Per RGB channel, in 0-255."""
+    """Per RGB channel, in 0-255; flow has a mean of its own, no motion."""
     input_std: tuple[float, ...]
+    """Per RGB channel, in 0-255; flow is divided by their mean."""
 
     @property
     def span(self) -> int:
@@ -73,7 +75,7 @@ class NetworkSpec:
     def from_dict(cls, values: dict) -> "NetworkSpec":
         """Rebuild from `to_dict`'s values, as JSON returns them."""
         tuples = {key: tuple(values[key]) for key in ("class_names", "input_mean", "input_std")}
-        return cls(**{**values, **tuples})
+        return cls(**{**BEFORE_SCORE_NORM, **values, **tuples})
 
 
 class ActionNetwork(nn.Module):
@@ -105,6 +107,7 @@ class ActionNetwork(nn.Module):
             fusion=spec.fusion,
             downsampling=spec.downsampling,
             map_norm=spec.map_norm,
+            score_norm=spec.score_norm,
         )
         self.head = HEADS[spec.head](options)
         mean, std = _normalisation(spec)

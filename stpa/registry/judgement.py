@@ -39,6 +39,8 @@ class Judgement(BaseModel, ABC):
     class_names: tuple[str, ...] = Field(min_length=1)
     """What the classifier can answer."""
     video_ids: tuple[str, ...] = Field(min_length=1)
+    problems: tuple[str, ...] = ()
+    """Why a training of its networks taught it nothing, one sentence per network that failed."""
 
     @property
     def title(self) -> str:
@@ -175,9 +177,18 @@ def judge_scores(
     data_version: str,
     class_names: tuple[str, ...],
     video_ids: tuple[str, ...],
+    problems: tuple[str, ...] = (),
 ) -> Judgement:
-    """Judge a classifier by its scores; `labels` are each video's, without repetitions."""
-    asked = {"data_version": data_version, "class_names": class_names, "video_ids": video_ids}
+    """Judge a classifier by its scores; `labels` are each video's, without repetitions.
+
+    `problems` say of which of its networks the training failed, and why.
+    """
+    asked = {
+        "data_version": data_version,
+        "class_names": class_names,
+        "video_ids": video_ids,
+        "problems": problems,
+    }
     if multi_label:
         rows = tuple(tuple(row) for row in scores.tolist())
         return MultiLabelJudgement(**asked, labels=tuple(labels), scores=rows)

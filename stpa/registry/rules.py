@@ -51,6 +51,16 @@ def knows_all_classes(
     return True, f"all {len(served)} classes are known"
 
 
+def has_learnt(
+    challenger: Judgement, champion: Judgement | None, config: PromotionConfig
+) -> tuple[bool, str]:
+    """Demand that every network's training got below the loss of guessing, with more than one
+    answer (`stpa.training.learning`)."""
+    if challenger.problems:
+        return False, " ".join(challenger.problems)
+    return True, "every network learnt from its training videos"
+
+
 def above_chance(
     challenger: Judgement, champion: Judgement | None, config: PromotionConfig
 ) -> tuple[bool, str]:
@@ -84,6 +94,7 @@ def no_worse_than_champion(
 RULES: dict[str, Rule] = {
     "same_data_version": same_data_version,
     "knows_all_classes": knows_all_classes,
+    "has_learnt": has_learnt,
     "above_chance": above_chance,
     "no_worse_than_champion": no_worse_than_champion,
 }

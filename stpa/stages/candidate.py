@@ -1,12 +1,14 @@
 """Put up the networks trained from today's inputs, fused and judged, for promotion."""
 
+from collections.abc import Iterable
+
 from stpa.config import Config, Stream
 from stpa.evaluation.scores import Scores
 from stpa.files import digest_value
 from stpa.registry.candidate import Candidate, Network
 from stpa.registry.judgement import Judgement, judge_scores
 from stpa.stages.fuse import fuse
-from stpa.stages.train import SERVED_HEAD, find_trained
+from stpa.stages.train import SERVED_HEAD, TrainedModel, find_trained
 from stpa.workspace import Workspace
 
 
@@ -29,11 +31,11 @@ def gather_candidate(workspace: Workspace, config: Config) -> Candidate:
         late_fusion=late_fusion,
         num_segments=num_segments,
         num_crops=num_crops,
-        judgement=_judgement(fused, num_segments),
+        judgement=_judgement(fused, num_segments, models.values()),
     )
 
 
-def _judgement(fused: Scores, num_segments: int) -> Judgement:
+def _judgement(fused: Scores, num_segments: int, models: Iterable[TrainedModel]) -> Judgement:
     return judge_scores(
         fused.at(num_segments),
         [tuple(fused.class_names[place] for place in row.nonzero()[0]) for row in fused.labels],
@@ -41,4 +43,9 @@ def _judgement(fused: Scores, num_segments: int) -> Judgement:
         data_version=fused.data_version,
         class_names=fused.class_names,
         video_ids=fused.video_ids,
+        problems=tuple(
+            f"{model.stream} {model.head}: {problem}."
+            for model in models
+            for problem in model.problems
+        ),
     )

@@ -8,6 +8,7 @@ from stpa.config import Config
 from stpa.data import versioning
 from stpa.data.ingest import ingest as ingest_videos
 from stpa.data.manifest import Manifest, read_manifest
+from stpa.data.overview import describe, find_concerns
 from stpa.progress import ReportProgress, silent
 from stpa.workspace import Workspace
 
@@ -54,6 +55,10 @@ def ingest(
             "%d of %d videos left the dataset and %d came: the version before is kept in %s",
             *(result.num_left, len(old), result.num_come, config.data.remote),
         )
+    for line in describe(manifest, config.train):
+        logger.info("%s", line)
+    for concern in find_concerns(manifest, config.data):
+        logger.warning("%s", concern)
     return result
 
 

@@ -2,12 +2,15 @@
 
 import logging
 import shutil
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 from stpa.compute.tasks import cluster
 from stpa.compute.train import fit_on_cluster, remove_checkpoints, storage_of
 from stpa.config import Config, Stream
+from stpa.data.clips import ClipReader
+from stpa.data.flow_level import flow_deviation
 from stpa.data.manifest import read_manifest
 from stpa.data.versioning import DataVersion, read_version
 from stpa.errors import ModelError
@@ -18,7 +21,8 @@ from stpa.registry.lineage import collect_lineage
 from stpa.registry.tracking import Tracker, open_tracker
 from stpa.stages.storage import stream_storage
 from stpa.training.checkpoint import PROGRESS_FILE
-from stpa.training.fit import TrainingJob
+from stpa.training.job import TrainingJob
+from stpa.training.learning import Problem
 from stpa.weights import weights_digest
 from stpa.workspace import Workspace
 
@@ -33,6 +37,7 @@ ONLY_FOR_ATTENTION = {
     "fusion",
     "downsampling",
     "map_norm",
+    "score_norm",
     "interactive_loss",
     "interactive_weight",
     "attention_loss",
@@ -58,6 +63,8 @@ class TrainedModel:
     """Its run in MLflow."""
     reused: bool
     """Whether it was there already."""
+    problems: tuple[str, ...]
+    """Why its training taught it nothing, if so: it must not be served."""
 
 
 def train(
@@ -85,17 +92,21 @@ def train(
         collect_lineage(data) | {"stream": stream.value, "head": head},
     )
     try:
+        job = training_job(workspace, config, stream, head)
         if not run.result.exists():
-            _fit(workspace, config, run, run_id, tracker, progress)
+            _fit(job, config, run, run_id, tracker, progress)
         _log_lost_epochs(tracker, run_id, run)
         tracker.log_files(run_id, run.model, "network")
         tracker.log_files(run_id, run.result / PROGRESS_FILE)
+        problems = _judge_learning(job, run)
+        tracker.tag_run(run_id, {"stpa.problems": " ".join(map(str, problems)) or "none"})
     except BaseException:
         tracker.close_run(run_id, failed=True)
         raise
     tracker.close_run(run_id)
     remove_checkpoints(storage_of(config.compute, run.checkpoints))
-    write_json(run.done, {"run_id": run_id})
+    fatal = [str(problem) for problem in problems if not problem.has_learnt]
+    write_json(run.done, {"run_id": run_id, "problems": fatal})
     return _trained(run, reused=False)
 
 
@@ -158,7 +169,9 @@ def _run_folder(
 
 
 def _trained(run: _Run, *, reused: bool) -> TrainedModel:
-    return TrainedModel(run.stream, run.head, run.key, run.model, run.tracked_as, reused)
+    done = read_json(run.done)
+    problems = tuple(done.get("problems", ()))  # trainings of older versions were not judged
+    return TrainedModel(run.stream, run.head, run.key, run.model, done["run_id"], reused, problems)
 
 
 def training_key(config: Config, stream: Stream, head: str, data: DataVersion) -> str:
@@ -185,6 +198,13 @@ def training_key(config: Config, stream: Stream, head: str, data: DataVersion) -
 def training_job(workspace: Workspace, config: Config, stream: Stream, head: str) -> TrainingJob:
     """Return the training of a network on all training videos."""
     manifest = read_manifest(workspace.manifest)
+    videos = tuple(manifest.select("train"))
+    storage = stream_storage(workspace, config, stream)
+    deviation = None
+    if stream is Stream.FLOW and config.model.flow_input == "measured":
+        reader = ClipReader(stream.value, storage, config.train.short_side)
+        deviation = flow_deviation(videos, reader)
+        logger.info("stored flow deviates by %.1f levels: inputs are scaled by it", deviation)
     return TrainingJob(
         stream=stream,
         head=head,
@@ -192,13 +212,14 @@ def training_job(workspace: Workspace, config: Config, stream: Stream, head: str
         train=config.train,
         class_names=manifest.class_names,
         multi_label=manifest.multi_label,
-        videos=tuple(manifest.select("train")),
-        storage=stream_storage(workspace, config, stream),
+        videos=videos,
+        storage=storage,
+        flow_deviation=deviation,
     )
 
 
 def _fit(
-    workspace: Workspace,
+    job: TrainingJob,
     config: Config,
     run: _Run,
     run_id: str,
@@ -207,10 +228,18 @@ def _fit(
 ) -> None:
     """Train on the cluster, and keep the model folder and the history."""
 
+    check = job.learning_check
+    logger.info(
+        "%s %s: %d clips, %d epochs of %d steps",
+        *(run.stream, run.head, len(job.videos), job.num_epochs, job.steps_per_epoch),
+    )
+    warn = _WarnOnce(f"{run.stream} {run.head}")
+    warn(check.before())
+
     def on_epoch(metrics: dict[str, float]) -> None:
         tracker.log_metrics(run_id, metrics, step=int(metrics["epoch"]))
+        warn(check.after(metrics))
 
-    job = training_job(workspace, config, run.stream, run.head)
     with cluster(config.compute.address):
         checkpoint = fit_on_cluster(
             job,
@@ -226,6 +255,30 @@ def _fit(
             for name in (SPEC_FILE, WEIGHTS_FILE):
                 shutil.copyfile(Path(folder) / name, model / name)
             shutil.copyfile(Path(folder) / PROGRESS_FILE, temporary / PROGRESS_FILE)
+
+
+class _WarnOnce:
+    """Logs the problems of a training under way, each of them once."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._told: set[str] = set()
+
+    def __call__(self, problems: Iterable[Problem]) -> None:
+        for problem in problems:
+            if problem.name not in self._told:
+                logger.warning("%s: %s", self._name, problem.message)
+            self._told.add(problem.name)
+
+
+def _judge_learning(job: TrainingJob, run: _Run) -> list[Problem]:
+    """Return what was wrong with a training that has ended."""
+    last = read_json(run.result / PROGRESS_FILE)["history"][-1]
+    check = job.learning_check
+    problems = [*check.before(), *check.after(last)]
+    if any(not problem.has_learnt for problem in problems):
+        logger.error("%s %s has learnt nothing: it will not be served", run.stream, run.head)
+    return problems
 
 
 def _log_lost_epochs(tracker: Tracker, run_id: str, run: _Run) -> None:

@@ -18,6 +18,7 @@ from torch.optim.swa_utils import AveragedModel
 
 from stpa.models.checkpoint import WEIGHTS_FILE, write_model
 from stpa.models.network import ActionNetwork
+from stpa.training.epoch_metrics import Total
 
 OPTIMIZER_FILE = "optimizer.safetensors"
 TRAINED_FILE = "trained_weights.safetensors"
@@ -33,7 +34,7 @@ class Progress:
     """Epochs that have ended."""
     step: int = 0
     """Steps of the next one that have."""
-    totals: Mapping[str, float] = field(default_factory=dict)
+    totals: Mapping[str, Total] = field(default_factory=dict)
     """Of those steps: `EpochMetrics.totals`."""
     history: list[dict[str, float]] = field(default_factory=list)
     """The metrics of each epoch that has ended."""

@@ -12,22 +12,20 @@ from torch.nn.utils import convert_conv2d_weight_memory_format
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils.data import BatchSampler, Sampler
 
-from stpa.config import ModelConfig, Stream, TrainConfig
+from stpa.config import Stream
 from stpa.data.batch_transforms import crop_clips
 from stpa.data.clips import ClipReader, Clips, FixedClips, TrainClips
 from stpa.data.loader import ClipLoader
-from stpa.data.manifest import Video
 from stpa.data.step_sampler import StepSampler
-from stpa.data.storage import Storage
 from stpa.errors import InterruptedTrainingError, ModelError
 from stpa.files import digest_value
-from stpa.models.backbones import published_normalisation
-from stpa.models.network import ActionNetwork, NetworkSpec
+from stpa.models.network import ActionNetwork
 from stpa.training.agreement import Agreement, Wish
 from stpa.training.checkpoint import Progress, Trained, read_checkpoint, write_checkpoint
 from stpa.training.epoch_metrics import EpochMetrics, summarise
 from stpa.training.guard import LossGuard
-from stpa.training.loop import Batch, LossOptions, StepOptions, train_step
+from stpa.training.job import TrainingJob
+from stpa.training.loop import Batch, train_step
 from stpa.training.optim import (
     build_optimizer,
     build_schedule,
@@ -35,68 +33,6 @@ from stpa.training.optim import (
     hold_frozen_batch_norm,
 )
 from stpa.training.validation import validate
-
-
-@dataclass(frozen=True)
-class TrainingJob:
-    """Everything that decides the trained weights, and where the clips are."""
-
-    stream: Stream
-    head: str
-    model: ModelConfig
-    train: TrainConfig
-    class_names: tuple[str, ...]
-    multi_label: bool
-    """As `Manifest.multi_label`."""
-    videos: tuple[Video, ...]
-    storage: Storage
-    """Holds the stream's files: the videos, or the stored optical flow."""
-    validation: tuple[Video, ...] = ()
-    """Judged by after each epoch; they change no weight. None: nothing is judged."""
-
-    @property
-    def spec(self) -> NetworkSpec:
-        """The network to train."""
-        mean, std = published_normalisation(self.model.backbone)
-        return NetworkSpec(
-            stream=self.stream.value,
-            head=self.head,
-            backbone=self.model.backbone,
-            backbone_options=self.model.backbone_options,
-            top_layer=self.model.top_layer,
-            num_scales=self.model.num_scales,
-            fusion=self.model.fusion,
-            downsampling=self.model.downsampling,
-            map_norm=self.model.map_norm,
-            dropout=self.train.stream(self.stream).dropout,
-            class_names=self.class_names,
-            multi_label=self.multi_label,
-            input_size=self.train.input_size,
-            short_side=self.train.short_side,
-            input_mean=tuple(self.model.input_mean or mean),
-            input_std=tuple(self.model.input_std or std),
-        )
-
-    @property
-    def step_options(self) -> StepOptions:
-        """How each step is computed."""
-        train = self.train
-        losses = LossOptions(
-            train.interactive_loss,
-            train.interactive_weight,
-            train.attention_loss,
-            train.attention_weight,
-            self.multi_label,
-        )
-        return StepOptions(
-            losses,
-            gradient_clip=train.stream(self.stream).gradient_clip,
-            label_smoothing=train.label_smoothing,
-            mixup_alpha=train.mixup_alpha,
-            precision=train.precision,
-            clips_at_once=train.clips_at_once,
-            frames_at_once=train.frames_at_once,
-        )
 
 
 @dataclass(frozen=True)
@@ -161,16 +97,10 @@ class _Fit:
         self._device = torch.device(place.device)
         self._options = job.step_options
         self._clips = _clips(job)
-        self._sampler = StepSampler(
-            len(self._clips),
-            job.train.batch_size,
-            rank=place.rank,
-            world_size=place.world_size,
-            seed=job.train.seed,
-        )
+        self._sampler = StepSampler.of(len(job.videos), job.train, place.rank, place.world_size)
         self._loader = _load(self._clips, self._sampler, place)
         self._held_out = _held_out_clips(job, place) if job.validation else None
-        self.epochs = job.train.stream(job.stream).epochs
+        self.epochs = job.num_epochs
         self._num_steps = self.epochs * len(self._sampler)
         self.trained = _build(job, self._device, self._num_steps)
         self.progress = Progress()
@@ -184,7 +114,7 @@ class _Fit:
         self._sampler.start_at(progress.epoch, progress.step)
         self._clips.set_epoch(progress.epoch)
         self._network.train()
-        hold_frozen_batch_norm(self.trained.network.backbone, self._job.train.freeze_batch_norm)
+        hold_frozen_batch_norm(self.trained.network.backbone, self._job.frozen_batch_norms)
         metrics = EpochMetrics(self._device, self._place.rank, progress.totals)
         for batch in metrics.waiting(self._loader):
             metrics.add(self._train_step(batch), self._sampler.share_of(progress.step))
@@ -253,12 +183,13 @@ def _build(job: TrainingJob, device: torch.device, num_steps: int) -> Trained:
     network.to(device)
     if device.type == "cuda":  # whose convolutions are written for it
         convert_conv2d_weight_memory_format(network, torch.channels_last)
-    freeze_batch_norm(network.backbone, job.train.freeze_batch_norm)
+    freeze_batch_norm(network.backbone, job.frozen_batch_norms)
     optimizer = build_optimizer(
         network,
         job.train.optimizer,
         learning_rate=config.learning_rate,
         new_layer_rate=config.new_layer_rate,
+        pretrained=job.model.pretrained is not False,
         momentum=job.train.momentum,
         weight_decay=job.train.weight_decay,
         rates=job.train.rates,

@@ -16,6 +16,9 @@ from stpa.shapes import Float
 from stpa.training.losses import ATTENTION_LOSSES, INTERACTIVE_LOSSES, attention_entropy
 from stpa.training.regularise import mix_up, smooth_labels
 
+ANSWERS = "answers"
+"""The only metric of a step with a value per class."""
+
 Batch = Mapping[str, torch.Tensor]
 """frames uint8 [clips, time, channels, height, width], target float32 [clips, classes]."""
 
@@ -55,8 +58,8 @@ def train_step(
     optimizer: torch.optim.Optimizer,
     options: StepOptions,
     gradient_weight: float = 1.0,
-) -> dict[str, Float[torch.Tensor, ""]]:
-    """Take one optimiser step; return the loss, its terms and what else was seen, as means over
+) -> dict[str, Float[torch.Tensor, "*classes"]]:
+    """Take one optimiser step; return the loss, its terms and the other metrics, as means over
     this process's clips, and the gradient's norm over all processes, as `gradient_norm`.
 
     `network` is an `ActionNetwork`, bare or wrapped for distributed training, in training mode;
@@ -65,40 +68,55 @@ def train_step(
     here waits for the device, but mixup.
     """
     optimizer.zero_grad(set_to_none=True)
-    num_clips = len(batch["target"])
+    # Regularised as a whole: the parts that memory asks for must not change which clips are mixed.
+    frames, targets = _regularise(batch["frames"], batch["target"], options)
+    num_clips = len(targets)
     size = options.clips_at_once or num_clips
     means: dict[str, torch.Tensor] = {}
     for start in range(0, num_clips, size):
-        frames, targets = (batch[name][start : start + size] for name in ("frames", "target"))
+        part = slice(start, start + size)
         is_last = start + size >= num_clips
         with nullcontext() if is_last else _unsynchronised(network):
-            seen = _forward(network, frames, targets, options)
-            part = len(targets) / num_clips
-            (seen["loss"] * (part * gradient_weight)).backward()
+            seen = _forward(network, frames[part], targets[part], batch["target"][part], options)
+            share = len(targets[part]) / num_clips
+            (seen["loss"] * (share * gradient_weight)).backward()
         for name, value in seen.items():
-            means[name] = means.get(name, 0.0) + value.detach() * part
+            means[name] = means.get(name, 0.0) + value.detach() * share
     norm = nn.utils.clip_grad_norm_(network.parameters(), options.gradient_clip)
     optimizer.step()
     return means | {"gradient_norm": norm}
 
 
-def _forward(
-    network: nn.Module, frames: torch.Tensor, targets: torch.Tensor, options: StepOptions
-) -> dict[str, torch.Tensor]:
-    """Return the loss, its terms and what else is told of some clips."""
-    shown = targets
+def _regularise(
+    frames: torch.Tensor, targets: torch.Tensor, options: StepOptions
+) -> tuple[torch.Tensor, torch.Tensor]:
     if options.mixup_alpha:
         frames, targets = mix_up(frames, targets, options.mixup_alpha)
     if options.label_smoothing:
         multi_label = options.losses.multi_label
         targets = smooth_labels(targets, options.label_smoothing, multi_label=multi_label)
+    return frames, targets
+
+
+def _forward(
+    network: nn.Module,
+    frames: torch.Tensor,
+    targets: torch.Tensor,
+    labels: torch.Tensor,
+    options: StepOptions,
+) -> dict[str, torch.Tensor]:
+    """Return the loss, its terms and the other metrics of some clips, as means over them.
+
+    `labels` are the targets before any regularisation, which accuracy is measured by.
+    """
     is_half = options.precision == "bfloat16"
     with torch.autocast(frames.device.type, torch.bfloat16, enabled=is_half):
         output: HeadOutput = network(frames, frames_at_once=options.frames_at_once)
     terms = loss_terms(output, targets, options.losses)
     seen = terms | {
         "loss": total_loss(terms, options.losses),
-        "top1": top1(output.logits, shown),
+        "top1": top1(output.logits, labels),
+        ANSWERS: answers(output.logits),
     }
     if output.attention is not None:
         seen["attention_entropy"] = attention_entropy(output.attention)
@@ -136,6 +154,11 @@ def top1(
 ) -> Float[torch.Tensor, ""]:
     """Return the share of clips whose highest logit is of a class that they show."""
     return targets.gather(1, logits.argmax(dim=1, keepdim=True)).mean()
+
+
+def answers(logits: Float[torch.Tensor, "clips classes"]) -> Float[torch.Tensor, " classes"]:
+    """Return the share of clips whose highest logit is each class's."""
+    return F.one_hot(logits.argmax(dim=1), logits.shape[1]).to(torch.float32).mean(dim=0)
 
 
 def total_loss(terms: Mapping[str, torch.Tensor], options: LossOptions) -> torch.Tensor:

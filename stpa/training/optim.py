@@ -24,18 +24,21 @@ def build_optimizer(
     *,
     learning_rate: float,
     new_layer_rate: float,
+    pretrained: bool,
     momentum: float,
     weight_decay: float,
     rates: Literal["uniform", "tsn"],
 ) -> torch.optim.Optimizer:
-    """Build "sgd" or "adamw"; the head learns at `learning_rate * new_layer_rate`.
+    """Build "sgd" or "adamw"; new layers learn at `learning_rate * new_layer_rate`.
 
-    Biases and the affine terms of normalisations do not decay. With `rates` "tsn", biases learn
-    twice as fast, and a first convolution for other than RGB five times; normalisations do not.
+    New are those of the head and, unless it is `pretrained`, of the backbone. Biases and the
+    affine terms of normalisations do not decay. With `rates` "tsn", biases learn twice as fast,
+    and a first convolution for other than RGB five times; normalisations do not.
     """
     adapted_stem = [layer for layer in network.backbone.stem if layer.in_channels != RGB_CHANNELS]
     groups: defaultdict[tuple[float, float], list[nn.Parameter]] = defaultdict(list)
-    for part, part_rate in ((network.backbone, 1.0), (network.head, new_layer_rate)):
+    backbone_rate = 1.0 if pretrained else new_layer_rate
+    for part, part_rate in ((network.backbone, backbone_rate), (network.head, new_layer_rate)):
         for module in part.modules():
             for parameter in module.parameters(recurse=False):
                 if parameter.requires_grad:

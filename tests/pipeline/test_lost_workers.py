@@ -25,7 +25,7 @@ from stpa.interruption import leaving_when_asked
 from stpa.models.checkpoint import WEIGHTS_FILE
 from stpa.params import load_config
 from stpa.registry.tracking import open_tracker
-from stpa.training.fit import TrainingJob
+from stpa.training.job import TrainingJob
 from tests.unit.training.test_fit import assert_same_tensors, losses, make_job, write_videos
 from tests.workspaces import copy_data, run_stpa, small_params, weights
 

@@ -28,7 +28,7 @@ from stpa.stages.extract import extract_untracked
 from stpa.stages.ingest import ingest
 from stpa.stages.initialise import initialise
 from stpa.stages.storage import stream_storage
-from stpa.training.fit import TrainingJob
+from stpa.training.job import TrainingJob
 from stpa.workspace import Workspace
 from tests.workspaces import REPOSITORY, STPA, make_workspace, small_params
 

@@ -13,7 +13,7 @@ from stpa.compute.tasks import cluster
 from stpa.compute.train import fit_on_cluster
 from stpa.config import ComputeConfig, Stream
 from stpa.errors import DataError
-from stpa.training.fit import TrainingJob
+from stpa.training.job import TrainingJob
 from tests.workspaces import small_params
 
 # Of Ray's own code, when it first makes a ray.data context.

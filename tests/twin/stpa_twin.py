@@ -29,6 +29,8 @@ class Clip:
     """"maximum", "sum" or "product": the fusion function of eq. 3."""
     downsampling: str
     """"max" or "average": the down-sampling function of eq. 1."""
+    score_norm: str = "none"
+    """"rms": eq. 2 takes features over the root mean square of their norms in each frame."""
     real: Tensor | None = None
     """Boolean [K]: frames that are not real are as if absent."""
 
@@ -36,7 +38,7 @@ class Clip:
         """Return what tells it from others: numbers by the hundred would hide a failure's words."""
         shapes = [tuple(maps.shape) for maps in self.maps]
         real = None if self.real is None else self.real.tolist()
-        kind = f"{len(self.biases[0])} maps, {self.fusion}, {self.downsampling}"
+        kind = f"{len(self.biases[0])} maps, {self.fusion}, {self.downsampling}, {self.score_norm}"
         return f"Clip({shapes}, {kind}, real={real})"
 
     @property
@@ -77,11 +79,23 @@ def features(clip: Clip) -> list[Tensor]:
     return [maps.permute(0, 2, 3, 1).reshape(-1, maps.shape[1]) for maps in pyramid]
 
 
+def scored(x: Tensor, num_frames: int) -> Tensor:
+    """Return [P, C] features over each frame's root mean square norm."""
+    frames = []
+    for frame in x.reshape(num_frames, -1, x.shape[1]):
+        norms = torch.stack([torch.sqrt((position * position).sum()) for position in frame])
+        frames.append(frame / torch.sqrt((norms * norms).mean()))
+    return torch.cat(frames)
+
+
 def scores(clip: Clip) -> list[Tensor]:
     """Eq. 2: Y_j of each scale, [d, P]."""
+    x_of = features(clip)
+    if clip.score_norm == "rms":
+        x_of = [scored(x, len(real_maps(clip)[-1])) for x in x_of]
     return [
         weight @ x.T + bias[:, None]
-        for weight, bias, x in zip(clip.weights, clip.biases, features(clip), strict=True)
+        for weight, bias, x in zip(clip.weights, clip.biases, x_of, strict=True)
     ]
 
 
@@ -207,6 +221,7 @@ def clips(draw: st.DrawFn, *, masked: bool | None = None) -> Clip:
         biases=tuple(normal(num_maps) for _ in shapes),
         fusion=draw(st.sampled_from(["maximum", "sum", "product"])),
         downsampling=draw(st.sampled_from(["max", "average"])),
+        score_norm=draw(st.sampled_from(["none", "rms"])),
         real=_draw_real(draw, num_frames)
         if masked or (masked is None and draw(st.booleans()))
         else None,

@@ -10,7 +10,7 @@ import yaml
 
 from stpa.errors import ConfigError
 from stpa.optical_flow.codec import write_flow_video
-from stpa.params import check_params, load_config, read_params, settle_estimator
+from stpa.params import check_params, find_faults, load_config, read_params, settle_estimator
 from stpa.workspace import Workspace
 
 REPOSITORY = Path(__file__).parents[2]
@@ -210,16 +210,26 @@ class TestFaults:
                 {"gpus_per_worker": 0.5, "workers_per_stream": 2},
                 "gpus_per_worker 0.5 would put several of 2 workers on one GPU",
             ),
-            ("train", {"mixup_alpha": 0.2, "clips_at_once": 1}, "clips_at_once 1 has but one"),
             ("train", {"short_side": 200}, "train.short_side 200 is below train.input_size 224"),
-            ("train", {"frames_at_once": 4}, "frames_at_once needs train.freeze_batch_norm all"),
-            ("model", {"top_layer": "FC"}, "model.top_layer FC needs model.num_scales 1, not 3"),
+            (
+                "train",
+                {"frames_at_once": 4, "freeze_batch_norm": "all_but_first"},
+                "frames_at_once needs train.freeze_batch_norm all, not all_but_first",
+            ),
+            ("model", {"num_scales": 3}, "model.top_layer FC needs model.num_scales 1, not 3"),
         ],
     )
     def test_sections_that_do_not_fit_together_are_told(self, section, values, fault):
         params = whole()
         params[section] |= values
         assert fault in faults_of(params)
+
+    def test_frames_at_once_need_batch_norms_that_a_new_backbone_leaves_to_learn(self):
+        params = whole()
+        params["train"] |= {"frames_at_once": 4, "freeze_batch_norm": "pretrained"}
+        assert not find_faults(params)
+        params["model"] |= {"pretrained": False}
+        assert "train.frames_at_once needs frozen batch norms" in faults_of(params)
 
     def test_weights_of_the_optical_flow_count_from_the_file_that_names_them(self, write, tmp_path):
         options = {"weights": "raft.pth"}

@@ -86,6 +86,13 @@ def test_other_epochs_seeds_and_videos_draw_other_clips(root, train_clips, chang
     assert not torch.equal(other[place]["frames"], train_clips[0]["frames"])
 
 
+def test_a_further_pass_over_the_videos_draws_other_clips_of_them(train_clips):
+    again = train_clips[len(VIDEOS)]
+    assert (again["index"], again["target"].tolist()) == (0, train_clips[0]["target"].tolist())
+    assert not torch.equal(again["frames"], train_clips[0]["frames"])
+    assert train_clips.video(len(VIDEOS) + 1) == VIDEOS[1]
+
+
 def test_training_draws_one_frame_from_each_third_of_a_video(root):
     drawn = make_clips(root, horizontal_flip=False, scales=[1.0])
     for epoch in range(20):

@@ -13,12 +13,20 @@ def settings(draw: st.DrawFn) -> tuple[int, int, int]:
 
 
 def deal(
-    num_clips: int, batch_size: int, world_size: int, epoch: int = 0, first_step: int = 0
+    num_clips: int,
+    batch_size: int,
+    world_size: int,
+    *,
+    epoch: int = 0,
+    first_step: int = 0,
+    min_steps: int = 1,
 ) -> list[list[list[int]]]:
     """Return the clips that count, of each process in each step."""
     shares = []
     for rank in range(world_size):
-        sampler = StepSampler(num_clips, batch_size, rank=rank, world_size=world_size, seed=3)
+        sampler = StepSampler(
+            num_clips, batch_size, rank=rank, world_size=world_size, seed=3, min_steps=min_steps
+        )
         sampler.start_at(epoch, first_step)
         dealt = list(sampler)
         assert len(dealt) == len(sampler) - first_step
@@ -47,11 +55,30 @@ def test_a_step_has_the_same_clips_for_any_number_of_processes(drawn):
     assert [set().union(*step) for step in deal(*drawn)] == alone
 
 
-@given(settings(), st.integers(0, 5), st.data())
-def test_from_any_step_on_the_rest_of_the_epoch_is_the_same(drawn, epoch, data):
-    whole = deal(*drawn, epoch=epoch)
+@given(settings(), st.integers(0, 5), st.integers(1, 30), st.data())
+def test_from_any_step_on_the_rest_of_the_epoch_is_the_same(drawn, epoch, min_steps, data):
+    whole = deal(*drawn, epoch=epoch, min_steps=min_steps)
     step = data.draw(st.integers(0, len(whole)))
-    assert deal(*drawn, epoch=epoch, first_step=step) == whole[step:]
+    rest = deal(*drawn, epoch=epoch, min_steps=min_steps, first_step=step)
+    assert rest == whole[step:]
+
+
+@given(settings(), st.integers(1, 60))
+def test_an_epoch_of_few_clips_passes_over_them_until_it_has_its_steps(drawn, min_steps):
+    num_clips, batch_size, _ = drawn
+    steps = deal(*drawn, min_steps=min_steps)
+    steps_per_pass = -(-num_clips // batch_size)
+    assert min_steps <= len(steps) < min_steps + steps_per_pass
+    places = [place for step in steps for share in step for place in share]
+    num_passes = len(steps) // steps_per_pass
+    assert sorted(places) == [*range(num_passes * num_clips)]  # each video once per pass
+    assert all(place // num_clips == at // num_clips for at, place in enumerate(places))
+
+
+def test_each_pass_has_an_order_of_its_own():
+    sampler = StepSampler(20, 20, seed=0, min_steps=3)
+    orders = [tuple(place % 20 for place in step) for step in sampler]
+    assert len(set(orders)) == 3
 
 
 def test_epochs_and_seeds_have_orders_of_their_own():

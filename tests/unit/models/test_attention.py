@@ -42,6 +42,7 @@ def options(**changed) -> HeadOptions:
         "fusion": "product",
         "downsampling": "max",
         "map_norm": "l2",
+        "score_norm": "none",
     }
     return HeadOptions(**(values | changed))
 
@@ -63,6 +64,7 @@ def head_of(clip: twin.Clip, map_norm: str = "l2") -> StpaHead:
             fusion=clip.fusion,
             downsampling=clip.downsampling,
             map_norm=map_norm,
+            score_norm=clip.score_norm,
         )
     ).double()
     for layer, weight, bias in zip(head.scores.projections, clip.weights, clip.biases, strict=True):
@@ -229,6 +231,45 @@ class TestEveryHead:
             evidence = head.evidence(pyramid, tail, class_index=2)
         assert evidence.shape == (4, 2, 3)
         torch.testing.assert_close(evidence.sum(), logits[2] - logits.mean())
+
+
+def pretrained_like(scale: float, channels: tuple[int, ...]) -> list[Tensor]:
+    """Return positive features as those behind a ReLU: many channels, far from unit size."""
+    generator = torch.Generator().manual_seed(0)
+    return [
+        scale * torch.randn(3, width, side, side, generator=generator).relu()
+        for width, side in zip(channels, (16, 8, 4), strict=True)
+    ]
+
+
+@pytest.mark.parametrize("scale", [0.1, 1.0, 30.0])
+def test_attention_starts_even_on_features_of_any_size(scale: float) -> None:
+    channels = (96, 320, 1280)
+    head = StpaHead(
+        options(channels=channels, map_size=(4, 4), num_features=1280, score_norm="rms")
+    )
+    head.train()
+    seen = read(head, head.sum_up(Frames(pretrained_like(scale, channels), 1), tail))
+    even = 1 / 48  # of 3 frames of 16 positions
+    largest = (1 / seen.state.total).max().item()  # at the peak, e^0 over the sum
+    assert losses.attention_entropy(seen) > 0.97
+    assert largest < 4 * even
+
+
+def test_printed_scores_start_uneven_on_large_features() -> None:
+    channels = (96, 320, 1280)
+    head = StpaHead(options(channels=channels, map_size=(4, 4), num_features=1280))
+    head.train()
+    seen = read(head, head.sum_up(Frames(pretrained_like(30.0, channels), 1), tail))
+    assert losses.attention_entropy(seen) < 0.5
+
+
+@pytest.mark.parametrize("head_class", [StpaHead, TsnHead])
+def test_a_new_head_prefers_no_class(head_class: type) -> None:
+    torch.manual_seed(0)
+    head = head_class(options(num_features=1024, num_classes=101))
+    assert head.classifier.weight.std().item() == pytest.approx(0.001, rel=0.02)  # TSN's
+    assert not head.classifier.bias.any()
 
 
 def test_a_chunk_of_nothing_but_padding_changes_nothing() -> None:

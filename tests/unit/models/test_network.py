@@ -23,6 +23,7 @@ SPEC = NetworkSpec(
     fusion="product",
     downsampling="max",
     map_norm="l2",
+    score_norm="none",
     dropout=0.5,
     class_names=("left", "öffnen", "up"),
     multi_label=False,
@@ -159,3 +160,9 @@ def test_damaged_model_folder_is_refused(file: str, damage: str, tmp_path: Path)
         path.write_bytes(content[: len(content) // 2])
     with pytest.raises(ModelError, match="not a whole model folder"):
         load_model(tmp_path / "model")
+
+
+def test_a_model_from_before_score_norms_is_read_as_it_was() -> None:
+    written = SPEC.to_dict()
+    del written["score_norm"]
+    assert NetworkSpec.from_dict(written) == SPEC

@@ -8,7 +8,12 @@ from stpa.registry.judgement import MultiLabelJudgement, SingleLabelJudgement
 
 
 def judgement(
-    right: Sequence[bool], *, classes: str = "abcd", data_version: str = "data1", offset: int = 0
+    right: Sequence[bool],
+    *,
+    classes: str = "abcd",
+    data_version: str = "data1",
+    offset: int = 0,
+    problems: tuple[str, ...] = (),
 ) -> SingleLabelJudgement:
     """Judge one video of class `a` for each entry; `offset` numbers the first."""
     return SingleLabelJudgement(
@@ -17,6 +22,7 @@ def judgement(
         video_ids=tuple(f"video{offset + index}" for index in range(len(right))),
         labels=("a",) * len(right),
         predictions=tuple("a" if is_right else "b" for is_right in right),
+        problems=problems,
     )
 
 

@@ -38,6 +38,8 @@ def limits(min_gain: float = 0.0, rules: list[str] | None = None) -> PromotionCo
         ("knows_all_classes", judgement(HALF), None, True),
         ("knows_all_classes", judgement(HALF, classes="abcde"), judgement(HALF), True),
         ("knows_all_classes", judgement(HALF, classes="abc"), judgement(HALF), False),
+        ("has_learnt", judgement(HALF), None, True),
+        ("has_learnt", judgement(MOST, problems=("flow stpa: nothing is learnt.",)), None, False),
         ("above_chance", judgement(MOST), None, True),
         ("above_chance", judgement([True, False, False, False] * 5), None, False),
         ("above_chance", judgement([True, True]), None, False),  # too few videos: p = 1/16
@@ -93,7 +95,7 @@ def test_lost_classes_are_named():
 def test_every_rule_is_applied_after_one_has_failed():
     verdicts = judge(judgement([True, False]), judgement([True, True]), limits())
     assert [verdict.rule for verdict in verdicts] == list(RULES)
-    assert [verdict.passed for verdict in verdicts] == [True, True, False, False]
+    assert [verdict.passed for verdict in verdicts] == [True, True, True, False, False]
 
 
 def test_an_unknown_rule_lists_the_known_ones():

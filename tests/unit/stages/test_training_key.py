@@ -17,10 +17,11 @@ OTHER_SETTINGS = [
     ("model", "num_scales", 2),
     ("model", "fusion", "sum"),
     ("model", "downsampling", "average"),
-    ("model", "map_norm", "l1"),
-    ("train", "interactive_loss", "bounded"),
+    ("model", "map_norm", "l2"),
+    ("model", "score_norm", "none"),
+    ("train", "interactive_loss", "paper"),
     ("train", "interactive_weight", 0),
-    ("train", "attention_loss", "cosine"),
+    ("train", "attention_loss", "paper"),
     ("train", "attention_weight", 0),
 ]
 

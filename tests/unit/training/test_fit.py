@@ -21,7 +21,8 @@ from stpa.models.checkpoint import WEIGHTS_FILE, load_model
 from stpa.models.network import ActionNetwork
 from stpa.training.agreement import Wish
 from stpa.training.checkpoint import OPTIMIZER_FILE, PROGRESS_FILE
-from stpa.training.fit import Place, TrainingJob, fit
+from stpa.training.fit import Place, fit
+from stpa.training.job import TrainingJob
 from tests.workspaces import make_video, small_params, write_video
 
 NUM_EPOCHS = 3

@@ -38,7 +38,10 @@ def rates_over(
 
 
 def settings_of(
-    network: ActionNetwork, name: str = "sgd", rates: Literal["uniform", "tsn"] = "uniform"
+    network: ActionNetwork,
+    name: str = "sgd",
+    rates: Literal["uniform", "tsn"] = "uniform",
+    pretrained: bool = True,
 ) -> dict[str, tuple[float, float]]:
     """Return the learning rate, in units of the backbone's, and the decay of each parameter."""
     optimizer = build_optimizer(
@@ -46,6 +49,7 @@ def settings_of(
         name,
         learning_rate=1.0,
         new_layer_rate=3.0,
+        pretrained=pretrained,
         momentum=0.9,
         weight_decay=0.01,
         rates=rates,
@@ -106,6 +110,11 @@ def test_head_learns_faster_and_biases_do_not_decay(name: str) -> None:
         assert settings[parameter_name] == (rate, 0.01 if parameter.ndim > 1 else 0)
 
 
+def test_a_backbone_that_starts_from_nothing_learns_as_fast_as_the_head() -> None:
+    settings = settings_of(ActionNetwork(SPEC), pretrained=False)
+    assert {rate for rate, _ in settings.values()} == {3.0}
+
+
 def test_tsn_rates_of_flow_favour_biases_and_the_adapted_stem() -> None:
     settings = settings_of(ActionNetwork(FLOW_WITH_STEM_BIAS), rates="tsn")
     assert setting(settings, STEM + ".weight") == (5, 0.01)
@@ -149,6 +158,7 @@ def test_frozen_batch_norms_are_not_optimised(rates: Literal["uniform", "tsn"]) 
         "sgd",
         learning_rate=1.0,
         new_layer_rate=1.0,
+        pretrained=True,
         momentum=0.9,
         weight_decay=0.0,
         rates=rates,

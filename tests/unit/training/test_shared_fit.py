@@ -12,7 +12,8 @@ from torch.multiprocessing.spawn import spawn
 from stpa.errors import InterruptedTrainingError
 from stpa.models.checkpoint import WEIGHTS_FILE
 from stpa.training.agreement import Agreement, Wish
-from stpa.training.fit import Place, TrainingJob, fit
+from stpa.training.fit import Place, fit
+from stpa.training.job import TrainingJob
 from tests.unit.training.test_fit import (
     FolderHost,
     assert_same_tensors,

@@ -10,7 +10,8 @@ import torch
 from torch import distributed
 
 from stpa.training.agreement import Wish
-from stpa.training.fit import Place, TrainingJob, fit
+from stpa.training.fit import Place, fit
+from stpa.training.job import TrainingJob
 from tests.unit.training.test_fit import make_job
 from tests.workspaces import make_video, write_video
 

@@ -1,0 +1,30 @@
+"""How strong a dataset's stored optical flow is: networks expect inputs of a known size."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from stpa.data.clips import ClipReader, stored_frames
+from stpa.data.manifest import Video
+from stpa.data.sampling import FLOW_ZERO, test_positions
+
+MAX_VIDEOS = 64
+STACKS_PER_VIDEO = 4
+
+
+def flow_deviation(videos: Sequence[Video], reader: ClipReader) -> float:
+    """Return the root mean square of stored levels about no motion, over some of the videos.
+
+    In levels of 255, at least 1, so that videos in which nothing moves divide nothing by 0. The
+    videos are evenly spaced in the list, so equal lists give equal numbers.
+    """
+    chosen = np.linspace(0, len(videos) - 1, min(MAX_VIDEOS, len(videos))).round().astype(int)
+    squares = [_mean_square(videos[index], reader) for index in chosen]
+    return max(1.0, float(np.mean(squares)) ** 0.5)
+
+
+def _mean_square(video: Video, reader: ClipReader) -> Any:
+    num_frames, span = stored_frames(video, "flow")
+    clip = reader.read(video, test_positions(num_frames, STACKS_PER_VIDEO, span))
+    return np.square(clip.astype(np.float64) - FLOW_ZERO).mean()

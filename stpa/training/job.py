@@ -1,0 +1,111 @@
+"""What is trained: everything that decides a network's weights, and where its clips are."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from stpa.config import ModelConfig, Stream, TrainConfig
+from stpa.data.manifest import Video, label_matrix
+from stpa.data.step_sampler import StepSampler
+from stpa.data.storage import Storage
+from stpa.models.backbones import published_normalisation
+from stpa.models.network import NetworkSpec
+from stpa.training.learning import Ignorance, LearningCheck
+from stpa.training.loop import LossOptions, StepOptions
+
+PHOTOGRAPH_DEVIATION = 57.4
+"""Of ImageNet's levels about their mean, over its channels (0.225 of 255)."""
+
+
+@dataclass(frozen=True)
+class TrainingJob:
+    """Everything that decides the trained weights, and where the clips are."""
+
+    stream: Stream
+    head: str
+    model: ModelConfig
+    train: TrainConfig
+    class_names: tuple[str, ...]
+    multi_label: bool
+    """As `Manifest.multi_label`."""
+    videos: tuple[Video, ...]
+    storage: Storage
+    """Holds the stream's files: the videos, or the stored optical flow."""
+    flow_deviation: float | None = None
+    """What `model.flow_input` has measured (`stpa.data.flow_level`), for a flow network."""
+    validation: tuple[Video, ...] = ()
+    """Judged by after each epoch; they change no weight. None: nothing is judged."""
+
+    @property
+    def num_epochs(self) -> int:
+        return self.train.stream(self.stream).epochs
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Optimiser steps, however many workers share them."""
+        return len(StepSampler.of(len(self.videos), self.train))
+
+    @property
+    def learning_check(self) -> LearningCheck:
+        """What finds out whether this training learns."""
+        ignorance = Ignorance.of(
+            label_matrix(self.videos, self.class_names).astype(np.float64),
+            label_smoothing=self.train.label_smoothing,
+            multi_label=self.multi_label,
+        )
+        return LearningCheck(self.stream, self.num_epochs, self.steps_per_epoch, ignorance)
+
+    @property
+    def spec(self) -> NetworkSpec:
+        """The network to train."""
+        published_mean, published_std = published_normalisation(self.model.backbone)
+        std = tuple(self.model.input_std or published_std)
+        if self.flow_deviation is not None:
+            std = tuple(each * self.flow_deviation / PHOTOGRAPH_DEVIATION for each in std)
+        return NetworkSpec(
+            stream=self.stream.value,
+            head=self.head,
+            backbone=self.model.backbone,
+            backbone_options=self.model.backbone_options,
+            top_layer=self.model.top_layer,
+            num_scales=self.model.num_scales,
+            fusion=self.model.fusion,
+            downsampling=self.model.downsampling,
+            map_norm=self.model.map_norm,
+            score_norm=self.model.score_norm,
+            dropout=self.train.stream(self.stream).dropout,
+            class_names=self.class_names,
+            multi_label=self.multi_label,
+            input_size=self.train.input_size,
+            short_side=self.train.short_side,
+            input_mean=tuple(self.model.input_mean or published_mean),
+            input_std=std,
+        )
+
+    @property
+    def frozen_batch_norms(self) -> str:
+        """Which batch norms keep what they came with: none, all_but_first, or all."""
+        if self.train.freeze_batch_norm != "pretrained":
+            return self.train.freeze_batch_norm
+        return "none" if self.model.pretrained is False else "all"
+
+    @property
+    def step_options(self) -> StepOptions:
+        """How each step is computed."""
+        train = self.train
+        losses = LossOptions(
+            train.interactive_loss,
+            train.interactive_weight,
+            train.attention_loss,
+            train.attention_weight,
+            self.multi_label,
+        )
+        return StepOptions(
+            losses,
+            gradient_clip=train.stream(self.stream).gradient_clip,
+            label_smoothing=train.label_smoothing,
+            mixup_alpha=train.mixup_alpha,
+            precision=train.precision,
+            clips_at_once=train.clips_at_once,
+            frames_at_once=train.frames_at_once,
+        )

@@ -1,0 +1,153 @@
+"""Whether a training learns: what its epochs tell, and what to change where it does not.
+
+A network that has learnt nothing answers the frequencies of the classes, whatever it sees. The
+loss of such an answer is what a training must get below; a network that calls everything one class
+has not learnt either, whatever its loss.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from stpa.shapes import Float
+
+MIN_STEPS = 100
+"""Fewer optimiser steps rarely train a network, pretrained or not."""
+LEARNT_SHARE = 0.9
+"""A training has learnt when its loss is below this share of what ignorance costs."""
+ONE_ANSWER = 0.95
+"""A network whose most frequent answer has this share calls everything one class."""
+NOTABLE_SHARE = 0.1
+"""Of what ignorance costs: terms below it are no problem, whatever they are compared with."""
+FIRST_LOOK = 0.5
+"""Share of the epochs after which a training that still knows nothing is reported."""
+
+Epoch = Mapping[str, int | float]
+"""The metrics of one epoch (`stpa.training.epoch_metrics.summarise`)."""
+
+
+@dataclass(frozen=True)
+class Ignorance:
+    """What a classifier costs that knows the frequencies of the classes and nothing else."""
+
+    loss: float
+    """Of always answering them, nats; by the targets as they are smoothed."""
+    largest_class: float
+    """The share of clips that show the most frequent class."""
+
+    @classmethod
+    def of(
+        cls,
+        targets: Float[np.ndarray, "clips classes"],
+        *,
+        label_smoothing: float,
+        multi_label: bool,
+    ) -> "Ignorance":
+        """Measure it on the targets of the training clips, 1 for each class that a clip shows."""
+        shares = targets.mean(axis=0, dtype=np.float64)
+        unknown = 0.5 if multi_label else 1 / len(shares)
+        smoothed = (1 - label_smoothing) * shares + label_smoothing * unknown
+        loss = np.sum(_surprise(smoothed))
+        if multi_label:  # the binary cross entropy, which is a mean over classes
+            loss = np.mean(_surprise(smoothed) + _surprise(1 - smoothed))
+        return cls(float(loss), float(shares.max()))
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Something that keeps a training from learning."""
+
+    name: str
+    message: str
+    """What was seen, and what to change."""
+    has_learnt: bool
+    """False: the network knows nothing, and must not be served."""
+
+    def __str__(self) -> str:
+        return self.message
+
+
+@dataclass(frozen=True)
+class LearningCheck:
+    """Finds what keeps a training from learning."""
+
+    stream: str
+    num_epochs: int
+    steps_per_epoch: int
+    ignorance: Ignorance
+
+    def before(self) -> list[Problem]:
+        """Return what is wrong before the first step."""
+        problem = _too_few_steps(self.num_epochs * self.steps_per_epoch, self.stream)
+        return [] if problem is None else [problem]
+
+    def after(self, epoch: Epoch) -> list[Problem]:
+        """Return what is wrong at the end of an epoch, whose metrics are given.
+
+        Loss and answers are judged from half of the epochs on: before, a network may be warming
+        up.
+        """
+        found = [_attention_terms(epoch, self.ignorance)]
+        if epoch["epoch"] >= FIRST_LOOK * self.num_epochs:
+            found.append(_loss_at_its_start(epoch, self.ignorance, self.stream))
+            found.append(_one_answer(epoch, self.ignorance, self.stream))
+        return [problem for problem in found if problem is not None]
+
+
+def _too_few_steps(num_steps: int, stream: str) -> Problem | None:
+    if num_steps >= MIN_STEPS:
+        return None
+    return Problem(
+        "too_few_steps",
+        f"only {num_steps} optimiser steps in all, where {MIN_STEPS} are few: raise "
+        f"train.{stream}.epochs or train.min_steps_per_epoch",
+        has_learnt=True,
+    )
+
+
+def _loss_at_its_start(epoch: Epoch, ignorance: Ignorance, stream: str) -> Problem | None:
+    loss = epoch["classification"]
+    if loss < LEARNT_SHARE * ignorance.loss:
+        return None
+    return Problem(
+        "loss_at_its_start",
+        f"the classification loss is {loss:.2f}, where guessing by the frequencies of the classes "
+        f"costs {ignorance.loss:.2f}: nothing is learnt. Change train.{stream}.learning_rate (a "
+        "third of it, or three times as much), raise the number of epochs, or start from "
+        "pretrained weights (model.pretrained)",
+        has_learnt=False,
+    )
+
+
+def _one_answer(epoch: Epoch, ignorance: Ignorance, stream: str) -> Problem | None:
+    share = epoch["largest_answer_share"]
+    # Where nearly all clips show one class, so may the answers.
+    if share < max(ONE_ANSWER, (1 + ignorance.largest_class) / 2):
+        return None
+    return Problem(
+        "one_answer",
+        f"{share:.0%} of the clips are given the same class, though none has more than "
+        f"{ignorance.largest_class:.0%} of them: lower train.{stream}.learning_rate, or, for the "
+        "head stpa, attend to frames alone (model.top_layer FC, model.num_scales 1)",
+        has_learnt=False,
+    )
+
+
+def _attention_terms(epoch: Epoch, ignorance: Ignorance) -> Problem | None:
+    ratio = epoch["attention_terms_over_classification"]
+    size = abs(ratio) * epoch["classification"]
+    # Beside a classification loss near 0, any term is large.
+    if abs(ratio) <= 1 or size < NOTABLE_SHARE * ignorance.loss:
+        return None
+    return Problem(
+        "attention_terms",
+        f"the losses on attention are {abs(ratio):.3g} times the classification loss and take the "
+        "gradient from it: set train.interactive_loss bounded, or lower train.interactive_weight",
+        has_learnt=True,
+    )
+
+
+def _surprise(shares: Float[np.ndarray, " classes"]) -> Float[np.ndarray, " classes"]:
+    """Return -p log p, 0 at p = 0."""
+    return -shares * np.log(np.where(shares > 0, shares, 1.0))
