@@ -5,9 +5,9 @@ from pathlib import Path
 from prefect import flow, task
 from prefect.artifacts import create_table_artifact
 
-from flows.watch import RETRIES, open_workspace, watched
 from stpa.config import Stream
 from stpa.evaluation.scores import Scores
+from stpa.flows.watch import RETRIES, open_workspace, watched
 from stpa.stages.evaluate import evaluate as run_evaluate
 from stpa.stages.fuse import fuse
 from stpa.stages.train import compared_heads

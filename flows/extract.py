@@ -4,8 +4,8 @@ from pathlib import Path
 
 from prefect import flow, task
 
-from flows.watch import RETRIES, open_workspace, watched
 from stpa.data.versioning import DataVersion
+from stpa.flows.watch import RETRIES, open_workspace, watched
 from stpa.stages.extract import extract as run_extract
 
 

@@ -5,8 +5,8 @@ from pathlib import Path
 from prefect import flow, task
 from prefect.artifacts import create_table_artifact
 
-from flows.watch import RETRIES, open_workspace, watched
 from stpa.data.manifest import Manifest
+from stpa.flows.watch import RETRIES, open_workspace, watched
 from stpa.stages.ingest import ingest as run_ingest
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 from prefect import flow, task
 from prefect.artifacts import create_table_artifact
 
-from flows.watch import RETRIES, open_workspace, watched
+from stpa.flows.watch import RETRIES, open_workspace, watched
 from stpa.registry.promotion import Decision
 from stpa.stages.promote import promote as run_promote
 

@@ -6,13 +6,13 @@ from pathlib import Path
 from prefect import flow, task
 from prefect.artifacts import create_link_artifact, create_table_artifact
 
-from flows.evaluate import evaluate
-from flows.extract import extract
-from flows.ingest import ingest
-from flows.promote import promote
-from flows.train import train
-from flows.watch import RETRIES, open_workspace
 from stpa.compute.tasks import find_cluster, keeping_cluster
+from stpa.flows.evaluate import evaluate
+from stpa.flows.extract import extract
+from stpa.flows.ingest import ingest
+from stpa.flows.promote import promote
+from stpa.flows.train import train
+from stpa.flows.watch import RETRIES, open_workspace
 from stpa.registry.promotion import Decision
 from stpa.stages.summarise import Summary
 from stpa.stages.summarise import summarise as run_summarise

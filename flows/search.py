@@ -5,8 +5,8 @@ from pathlib import Path
 from prefect import flow, task
 from prefect.artifacts import create_table_artifact
 
-from flows.watch import RETRIES, open_workspace, watched
 from stpa.config import Stream
+from stpa.flows.watch import RETRIES, open_workspace, watched
 from stpa.stages.search import search as run_search
 from stpa.stages.search_plan import read_plan, searched_streams
 from stpa.stages.search_result import SearchResult

@@ -6,11 +6,11 @@ from pathlib import Path
 from prefect import flow, task
 from prefect.futures import as_completed
 
-from flows.watch import RETRIES, open_workspace, watched
 from stpa.compute.tasks import cluster, keeping_cluster
 from stpa.compute.train import trainings_at_once
 from stpa.config import Config, Stream
 from stpa.errors import InterruptedTrainingError, one_line
+from stpa.flows.watch import RETRIES, open_workspace, watched
 from stpa.interruption import leave_if_asked, leaving_when_asked
 from stpa.stages.train import TrainedModel, compared_heads, is_trained
 from stpa.stages.train import train as run_train

@@ -6,16 +6,20 @@ import signal
 import socket
 import subprocess
 import sys
+import sysconfig
 import time
 from collections.abc import Sequence
 from pathlib import Path
 
 from stpa.errors import ComputeError
+from stpa.safe_path import SAFE_PATH
 
 HOST = "127.0.0.1"
 START_SECONDS = 120.0
 STOP_SECONDS = 10.0
 LOOKS_EVERY_SECONDS = 0.1
+UVICORN = {"UVICORN_APP_DIR": sysconfig.get_path("purelib")}
+"""Where uvicorn, which such servers start, looks for modules first: else in the current folder."""
 
 
 class LocalServer:
@@ -36,7 +40,7 @@ class LocalServer:
         with log.open("wb") as output:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", *module, "--host", HOST, "--port", str(port)],
-                env=os.environ | environment,
+                env=os.environ | SAFE_PATH | UVICORN | environment,
                 stdout=output,
                 stderr=output,
                 process_group=0,

@@ -19,7 +19,6 @@ from rich.progress import (
 
 from stpa.progress import ReportProgress
 
-OUR_PACKAGES = ("stpa", "flows")
 SECONDS_BETWEEN_LINES = 10.0
 """Off a terminal, where no bar can be drawn."""
 
@@ -90,7 +89,7 @@ def log_to_terminal(debug: bool) -> None:
     Without, Prefect and Ray would tell each fault several times over, with tracebacks.
     """
     handler = RichHandler(console=TERMINAL.console, show_path=debug, show_time=False)
-    handler.addFilter(lambda record: debug or record.name.partition(".")[0] in OUR_PACKAGES)
+    if not debug:
+        handler.addFilter(logging.Filter("stpa"))
     logging.basicConfig(level=logging.WARNING, format="%(message)s", handlers=[handler])
-    for name in OUR_PACKAGES:
-        logging.getLogger(name).setLevel(logging.DEBUG if debug else logging.INFO)
+    logging.getLogger("stpa").setLevel(logging.DEBUG if debug else logging.INFO)

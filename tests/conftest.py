@@ -18,6 +18,8 @@ from xdist.scheduler import LoadScopeScheduling
 SHARE_RETRAINING = ("test_bad_input", "test_fusion_run", "test_restore", "test_retrain")
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# Ray's workers import what tests pass to them, and the current folder is not on their path.
+os.environ["PYTHONPATH"] = str(Path(__file__).parents[1])
 # As the command line has it: Prefect would write to a terminal that pytest has closed.
 os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "CRITICAL")
 

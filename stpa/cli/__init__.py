@@ -12,7 +12,6 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from flows.server import keep_records, start_server
 from stpa.cli.data import data_app
 from stpa.cli.jobs import INTERRUPTED, AttachOption, StopOption, attend_job, submit_job
 from stpa.cli.search import search
@@ -26,6 +25,7 @@ from stpa.cli.workspace import (
     open_workspace,
 )
 from stpa.errors import InterruptedTrainingError, StpaError, one_line
+from stpa.flows.server import keep_records, start_server
 from stpa.results import RESULTS, show_decision, show_findings, show_summary
 from stpa.terminal import TERMINAL, log_to_terminal
 from stpa.workspace import Workspace, exclusive, require_room
@@ -156,7 +156,7 @@ def train(
     with exclusive(place):
         require_room(place)
         server = start_server(place.prefect)
-        from flows.train import train as train_flow
+        from stpa.flows.train import train as train_flow
 
         with server:
             models = train_flow(place.root, heads, streams)
@@ -232,7 +232,7 @@ def retrain(
     with exclusive(place):
         require_room(place)
         server = start_server(place.prefect)
-        from flows.retrain import retrain as retrain_flow
+        from stpa.flows.retrain import retrain as retrain_flow
 
         with server:
             summary = retrain_flow(place.root, source)

@@ -12,10 +12,13 @@ from typing import Any, TypeVar
 
 import ray
 from ray.exceptions import AuthenticationError, RayError, RayTaskError
+from ray.job_config import JobConfig
 
 from stpa.errors import ClusterUnavailableError, ComputeError, first_line
+from stpa.safe_path import SAFE_PATH
 
 CONNECT_SECONDS = 5.0
+CLIENT_SCHEME = "ray://"
 JOBS_SCHEMES = ("http://", "https://")
 IN_A_JOB = "RAY_JOB_CONFIG_JSON_ENV_VAR"
 """Set by Ray for the processes of a job, which find their cluster by RAY_ADDRESS."""
@@ -43,7 +46,8 @@ def cluster(address: str | None) -> Iterator[None]:
 
     In a job, a Jobs API's address stands for the cluster that the job runs on. Inside another
     `cluster` block it changes nothing: the outermost one connects and leaves, and stops what it
-    started. Workers have `worker_environment`. Raises ComputeError.
+    started. Workers have `worker_environment`, and no current folder on their path. Raises
+    ComputeError.
     """
     if ray.is_initialized():
         yield
@@ -58,7 +62,8 @@ def cluster(address: str | None) -> Iterator[None]:
                 include_dashboard=True if address == "local" else None,
                 log_to_driver=False,
                 logging_level=logging.ERROR,
-                runtime_env={"env_vars": worker_environment()},
+                runtime_env={"env_vars": worker_environment() | SAFE_PATH},
+                **_path_settings(address),
             )
     # Ray exits the process where a head node does not answer.
     except (ConnectionError, RuntimeError, RayError, ValueError, SystemExit) as error:
@@ -112,6 +117,15 @@ def _keeping_handler(number: signal.Signals) -> Iterator[None]:
     finally:
         if callable(before) and threading.current_thread() is threading.main_thread():
             signal.signal(number, before)
+
+
+def _path_settings(address: str) -> dict[str, Any]:
+    """Return settings with which Ray keeps the driver's current folder off the workers' path.
+
+    A Ray Client needs none, and can take none. For other drivers Ray adds it, unless a working_dir
+    is to be packed, sent to each node, and made the workers' current folder.
+    """
+    return {} if address.startswith(CLIENT_SCHEME) else {"job_config": JobConfig(_client_job=True)}
 
 
 def worker_environment() -> dict[str, str]:
@@ -224,7 +238,7 @@ def unreachable(address: str, error: BaseException) -> ClusterUnavailableError:
 
 def _check_reachable(address: str) -> None:
     """Fail at once where nobody listens; Ray itself would try for minutes."""
-    host, separator, port = address.removeprefix("ray://").rpartition(":")
+    host, separator, port = address.removeprefix(CLIENT_SCHEME).rpartition(":")
     if not separator:
         return
     try:

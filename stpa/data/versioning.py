@@ -28,6 +28,7 @@ from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_f
 
 from stpa.errors import RemoteError, VersioningError, first_line
 from stpa.files import TEMPORARY_PREFIX, atomic_path, digest_value, write_text
+from stpa.safe_path import SAFE_PATH
 
 logger = logging.getLogger(__name__)
 
@@ -371,7 +372,7 @@ def _run_dvc(root: Path, *arguments: str) -> str:
     process = subprocess.run(
         [sys.executable, "-m", "dvc", *arguments],
         cwd=root,
-        env=os.environ | {"DVC_NO_ANALYTICS": "1"},
+        env=os.environ | SAFE_PATH | {"DVC_NO_ANALYTICS": "1"},
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,

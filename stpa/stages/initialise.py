@@ -10,7 +10,7 @@ from stpa.files import atomic_path, write_text
 from stpa.params import check_params, read_params, settle_estimator
 from stpa.workspace import Workspace
 
-PIPELINE = Path(__file__).parents[2] / "dvc.yaml"
+PIPELINE = Path(__file__).resolve().parents[2] / "dvc.yaml"
 """The stages that DVC keeps, the same in every workspace."""
 
 

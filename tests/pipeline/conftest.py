@@ -18,6 +18,15 @@ from tests.workspaces import (
     write_dataset,
 )
 
+NAMESAKES = ("random", "click", "timm")
+"""Modules that the command line, DVC, the servers and the workers import."""
+TRAP = """
+import sys
+with open({log!r}, "a") as log:
+    print(__name__, "by", *sys.orig_argv, file=log)
+raise ImportError("taken from the current folder")
+"""
+
 
 @dataclass
 class Interrupted:
@@ -54,6 +63,28 @@ def interrupted(tmp_path_factory: pytest.TempPathFactory, source: Path) -> Inter
 def retrained(interrupted: Interrupted) -> Workspace:
     """A workspace with a champion; no test may change its results."""
     return interrupted.workspace
+
+
+@pytest.fixture
+def imported(tmp_path: Path) -> Path:
+    """A file that appears when a module of `current_folder` is imported, and names the process."""
+    return tmp_path / "imported.log"
+
+
+@pytest.fixture
+def current_folder(tmp_path: Path, imported: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The current folder: a workspace, next to files and a folder named as modules in use."""
+    params = small_params(compute={"loader_processes": 1}, evaluate={"baseline": False})
+    for stream in ("rgb", "flow"):
+        params["train"][stream] |= {"epochs": 1}
+    root = make_workspace(tmp_path / "current folder", params).root
+    for name in NAMESAKES:
+        (root / f"{name}.py").write_text(TRAP.format(log=str(imported)))
+    (root / "stpa" / "data").mkdir(parents=True)
+    for name in ("PYTHONPATH", "PREFECT_API_URL", "PREFECT_HOME", "RAY_ADDRESS"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.chdir(root)
+    return root
 
 
 def _first_epoch(run: Path) -> dict[str, float]:

@@ -13,7 +13,7 @@ from urllib.request import urlopen
 import psutil
 import pytest
 
-from tests.workspaces import STPA, make_workspace, small_params
+from tests.workspaces import STPA
 
 SECONDS_TO_START = 180
 
@@ -27,13 +27,8 @@ def ports() -> tuple[int, int]:
 
 
 @pytest.fixture
-def pages(
-    tmp_path: Path, ports: tuple[int, int], monkeypatch: pytest.MonkeyPatch
-) -> Iterator[subprocess.Popen[str]]:
-    monkeypatch.delenv("PREFECT_API_URL", raising=False)
-    workspace = make_workspace(tmp_path / "workspace", small_params())
-    command = [STPA, "ui", "--workspace", workspace.root]
-    command += ["--mlflow-port", str(ports[0]), "--prefect-port", str(ports[1])]
+def pages(current_folder: Path, ports: tuple[int, int]) -> Iterator[subprocess.Popen[str]]:
+    command = [STPA, "ui", "--mlflow-port", str(ports[0]), "--prefect-port", str(ports[1])]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
         yield process
         process.terminate()
@@ -73,3 +68,11 @@ def test_both_pages_answer_where_it_says_and_sigterm_leaves_no_server(
     assert pages.wait(timeout=60) == 0
     _gone, left = psutil.wait_procs(servers, timeout=10)
     assert left == []
+
+
+@pytest.mark.slow
+def test_neither_server_imports_from_the_current_folder(
+    pages: subprocess.Popen[str], imported: Path
+) -> None:
+    announced(pages)
+    assert not imported.exists(), imported.read_text()

@@ -10,8 +10,8 @@ from contextlib import closing, nullcontext
 
 import pytest
 
-from flows.server import start_server
 from stpa.config import Stream
+from stpa.flows.server import start_server
 from tests.workspaces import (
     MARK,
     STPA,
@@ -27,7 +27,7 @@ SERVE = """
 import os, sys
 from pathlib import Path
 from urllib.request import urlopen
-from flows.server import start_server
+from stpa.flows.server import start_server
 with start_server(Path(sys.argv[1])):
     print(urlopen(os.environ["PREFECT_API_URL"] + "/health").status, flush=True)
     sys.stdin.read()

@@ -4,6 +4,7 @@ import errno
 import os
 import signal
 import socket
+import sys
 import time
 from functools import partial
 from pathlib import Path
@@ -56,6 +57,10 @@ def setting_of(name: str) -> str | None:
     return os.environ.get(name)
 
 
+def path_of(_number: int) -> tuple[list[str], bool]:
+    return sys.path, sys.flags.safe_path
+
+
 class TestKept:
     """Each cluster here is its own: they run before that of the other tests."""
 
@@ -71,6 +76,14 @@ class TestKept:
                 settings = dict(map_unordered(setting_of, list(KEEP_FREED_MEMORY)))
         assert not ray.is_initialized()
         assert settings == KEEP_FREED_MEMORY | {"MALLOC_ARENA_MAX": "7"}
+
+    def test_the_current_folder_is_not_on_a_workers_path(self, monkeypatch, tmp_path):
+        monkeypatch.delenv("RAY_ADDRESS", raising=False)
+        monkeypatch.chdir(tmp_path)
+        with cluster(None):
+            [(_, (path, is_safe))] = map_unordered(path_of, [0])
+        assert not {"", str(tmp_path)} & set(path)
+        assert is_safe  # so that what the worker starts leaves out its own current folder
 
 
 def test_a_handler_of_sigterm_outlives_rays_own(monkeypatch):

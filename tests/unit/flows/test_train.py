@@ -8,9 +8,9 @@ import pytest
 from prefect import flow
 from prefect.testing.utilities import prefect_test_harness
 
-from flows import train
 from stpa.config import Stream
 from stpa.errors import InterruptedTrainingError, ModelError
+from stpa.flows import train
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -37,7 +37,7 @@ def test_what_ends_one_training_is_told_at_once_and_the_other_ends(
             raise fault
         for _ in range(600):
             said_before_the_end[:] = [
-                record.getMessage() for record in caplog.records if record.name == "flows.train"
+                record.getMessage() for record in caplog.records if record.name == train.__name__
             ]
             if said_before_the_end == told:
                 break

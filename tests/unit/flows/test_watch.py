@@ -5,8 +5,6 @@ import asyncio
 import pytest
 from prefect.states import exception_to_failed_state
 
-from flows import watch
-from flows.watch import RETRIES, watched
 from stpa.errors import (
     ClusterUnavailableError,
     ConfigError,
@@ -16,6 +14,8 @@ from stpa.errors import (
     RemoteError,
     VersioningError,
 )
+from stpa.flows import watch
+from stpa.flows.watch import RETRIES, watched
 
 
 @pytest.mark.parametrize(
