@@ -28,6 +28,7 @@ from stpa.cli.workspace import (
 from stpa.errors import InterruptedTrainingError, StpaError, one_line
 from stpa.results import RESULTS, show_decision, show_findings, show_summary
 from stpa.terminal import TERMINAL, log_to_terminal
+from stpa.version import package_version
 from stpa.workspace import Workspace, exclusive, require_room
 
 if TYPE_CHECKING:
@@ -66,9 +67,20 @@ def main() -> None:
         sys.exit(1)
 
 
+def _show_version(wanted: bool) -> bool:
+    if wanted:
+        RESULTS.print(f"stpa {package_version()}", highlight=False)
+        raise typer.Exit
+    return wanted
+
+
 @app.callback()
 def _start(
     debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks and more log.")] = False,
+    version: Annotated[
+        bool,
+        typer.Option("--version", help="Show the version.", callback=_show_version, is_eager=True),
+    ] = False,
 ) -> None:
     log_to_terminal(debug)
 
