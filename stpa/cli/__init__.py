@@ -14,6 +14,7 @@ from rich.table import Table
 
 from flows.server import keep_records, start_server
 from stpa.cli.data import data_app
+from stpa.cli.init import init
 from stpa.cli.jobs import INTERRUPTED, AttachOption, StopOption, attend_job, submit_job
 from stpa.cli.search import search
 from stpa.cli.workspace import (
@@ -42,6 +43,7 @@ app = typer.Typer(
 )
 
 app.add_typer(data_app, name="data")
+app.command()(init)
 app.command()(search)
 
 SourceArgument = Annotated[
@@ -83,18 +85,6 @@ def _start(
     ] = False,
 ) -> None:
     log_to_terminal(debug)
-
-
-@app.command()
-def init(
-    folder: Annotated[Path, typer.Argument(help="The workspace to make, or to refresh.")],
-    params: Annotated[Path, typer.Option(help="The params file to start from.")],
-) -> None:
-    """Make a workspace: params.yaml (whole, whatever it extends) and dvc.yaml."""
-    from stpa.stages.initialise import initialise
-
-    initialise(Workspace(folder), params)
-    RESULTS.print(f"workspace {folder} follows {params}")
 
 
 @app.command()

@@ -1,0 +1,26 @@
+"""params.yaml: read and checked into a `Config`, and written with its comments."""
+
+from stpa.params.changes import Change, find_changes
+from stpa.params.check import check_params, find_faults, find_misshapes
+from stpa.params.document import EXTENDS, Document, read_document
+from stpa.params.load import (
+    load_config,
+    read_mapping,
+    read_params,
+    settle_estimator,
+)
+
+__all__ = [
+    "EXTENDS",
+    "Change",
+    "Document",
+    "check_params",
+    "find_changes",
+    "find_faults",
+    "find_misshapes",
+    "load_config",
+    "read_document",
+    "read_mapping",
+    "read_params",
+    "settle_estimator",
+]

@@ -1,0 +1,47 @@
+"""Read parameters from files: those of a workspace, and other YAML files that hold keys."""
+
+from pathlib import Path
+from typing import Any
+
+from stpa.config import Config
+from stpa.errors import ConfigError
+from stpa.params.check import check_params
+from stpa.params.document import plain, read_document, read_yaml, value_at
+from stpa.workspace import Workspace
+
+AUTO = "auto"
+"""An estimator chosen by `stpa.optical_flow.extract.choose_estimator`."""
+
+
+def load_config(path: Path) -> Config:
+    """Read and check a workspace's params file. Raises ConfigError naming every error in it."""
+    if not path.exists():
+        raise ConfigError(
+            f"{path.parent.resolve()} is no workspace, for it has no {path.name}: name another "
+            "one with --workspace, or make one with `stpa init FOLDER`"
+        )
+    params = read_params(path)
+    settle_estimator(params, Workspace(path.parent))
+    return check_params(params, path)
+
+
+def read_params(path: Path) -> dict[str, Any]:
+    """Read a params file, merged over the files it extends, its relative paths made absolute."""
+    return read_document(path).values
+
+
+def settle_estimator(params: dict[str, Any], workspace: Workspace) -> None:
+    """Put a name in the place of the "auto" that `optical_flow.estimator` may be.
+
+    Options are of a named estimator: beside them, "auto" stays, and is told as unknown.
+    """
+    estimator = value_at(params, "optical_flow", "estimator")
+    if estimator == AUTO and not value_at(params, "optical_flow", "options"):
+        from stpa.optical_flow.extract import choose_estimator
+
+        params["optical_flow"]["estimator"] = choose_estimator(workspace.optical_flow)
+
+
+def read_mapping(path: Path, kind: str, content: str) -> dict[str, Any]:
+    """Read a YAML file of some `kind`, whose `content` is keys; both are for the errors."""
+    return plain(read_yaml(path, kind, content)[0])
