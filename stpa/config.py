@@ -15,6 +15,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
+FORMAT = 2
+"""Of params.yaml; `stpa.params.upgrade` brings older files to it."""
+
 Share = Annotated[float, Field(ge=0, le=1)]
 ShareBelowOne = Annotated[float, Field(ge=0, lt=1)]
 CropShare = Annotated[float, Field(gt=0, le=1)]
@@ -380,6 +383,8 @@ class TrackingConfig(Section):
 class Config(Section):
     """All of params.yaml."""
 
+    version: Annotated[int, Field(ge=FORMAT, le=FORMAT, strict=True)]
+    """The format of the file."""
     data: DataConfig
     optical_flow: OpticalFlowConfig
     model: ModelConfig

@@ -1,4 +1,4 @@
-"""`stpa init`: make a workspace, or change the parameters of one."""
+"""`stpa init`: make a workspace, or change or upgrade the parameters of one."""
 
 from pathlib import Path
 from typing import Annotated
@@ -28,16 +28,22 @@ def init(
     replace: Annotated[
         bool, typer.Option("--replace", help="Replace an edited params.yaml; a copy is kept.")
     ] = False,
+    upgrade: Annotated[
+        bool, typer.Option("--upgrade", help="Bring the files of an older stpa up to date.")
+    ] = False,
     show_list: Annotated[bool, typer.Option("--list", help="List the presets.")] = False,
 ) -> None:
     """Make a workspace: params.yaml (whole, with its comments) and dvc.yaml."""
-    _require_one(preset=preset, params=params, list=show_list)
+    _require_one(preset=preset, params=params, upgrade=upgrade, list=show_list)
     if show_list:
         show_presets()
         return
     if folder is None:
         raise ConfigError("no folder is named: `stpa init my_project`, or `stpa init --list`")
-    _initialise(folder, params or preset_path(preset or DEFAULT), replace=replace)
+    if upgrade:
+        _upgrade(folder)
+    else:
+        _initialise(folder, params or preset_path(preset or DEFAULT), replace=replace)
 
 
 def _require_one(**choices: object) -> None:
@@ -56,3 +62,10 @@ def _initialise(folder: Path, params: Path, *, replace: bool) -> None:
         show_changes(error.changes)
         raise
     show_initialised(workspace, done)
+
+
+def _upgrade(folder: Path) -> None:
+    from stpa.stages.upgrade import upgrade_workspace
+
+    workspace = Workspace(folder)
+    show_initialised(workspace, upgrade_workspace(workspace))

@@ -1,4 +1,4 @@
-"""params.yaml: read and checked into a `Config`, and written with its comments."""
+"""params.yaml: read and checked into a `Config`, written with its comments, upgraded."""
 
 from stpa.params.changes import Change, find_changes
 from stpa.params.check import check_params, find_faults, find_misshapes
@@ -7,8 +7,10 @@ from stpa.params.load import (
     load_config,
     read_mapping,
     read_params,
+    read_workspace,
     settle_estimator,
 )
+from stpa.params.upgrade import require_current, upgrade
 
 __all__ = [
     "EXTENDS",
@@ -22,5 +24,8 @@ __all__ = [
     "read_document",
     "read_mapping",
     "read_params",
+    "read_workspace",
+    "require_current",
     "settle_estimator",
+    "upgrade",
 ]

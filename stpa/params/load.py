@@ -6,7 +6,8 @@ from typing import Any
 from stpa.config import Config
 from stpa.errors import ConfigError
 from stpa.params.check import check_params
-from stpa.params.document import plain, read_document, read_yaml, value_at
+from stpa.params.document import Document, plain, read_document, read_yaml, value_at
+from stpa.params.upgrade import require_current
 from stpa.workspace import Workspace
 
 AUTO = "auto"
@@ -15,14 +16,21 @@ AUTO = "auto"
 
 def load_config(path: Path) -> Config:
     """Read and check a workspace's params file. Raises ConfigError naming every error in it."""
+    document = read_workspace(path)
+    require_current(document, path)
+    params = document.values
+    settle_estimator(params, Workspace(path.parent))
+    return check_params(params, path)
+
+
+def read_workspace(path: Path) -> Document:
+    """Read a workspace's params file, of any format. Raises ConfigError where there is none."""
     if not path.exists():
         raise ConfigError(
             f"{path.parent.resolve()} is no workspace, for it has no {path.name}: name another "
             "one with --workspace, or make one with `stpa init FOLDER`"
         )
-    params = read_params(path)
-    settle_estimator(params, Workspace(path.parent))
-    return check_params(params, path)
+    return read_document(path)
 
 
 def read_params(path: Path) -> dict[str, Any]:

@@ -13,7 +13,9 @@ from stpa.params import (
     check_params,
     find_changes,
     read_document,
+    require_current,
     settle_estimator,
+    upgrade,
 )
 from stpa.presets import preset_name, preset_path
 from stpa.version import package_version
@@ -60,6 +62,7 @@ def initialise(workspace: Workspace, params: Path, *, replace: bool = False) -> 
     unless `replace`.
     """
     document = read_document(params)
+    upgrade(document, params)
     is_own = workspace.params.resolve() in document.files and preset_name(params) is None
     values = document.values
     settle_estimator(values, workspace)
@@ -71,6 +74,8 @@ def initialise(workspace: Workspace, params: Path, *, replace: bool = False) -> 
         return Initialised(_origin(params), (), _write(workspace, document, params))
 
     present = read_document(workspace.params)
+    if is_own or not replace:
+        require_current(present, workspace.params)
     changes = tuple(find_changes(present.values, document.values))
     if is_own and changes:
         write_text(workspace.params, document.text(present.head))
@@ -81,7 +86,7 @@ def initialise(workspace: Workspace, params: Path, *, replace: bool = False) -> 
     return Initialised(None, changes, ())
 
 
-def _write_pipeline(workspace: Workspace) -> tuple[Path, ...]:
+def write_pipeline(workspace: Workspace) -> tuple[Path, ...]:
     """Write dvc.yaml; return the copy of another one that was there."""
     pipeline = workspace.root / "dvc.yaml"
     if pipeline.exists() and _is_ours(pipeline):
@@ -93,7 +98,7 @@ def _write_pipeline(workspace: Workspace) -> tuple[Path, ...]:
 
 def _write(workspace: Workspace, document: Document, params: Path) -> tuple[Path, ...]:
     """Write both files, params.yaml last, as it makes the folder a workspace."""
-    backups = _write_pipeline(workspace)
+    backups = write_pipeline(workspace)
     head = (
         f"# Made from {_origin(params)} by stpa {package_version()}; edit freely. stpa/config.py "
         f"explains every key.\n{document.head}"

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from stpa import cli
+from stpa.config import FORMAT
 from stpa.presets import NAMES, preset_purposes
 
 Run = Callable[..., tuple[int, list[str], list[str]]]
@@ -60,6 +61,19 @@ def test_an_edited_file_is_replaced_on_demand_alone(stpa, tmp_path):
         ["train.seed: 1 -> 0", f"the old params.yaml is kept as {params}.1"],
         [],
     )
+
+
+def test_an_upgrade_says_what_it_adds(stpa, tmp_path):
+    params = tmp_path / "params.yaml"
+    stpa("init", tmp_path)
+    lines = params.read_text(encoding="utf-8").splitlines(keepends=True)
+    params.write_text("".join(line for line in lines if "version" not in line), encoding="utf-8")
+    assert stpa("init", tmp_path, "--upgrade") == (
+        0,
+        [f"version: (absent) -> {FORMAT}", f"the old params.yaml is kept as {params}.1"],
+        [],
+    )
+    assert stpa("init", tmp_path, "--upgrade")[1] == [f"{params} stays as it is: nothing changes"]
 
 
 @pytest.mark.parametrize(
