@@ -24,9 +24,11 @@ from stpa.cli.workspace import (
     chosen_heads,
     chosen_streams,
     given_options,
+    open_part,
     open_workspace,
 )
 from stpa.errors import InterruptedTrainingError, StpaError, one_line
+from stpa.params.parts import PagesParams, PredictParams, RollbackParams
 from stpa.results import RESULTS, show_decision, show_findings, show_summary
 from stpa.terminal import TERMINAL, log_to_terminal
 from stpa.version import package_version
@@ -212,9 +214,9 @@ def rollback(workspace: WorkspaceOption = Path()) -> None:
     """Serve the champion before this one again."""
     from stpa.stages.promote import rollback as run
 
-    place, config = open_workspace(workspace)
+    place, params = open_part(workspace, RollbackParams)
     with exclusive(place):
-        show_decision(run(place, config))
+        show_decision(run(place, params))
 
 
 @app.command()
@@ -252,9 +254,9 @@ def predict(
     """Name the action in a video by the champion, and draw the places that decided."""
     from stpa.stages.predict import predict as run
 
-    place, config = open_workspace(workspace)
+    place, params = open_part(workspace, PredictParams)
     with TERMINAL.console.status(f"looking at {escape(video.name)}"):
-        prediction = run(place, config, video, picture)
+        prediction = run(place, params, video, picture)
     table = Table("class", "probability")
     for name, probability in prediction.best(5):
         table.add_row(escape(name), f"{probability:.3f}")
@@ -271,9 +273,9 @@ def ui(
     """Serve the MLflow and Prefect pages of a workspace until Ctrl-C."""
     from stpa.stages.pages import serve_pages
 
-    place, config = open_workspace(workspace)
+    place, params = open_part(workspace, PagesParams)
     keep_records(place.prefect)
-    serve_pages(place, config, mlflow_port=mlflow_port, prefect_port=prefect_port)
+    serve_pages(place, params.tracking, mlflow_port=mlflow_port, prefect_port=prefect_port)
 
 
 def _spare_garbage_collection() -> None:

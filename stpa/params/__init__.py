@@ -2,9 +2,10 @@
 
 from stpa.params.changes import Change, find_changes
 from stpa.params.check import check_params, find_faults, find_misshapes
-from stpa.params.document import EXTENDS, Document, read_document
+from stpa.params.document import EXTENDS, Document, read_document, value_at
 from stpa.params.load import (
     load_config,
+    load_part,
     read_mapping,
     read_params,
     read_workspace,
@@ -21,6 +22,7 @@ __all__ = [
     "find_faults",
     "find_misshapes",
     "load_config",
+    "load_part",
     "read_document",
     "read_mapping",
     "read_params",
@@ -28,4 +30,5 @@ __all__ = [
     "require_current",
     "settle_estimator",
     "upgrade",
+    "value_at",
 ]

@@ -1,14 +1,16 @@
 """Read parameters from files: those of a workspace, and other YAML files that hold keys."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from stpa.config import Config
+from stpa.config import Config, Section
 from stpa.errors import ConfigError
-from stpa.params.check import check_params
+from stpa.params.check import check_params, find_misshapes
 from stpa.params.document import Document, plain, read_document, read_yaml, value_at
-from stpa.params.upgrade import require_current
+from stpa.params.upgrade import require_current, upgrade
 from stpa.workspace import Workspace
+
+Part = TypeVar("Part", bound=Section)
 
 AUTO = "auto"
 """An estimator chosen by `stpa.optical_flow.extract.choose_estimator`."""
@@ -21,6 +23,19 @@ def load_config(path: Path) -> Config:
     params = document.values
     settle_estimator(params, Workspace(path.parent))
     return check_params(params, path)
+
+
+def load_part(path: Path, part: type[Part]) -> Part:
+    """Read and check one of `stpa.params.parts` of a workspace's params file, of any known format.
+
+    Raises ConfigError naming every error in that part alone.
+    """
+    document = read_workspace(path)
+    upgrade(document, path)
+    values = _keep_fields(document.values, part)
+    if faults := find_misshapes(values, part):
+        raise ConfigError(f"{path} has {len(faults)} fault(s): " + "; ".join(faults))
+    return part.model_validate(values)
 
 
 def read_workspace(path: Path) -> Document:
@@ -53,3 +68,13 @@ def settle_estimator(params: dict[str, Any], workspace: Workspace) -> None:
 def read_mapping(path: Path, kind: str, content: str) -> dict[str, Any]:
     """Read a YAML file of some `kind`, whose `content` is keys; both are for the errors."""
     return plain(read_yaml(path, kind, content)[0])
+
+
+def _keep_fields(values: Any, model: Any) -> Any:
+    """Return the keys of nested `values` that `model` has; other values as they are."""
+    if not (isinstance(values, dict) and isinstance(model, type) and issubclass(model, Section)):
+        return values
+    fields = model.model_fields.items()
+    return {
+        key: _keep_fields(values[key], field.annotation) for key, field in fields if key in values
+    }
