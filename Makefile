@@ -21,7 +21,7 @@ setup: .venv/.ready ## Make .venv with everything in it (about 7 GB, some minute
 	@touch $@
 
 demo: .venv/.ready ## Run the whole pipeline on generated clips, in outputs/demo
-	@$(BIN)/stpa init outputs/demo --params params/demo.yaml
+	@$(BIN)/stpa init outputs/demo --preset demo --replace
 	@$(BIN)/stpa retrain --workspace outputs/demo
 
 test: .venv/.ready ## Run the tests, but for the slow ones, in up to four processes (of up to 4 GB)

@@ -20,6 +20,7 @@ from stpa.compute.tasks import cluster
 from stpa.config import Config
 from stpa.data import versioning
 from stpa.params import load_config, read_params
+from stpa.presets import preset_path
 from stpa.stages.extract import extract
 from stpa.stages.ingest import ingest
 from stpa.stages.initialise import initialise
@@ -28,7 +29,7 @@ from stpa.workspace import Workspace
 
 NUM_CLASSES, CLIPS_PER_GROUP = 101, 4
 WIDTH, HEIGHT, NUM_FRAMES = 64, 48, 6
-PARAMS = Path(__file__).parents[1] / "params.yaml"
+PARAMS = preset_path("standard")
 FEWER = 10
 """A tenth of the videos is measured too: time by the video should not grow with their number."""
 

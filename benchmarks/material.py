@@ -16,6 +16,7 @@ from stpa.data.storage import Folder
 from stpa.models.network import NetworkSpec
 from stpa.optical_flow.extract import extract_video
 from stpa.params import check_params, read_params
+from stpa.presets import preset_path
 from stpa.progress import ReportProgress
 from stpa.shapes import UInt8
 from stpa.training.job import TrainingJob
@@ -34,7 +35,7 @@ NUM_CLASSES = 101
 
 NUM_TRAINING_VIDEOS, TRAINING_SECONDS = 16, 4
 
-PARAMS = Path(__file__).parents[1] / "params.yaml"
+PARAMS = preset_path("standard")
 
 LOSSES = LossOptions("paper", 1e-4, "paper", 1e-4, multi_label=False)
 

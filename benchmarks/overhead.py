@@ -33,6 +33,7 @@ from stpa.errors import ComputeError
 from stpa.evaluation.k_sweep import load_and_sweep
 from stpa.optical_flow.extract import extract_video
 from stpa.params import load_config
+from stpa.presets import preset_path
 from stpa.progress import silent
 from stpa.stages.evaluate import today_sweep
 from stpa.stages.initialise import initialise
@@ -43,7 +44,7 @@ from stpa.training.agreement import Wish
 from stpa.training.fit import Place, fit
 from stpa.workspace import Workspace
 
-DEMO = Path(__file__).parents[1] / "params" / "demo.yaml"
+DEMO = preset_path("demo")
 GOAL = 1.1
 RERUN_GOAL_SECONDS = 15.0
 SETTING = Setting("cpu", "float32")

@@ -15,6 +15,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
+FORMAT = 2
+"""Of params.yaml; `stpa.params.upgrade` brings older files to it."""
+
 Share = Annotated[float, Field(ge=0, le=1)]
 ShareBelowOne = Annotated[float, Field(ge=0, lt=1)]
 CropShare = Annotated[float, Field(gt=0, le=1)]
@@ -64,11 +67,11 @@ class TranscodeConfig(Section):
     """CRF of x264: lower is better and larger; 18 is hardly told from the original."""
 
 
-class DataConfig(Section):
+class SplitConfig(Section):
+    """The part of `data` that decides which video is in which split."""
+
     dataset: str
     """A name in `stpa.data.datasets.DATASETS`."""
-    source: str | None
-    """The folder to ingest from; `stpa ingest SOURCE` overrides it. Generated data need none."""
     split: PositiveInt
     """Which official split (Charades has one), or which fold of groups for a labelled folder."""
     num_folds: Annotated[int, Field(ge=2)]
@@ -76,16 +79,6 @@ class DataConfig(Section):
     group_pattern: str
     """For a labelled folder: a regular expression whose first group, searched in the file name,
     names the recording that a clip was cut from. Clips of one recording never part."""
-    max_quarantined: Share
-    """Stop when a larger share of the videos does not decode."""
-    decode_deadline_seconds: PositiveFloat
-    """Kill a process that decodes for so long: at ingest one video, which is quarantined; later
-    one clip, whose video ends the run by name."""
-    transcode: TranscodeConfig | None
-    """null: keep videos as they come. A video that is not encoded by the deadline is kept too."""
-    remote: str
-    """The DVC remote: a folder (relative to the workspace) or an s3:// address."""
-    synthetic: SyntheticConfig | None
 
     @field_validator("num_folds")
     @classmethod
@@ -105,6 +98,33 @@ class DataConfig(Section):
         if num_groups == 0:
             raise ValueError(f"data.group_pattern {pattern!r} has no group: put one in parentheses")
         return pattern
+
+
+class DecodeConfig(Section):
+    """The part of `data` that decoding any video needs."""
+
+    decode_deadline_seconds: PositiveFloat
+    """Kill a process that decodes for so long: at ingest one video, which is quarantined; later
+    one clip, whose video ends the run by name."""
+
+
+class StoreConfig(DecodeConfig):
+    """The part of `data` that bringing back stored data needs."""
+
+    remote: str
+    """The DVC remote: a folder (relative to the workspace) or an s3:// address."""
+
+
+class DataConfig(SplitConfig, StoreConfig):
+    """All of `data`."""
+
+    source: str | None
+    """The folder to ingest from; `stpa ingest SOURCE` overrides it. Generated data need none."""
+    max_quarantined: Share
+    """Stop when a larger share of the videos does not decode."""
+    transcode: TranscodeConfig | None
+    """null: keep videos as they come. A video that is not encoded by the deadline is kept too."""
+    synthetic: SyntheticConfig | None
 
     @field_validator("transcode")
     @classmethod
@@ -306,14 +326,11 @@ class EvaluateConfig(Section):
         return sweep
 
 
-class PromotionConfig(Section):
+class RegisteredConfig(Section):
+    """The part of `promotion` that finds a registered model."""
+
     model_name: str
     """Registered as <model_name>-rgb, -flow and -fusion."""
-    rules: Annotated[list[str], Field(min_length=1)]
-    """Names in `stpa.registry.rules.RULES`; all must pass."""
-    min_gain: float
-    """Top-1, or mAP where a video has any number of labels, that the challenger must gain on the
-    champion; negative tolerates a loss."""
 
     @field_validator("model_name")
     @classmethod
@@ -324,6 +341,16 @@ class PromotionConfig(Section):
                 "spaces and _ . - only, a letter or digit first"
             )
         return name
+
+
+class PromotionConfig(RegisteredConfig):
+    """All of `promotion`."""
+
+    rules: Annotated[list[str], Field(min_length=1)]
+    """Names in `stpa.registry.rules.RULES`; all must pass."""
+    min_gain: float
+    """Top-1, or mAP where a video has any number of labels, that the challenger must gain on the
+    champion; negative tolerates a loss."""
 
 
 class ComputeConfig(Section):
@@ -393,6 +420,8 @@ class TrackingConfig(Section):
 class Config(Section):
     """All of params.yaml."""
 
+    version: Annotated[int, Field(ge=FORMAT, le=FORMAT, strict=True)]
+    """The format of the file."""
     data: DataConfig
     optical_flow: OpticalFlowConfig
     model: ModelConfig

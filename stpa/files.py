@@ -7,6 +7,7 @@ import shutil
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from itertools import count
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -65,6 +66,16 @@ def write_text(path: Path, text: str) -> None:
     """Write `text` as UTF-8, atomically."""
     with atomic_path(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
+
+
+def back_up(path: Path) -> Path:
+    """Copy a file beside itself under the first free number, as NAME.1; return the copy."""
+    for number in count(1):
+        backup = path.with_name(f"{path.name}.{number}")
+        with suppress(FileExistsError), backup.open("xb") as stream:
+            stream.write(path.read_bytes())
+            return backup
+    raise AssertionError("numbers do not end")
 
 
 def write_json(path: Path, value: Any) -> None:

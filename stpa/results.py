@@ -11,12 +11,15 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from stpa.presets import DEFAULT, preset_purposes
 from stpa.workspace import Workspace
 
 if TYPE_CHECKING:
     from stpa.data.check import DatasetCheck
+    from stpa.params import Change
     from stpa.registry.promotion import Decision
     from stpa.stages.diagnose import Finding
+    from stpa.stages.initialise import Initialised
     from stpa.stages.search_result import SearchResult
     from stpa.stages.summarise import Summary
 
@@ -30,6 +33,33 @@ def show_findings(findings: "Iterable[Finding]") -> None:
         mark = "[green]ok[/]" if finding.passed else "[red]failed[/]"
         table.add_row(mark, finding.subject, escape(finding.message))
     RESULTS.print(table)
+
+
+def show_presets() -> None:
+    """Show what each preset is for."""
+    table = Table("preset", "for")
+    for name, purpose in preset_purposes().items():
+        table.add_row(f"{name} (default)" if name == DEFAULT else name, escape(purpose))
+    RESULTS.print(table)
+
+
+def show_initialised(workspace: Workspace, done: "Initialised") -> None:
+    """Show what `stpa init` did to a workspace's files."""
+    if done.made_from:
+        line = f"{workspace.params} is made from {done.made_from}; edit it freely"
+        RESULTS.print(escape(line), soft_wrap=True)
+    elif not (done.changes or done.backups):
+        RESULTS.print(escape(f"{workspace.params} stays as it is: nothing changes"), soft_wrap=True)
+    show_changes(done.changes)
+    for backup in done.backups:
+        RESULTS.print(escape(f"the old {backup.stem} is kept as {backup}"), soft_wrap=True)
+
+
+def show_changes(changes: "Iterable[Change]") -> None:
+    """Show parameters whose values change, one per line."""
+    for change in changes:
+        line = f"{change.key}: {change.old} -> {change.new}"
+        RESULTS.print(escape(line), soft_wrap=True, highlight=False)
 
 
 def show_check(check: "DatasetCheck") -> None:

@@ -13,6 +13,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from stpa.cli.data import data_app
+from stpa.cli.init import init
 from stpa.cli.jobs import INTERRUPTED, AttachOption, StopOption, attend_job, submit_job
 from stpa.cli.search import search
 from stpa.cli.workspace import (
@@ -22,12 +23,15 @@ from stpa.cli.workspace import (
     chosen_heads,
     chosen_streams,
     given_options,
+    open_part,
     open_workspace,
 )
 from stpa.errors import InterruptedTrainingError, StpaError, one_line
 from stpa.flows.server import keep_records, start_server
+from stpa.params.parts import PagesParams, PredictParams, RollbackParams
 from stpa.results import RESULTS, show_decision, show_findings, show_summary
 from stpa.terminal import TERMINAL, log_to_terminal
+from stpa.version import package_version
 from stpa.workspace import Workspace, exclusive, require_room
 
 if TYPE_CHECKING:
@@ -41,6 +45,7 @@ app = typer.Typer(
 )
 
 app.add_typer(data_app, name="data")
+app.command()(init)
 app.command()(search)
 
 SourceArgument = Annotated[
@@ -66,23 +71,22 @@ def main() -> None:
         sys.exit(1)
 
 
+def _show_version(wanted: bool) -> bool:
+    if wanted:
+        RESULTS.print(f"stpa {package_version()}", highlight=False)
+        raise typer.Exit
+    return wanted
+
+
 @app.callback()
 def _start(
     debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks and more log.")] = False,
+    version: Annotated[
+        bool,
+        typer.Option("--version", help="Show the version.", callback=_show_version, is_eager=True),
+    ] = False,
 ) -> None:
     log_to_terminal(debug)
-
-
-@app.command()
-def init(
-    folder: Annotated[Path, typer.Argument(help="The workspace to make, or to refresh.")],
-    params: Annotated[Path, typer.Option(help="The params file to start from.")],
-) -> None:
-    """Make a workspace: params.yaml (whole, whatever it extends) and dvc.yaml."""
-    from stpa.stages.initialise import initialise
-
-    initialise(Workspace(folder), params)
-    RESULTS.print(f"workspace {folder} follows {params}")
 
 
 @app.command()
@@ -210,9 +214,9 @@ def rollback(workspace: WorkspaceOption = Path()) -> None:
     """Serve the champion before this one again."""
     from stpa.stages.promote import rollback as run
 
-    place, config = open_workspace(workspace)
+    place, params = open_part(workspace, RollbackParams)
     with exclusive(place):
-        show_decision(run(place, config))
+        show_decision(run(place, params))
 
 
 @app.command()
@@ -250,9 +254,9 @@ def predict(
     """Name the action in a video by the champion, and draw the places that decided."""
     from stpa.stages.predict import predict as run
 
-    place, config = open_workspace(workspace)
+    place, params = open_part(workspace, PredictParams)
     with TERMINAL.console.status(f"looking at {escape(video.name)}"):
-        prediction = run(place, config, video, picture)
+        prediction = run(place, params, video, picture)
     table = Table("class", "probability")
     for name, probability in prediction.best(5):
         table.add_row(escape(name), f"{probability:.3f}")
@@ -269,9 +273,9 @@ def ui(
     """Serve the MLflow and Prefect pages of a workspace until Ctrl-C."""
     from stpa.stages.pages import serve_pages
 
-    place, config = open_workspace(workspace)
+    place, params = open_part(workspace, PagesParams)
     keep_records(place.prefect)
-    serve_pages(place, config, mlflow_port=mlflow_port, prefect_port=prefect_port)
+    serve_pages(place, params.tracking, mlflow_port=mlflow_port, prefect_port=prefect_port)
 
 
 def _spare_garbage_collection() -> None:

@@ -5,7 +5,8 @@ from typing import Annotated
 
 import typer
 
-from stpa.cli.workspace import WorkspaceOption, open_workspace
+from stpa.cli.workspace import WorkspaceOption, open_part, open_workspace
+from stpa.params.parts import RestoreParams
 from stpa.results import RESULTS, show_check
 from stpa.terminal import TERMINAL
 from stpa.workspace import exclusive
@@ -57,7 +58,7 @@ def restore(
     """
     from stpa.stages.restore import restore as run_restore
 
-    place, config = open_workspace(workspace)
+    place, params = open_part(workspace, RestoreParams)
     with exclusive(place), TERMINAL.console.status("fetching what is not here"):
-        version = run_restore(place, config, run)
+        version = run_restore(place, params, run)
     RESULTS.print(f"{place.root} holds data version {version.id}")

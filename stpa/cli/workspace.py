@@ -1,13 +1,15 @@
 """How every command finds its workspace, and the networks that it is for."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, TypeVar
 
 import typer
 
-from stpa.config import Config, Stream
+from stpa.config import Config, Section, Stream
 from stpa.errors import ConfigError
 from stpa.workspace import Workspace
+
+Part = TypeVar("Part", bound=Section)
 
 WorkspaceOption = Annotated[
     Path,
@@ -25,6 +27,14 @@ def open_workspace(root: Path) -> tuple[Workspace, Config]:
 
     workspace = Workspace(root)
     return workspace, load_config(workspace.params)
+
+
+def open_part(root: Path, part: type[Part]) -> tuple[Workspace, Part]:
+    """Read a part of the parameters (`stpa.params.parts`) alone; raises ConfigError."""
+    from stpa.params import load_part
+
+    workspace = Workspace(root)
+    return workspace, load_part(workspace.params, part)
 
 
 def chosen_heads(config: Config, wanted: str | None) -> list[str]:

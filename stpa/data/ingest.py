@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
-from stpa.config import DataConfig
+from stpa.config import DataConfig, SplitConfig
 from stpa.data.datasets import ListedDataset, ListedVideo, find_dataset
 from stpa.data.datasets.base import name_some, raise_faults, split_faults
 from stpa.data.manifest import Manifest, Video, read_manifest, write_manifest
@@ -16,9 +16,6 @@ from stpa.errors import DataError
 from stpa.files import read_json, write_json
 from stpa.progress import ReportProgress
 from stpa.workspace import Workspace
-
-SPLIT_RULE = {"dataset", "split", "num_folds", "group_pattern"}
-"""The settings that decide which video is in which split."""
 
 logger = logging.getLogger(__name__)
 
@@ -48,7 +45,7 @@ def ingest(
     return manifest
 
 
-def remember_split_rule(workspace: Workspace, config: DataConfig) -> None:
+def remember_split_rule(workspace: Workspace, config: SplitConfig) -> None:
     """Note by what rule the workspace's manifest was split: by the same one, its sides stay."""
     write_json(_split_record(workspace), _split_rule(config))
 
@@ -76,7 +73,7 @@ def _keep_sides(
     return list(listed)
 
 
-def _same_split_rule(workspace: Workspace, config: DataConfig) -> bool:
+def _same_split_rule(workspace: Workspace, config: SplitConfig) -> bool:
     record = _split_record(workspace)
     return record.exists() and read_json(record) == _split_rule(config)
 
@@ -85,8 +82,8 @@ def _split_record(workspace: Workspace) -> Path:
     return workspace.runs / "split.json"
 
 
-def _split_rule(config: DataConfig) -> dict[str, str | int]:
-    return config.model_dump(include=SPLIT_RULE)
+def _split_rule(config: SplitConfig) -> dict[str, str | int]:
+    return config.model_dump(include=set(SplitConfig.model_fields))
 
 
 def _probe_all(

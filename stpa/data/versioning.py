@@ -104,7 +104,9 @@ def track(root: Path, paths: Sequence[Path]) -> None:
 def commit_extraction(root: Path) -> None:
     """Record the present optical flow, and what it was made from, in dvc.lock."""
     if EXTRACT not in _read_stages(root):
-        raise VersioningError(f"{root / 'dvc.yaml'} has no stage {EXTRACT}: run `stpa init` again")
+        raise VersioningError(
+            f"{root / 'dvc.yaml'} has no stage {EXTRACT}: run `stpa init {root} --upgrade`"
+        )
     _remove_half_written(root / LOCK_FILE)
     _dvc(root, "commit", "--force", EXTRACT)
 
@@ -208,7 +210,7 @@ def _write_lock(root: Path, version: DataVersion) -> None:
 def _read_stages(root: Path) -> dict[str, Any]:
     tree = _read_tree(root / "dvc.yaml")
     if tree is None:
-        raise VersioningError(f"{root} has no dvc.yaml: make the workspace with `stpa init`")
+        raise VersioningError(f"{root} has no dvc.yaml: run `stpa init {root} --upgrade`")
     return tree["stages"]
 
 

@@ -5,12 +5,11 @@ import re
 import subprocess
 from collections.abc import Mapping
 from dataclasses import asdict, fields
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from stpa.data.versioning import DataVersion
+from stpa.version import UNKNOWN, package_version
 
-UNKNOWN = "unknown"
 CODE = Path(__file__).parent
 _PACKAGES = (
     "stpa",
@@ -35,7 +34,7 @@ def collect_lineage(data_version: DataVersion, code: Path = CODE) -> dict[str, s
         "environment.python": platform.python_version(),
         "environment.platform": platform.platform(),
         "environment.gpu": _gpu_name(),
-        **{f"environment.{package}": _package_version(package) for package in _PACKAGES},
+        **{f"environment.{package}": package_version(package) for package in _PACKAGES},
     }
 
 
@@ -58,13 +57,6 @@ def _git(root: Path, *arguments: str) -> str:
             ["git", "-C", str(root), *arguments], capture_output=True, text=True, check=True
         ).stdout.strip()
     except (OSError, subprocess.CalledProcessError):
-        return UNKNOWN
-
-
-def _package_version(package: str) -> str:
-    try:
-        return version(package)
-    except PackageNotFoundError:
         return UNKNOWN
 
 

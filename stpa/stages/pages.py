@@ -8,7 +8,7 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
-from stpa.config import Config
+from stpa.config import TrackingConfig
 from stpa.errors import ComputeError
 from stpa.local_server import HOST, LOOKS_EVERY_SECONDS, LocalServer
 from stpa.registry.tracking import default_uri
@@ -18,7 +18,7 @@ logger = logging.getLogger(__name__)
 
 
 def serve_pages(
-    workspace: Workspace, config: Config, *, mlflow_port: int, prefect_port: int
+    workspace: Workspace, tracking: TrackingConfig, *, mlflow_port: int, prefect_port: int
 ) -> None:
     """Run both servers until interrupted, or until one ends; a configured server is only named.
 
@@ -29,7 +29,7 @@ def serve_pages(
         "mlflow": ["mlflow", "server", *store, "--workers", "1"],
         "prefect": ["prefect", "server", "start"],
     }
-    configured = {"mlflow": config.tracking.uri, "prefect": os.environ.get("PREFECT_API_URL")}
+    configured = {"mlflow": tracking.uri, "prefect": os.environ.get("PREFECT_API_URL")}
     ports = {"mlflow": mlflow_port, "prefect": prefect_port}
     for name, address in configured.items():
         if address:

@@ -5,7 +5,6 @@ from pathlib import Path
 
 import numpy as np
 
-from stpa.config import Config
 from stpa.data.probe import probe_videos
 from stpa.data.storage import Folder
 from stpa.errors import DataError
@@ -13,6 +12,7 @@ from stpa.evaluation.judging import judging_of
 from stpa.evaluation.picture import check_format, draw_evidence
 from stpa.evaluation.predict import Classifier, describe_video
 from stpa.models.checkpoint import load_model
+from stpa.params.parts import PredictParams
 from stpa.registry.aliases import find_champion
 from stpa.registry.candidate import read_serving
 from stpa.registry.tracking import open_tracker
@@ -36,7 +36,7 @@ class Prediction:
 
 
 def predict(
-    workspace: Workspace, config: Config, video: Path, picture: Path | None = None
+    workspace: Workspace, params: PredictParams, video: Path, picture: Path | None = None
 ) -> Prediction:
     """Classify one file by the registered champion, and draw it.
 
@@ -47,10 +47,10 @@ def predict(
     check_format(picture)
     if not video.is_file():
         raise DataError(f"there is no video file {video}")
-    [(_path, found)] = probe_videos([video], config.data.decode_deadline_seconds, num_processes=1)
+    [(_path, found)] = probe_videos([video], params.data.decode_deadline_seconds, num_processes=1)
     described = describe_video(video, found)
-    tracker = open_tracker(workspace, config.tracking)
-    champion = find_champion(tracker, config.promotion.model_name)
+    tracker = open_tracker(workspace, params.tracking)
+    champion = find_champion(tracker, params.promotion.model_name)
     model = tracker.download_model(champion, workspace.registered)
     serving = read_serving(model.serving, f"{champion.name} version {champion.number}")
     classifier = Classifier(

@@ -10,6 +10,7 @@ from pydantic import ValidationError
 from stpa.config import Config, Stream
 from stpa.data.versioning import DataVersion, read_version
 from stpa.errors import RegistryError
+from stpa.params.parts import RollbackParams
 from stpa.progress import ReportProgress, silent
 from stpa.registry import promotion
 from stpa.registry.aliases import fusion_model, stream_model, version_tag
@@ -80,9 +81,9 @@ def promote_candidate(
     return decision
 
 
-def rollback(workspace: Workspace, config: Config) -> Decision:
+def rollback(workspace: Workspace, params: RollbackParams) -> Decision:
     """Serve the champion before this one again."""
-    return promotion.rollback(open_tracker(workspace, config.tracking), config.promotion.model_name)
+    return promotion.rollback(open_tracker(workspace, params.tracking), params.promotion.model_name)
 
 
 def _register(

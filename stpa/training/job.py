@@ -53,7 +53,16 @@ class TrainingJob:
             label_smoothing=self.train.label_smoothing,
             multi_label=self.multi_label,
         )
-        return LearningCheck(self.stream, self.num_epochs, self.steps_per_epoch, ignorance)
+        attends = self.head != "tsn"
+        return LearningCheck(
+            self.stream,
+            self.num_epochs,
+            self.steps_per_epoch,
+            ignorance,
+            has_printed_loss=attends
+            and self.train.interactive_loss == "paper"
+            and self.train.interactive_weight > 0,
+        )
 
     @property
     def spec(self) -> NetworkSpec:

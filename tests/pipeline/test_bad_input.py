@@ -11,10 +11,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from stpa.cli import main
+from stpa.files import read_json
 from stpa.local_server import free_port
-from stpa.params import load_config
+from stpa.params import load_config, read_params
 from stpa.stages.ingest import ingest
 from stpa.workspace import Workspace
 from tests.workspaces import (
@@ -202,7 +204,7 @@ class TestParams:
             ("data: [", "is not readable YAML"),
             ("\x00", "is not readable YAML"),
             ("", "must hold sections"),
-            ("data: 3", "missing key train"),
+            ("version: 2\ndata: 3", "missing key train"),
         ],
     )
     def test_a_broken_file(self, stpa, workspace, text, reason):
@@ -214,13 +216,85 @@ class TestParams:
         for command in (*COMMANDS_IN_ORDER, "retrain", "rollback", "ui"):
             error = stpa(command, "--workspace", tmp_path).error
             assert f"{tmp_path} is no workspace, for it has no params.yaml" in error
-            assert "stpa init FOLDER --params FILE" in error
+            assert "stpa init FOLDER" in error
         assert list(tmp_path.iterdir()) == []
 
     def test_init_from_a_missing_file_makes_nothing(self, stpa, tmp_path):
         error = stpa("init", tmp_path / "new", "--params", tmp_path / "no.yaml").error
         assert "no.yaml does not exist: give the path of a params file" in error
         assert not (tmp_path / "new").exists()
+
+
+def spoil(workspace: Workspace) -> None:
+    """Make params.yaml one of an earlier format, with errors, and without what trains."""
+    params = read_params(workspace.params)
+    for section in ("version", "model", "evaluate"):
+        del params[section]
+    params["train"]["batch_size"] = "many"
+    params["compute"] |= {"gpus": 8}
+    params["data"]["max_quarantined"] = 7
+    params["promotion"]["rules"] = ["luck"]
+    params["optical_flow"]["estimator"] = 3
+    workspace.params.write_text(yaml.safe_dump(params, allow_unicode=True), encoding="utf-8")
+
+
+class TestSpoiltParams:
+    """What needs little of params.yaml works whatever is wrong with the rest."""
+
+    @pytest.fixture
+    def spoilt(self, workspace: Workspace) -> Workspace:
+        spoil(workspace)
+        return workspace
+
+    def test_what_needs_all_of_it_does_not_start(self, stpa, spoilt):
+        for command in (*COMMANDS_IN_ORDER, "retrain"):
+            error = stpa(command, "--workspace", spoilt.root).error
+            assert error.endswith(f"run `stpa init {spoilt.root} --upgrade`")
+
+    @pytest.mark.parametrize(
+        ("command", "told"),
+        [
+            (["rollback"], "has no champion: train and promote one with `stpa retrain`"),
+            (["predict", "no.avi"], "there is no video file no.avi"),
+            (["data", "restore", "0" * 32], f"Run with id={'0' * 32} not found"),
+        ],
+    )
+    def test_what_needs_little_of_it_gets_to_its_work(self, stpa, spoilt, command, told):
+        assert stpa(*command, "--workspace", spoilt.root).error.endswith(told)
+
+    def test_pages_get_to_their_work(self, stpa, spoilt):
+        with socket.create_server(("127.0.0.1", 0)) as taken:
+            port = taken.getsockname()[1]
+            arguments = ("ui", "--workspace", spoilt.root, "--mlflow-port", str(port))
+            assert f"port {port} of 127.0.0.1 is in use" in stpa(*arguments).error
+
+    def test_what_they_need_is_checked(self, stpa, spoilt):
+        params = read_params(spoilt.params)
+        params["tracking"]["uri"] = 5
+        params["data"] = {"decode_deadline_seconds": 0}
+        spoilt.params.write_text(yaml.safe_dump(params), encoding="utf-8")
+        error = stpa("predict", "no.avi", "--workspace", spoilt.root).error
+        assert "params.yaml has 2 fault(s): " in error
+        assert "tracking.uri is 5" in error
+        assert "data.decode_deadline_seconds is 0" in error
+
+    def test_a_champion_serves_and_its_data_come_back(
+        self, stpa, retrained, source, tmp_path, caplog
+    ):
+        workspace = Workspace(tmp_path / "copy")
+        shutil.copytree(retrained.root, workspace.root)
+        spoil(workspace)
+        video = source / CLASSES[0] / "v_g00_c01.avi"
+        done = stpa("predict", video, "--workspace", workspace.root)
+        assert done.code == 0, done.err
+        assert "by small-fusion version 1" in done.out
+        [run] = workspace.runs.glob("train/rgb-stpa-*/done.json")
+        run_id = read_json(run)["run_id"]
+        shutil.rmtree(workspace.videos)
+        done = stpa("data", "restore", run_id, "--workspace", workspace.root)
+        assert done.code == 0, done.err
+        assert "data.max_quarantined was 0.05 for the data restored, and is 7" in caplog.text
+        assert (workspace.videos / CLASSES[0] / video.name).exists()
 
 
 class TestOrder:

@@ -9,7 +9,8 @@ import yaml
 
 from stpa.data.manifest import read_manifest
 from stpa.files import read_json
-from stpa.params import load_config
+from stpa.params import load_config, load_part
+from stpa.params.parts import PredictParams
 from stpa.registry.rules import RULES
 from stpa.registry.tracking import open_tracker
 from stpa.stages.predict import predict
@@ -137,9 +138,9 @@ def test_another_k_is_judged_against_the_champion_by_map(
     assert re.search(r"mAP [01]\.\d{3} of 10 videos against chance 0\.\d{3}", page)
     assert read_json(workspace.summary)["outcome"] in ("promoted", "rejected")
 
-    config = load_config(workspace.params)
     video = workspace.videos / read_manifest(workspace.manifest).videos[0].path
-    prediction = predict(workspace, config, video, tmp_path / "picture.png")
+    served = load_part(workspace.params, PredictParams)
+    prediction = predict(workspace, served, video, tmp_path / "picture.png")
     assert prediction.class_names == CLASSES
     assert all(0 < probability < 1 for probability in prediction.probabilities)
     assert sum(prediction.probabilities) != pytest.approx(1)

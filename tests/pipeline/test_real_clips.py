@@ -7,6 +7,7 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
+import yaml
 from PIL import Image
 
 from stpa.config import Config, Stream
@@ -24,6 +25,7 @@ from stpa.models.network import ActionNetwork
 from stpa.optical_flow.codec import dequantise
 from stpa.optical_flow.extract import extract_video
 from stpa.params import load_config
+from stpa.presets import preset_path
 from stpa.stages.extract import extract_untracked
 from stpa.stages.ingest import ingest
 from stpa.stages.initialise import initialise
@@ -39,6 +41,18 @@ UCF101 = {
 }
 FLOW = {"estimator": "farneback", "options": {}, "bound_px": 8.0, "width": 120, "height": 90}
 K = FRAMES_SHOWN + 1
+SWIPES = {
+    "extends": str(preset_path("small")),
+    "data": {"source": str(CLIPS / "swipes")},
+    "optical_flow": {"estimator": "farneback", "bound_px": 8},
+    "model": {
+        "pretrained": str(CLIPS / "weights" / "mobilenetv2_100.imagenet.fp16.safetensors"),
+        "backbone_options": {"pad_type": "same", "bn_eps": 0.001},
+        "input_mean": [127.5] * 3,
+        "input_std": [127.5] * 3,
+    },
+}
+"""What the clips of swiping hands and the weights at hand need beside the preset."""
 
 pytestmark = pytest.mark.skipif(not CLIPS.is_dir(), reason=f"needs the real clips in {CLIPS}")
 
@@ -161,7 +175,9 @@ def test_stored_flow_points_where_the_hand_goes(
 @pytest.mark.slow
 def test_swipes_are_told_apart_by_their_motion(tmp_path: Path) -> None:
     workspace = Workspace(tmp_path / "swipes")
-    initialise(workspace, REPOSITORY / "params" / "swipes.yaml")
+    params = tmp_path / "swipes.yaml"
+    params.write_text(yaml.safe_dump(SWIPES), encoding="utf-8")
+    initialise(workspace, params)
     retrain = [STPA, "retrain", "--workspace", workspace.root]
     subprocess.run(retrain, check=True, timeout=3600)
     summary = read_json(workspace.summary)

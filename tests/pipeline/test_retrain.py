@@ -15,7 +15,8 @@ from stpa.data.manifest import read_manifest
 from stpa.data.versioning import read_version
 from stpa.files import digest_file, read_json
 from stpa.models.checkpoint import WEIGHTS_FILE
-from stpa.params import load_config
+from stpa.params import load_config, load_part
+from stpa.params.parts import PredictParams
 from stpa.registry.tracking import Tracker, open_tracker
 from stpa.registry.tracking.connection import unheard_warnings
 from stpa.registry.tracking.runs import flatten
@@ -119,17 +120,18 @@ class TestResults:
                 assert {loss.step for loss in losses} == set(range(1, NUM_EPOCHS + 1))
 
     def test_the_registered_model_answers_as_predict_does(
-        self, retrained, config, tracker, monkeypatch, tmp_path
+        self, retrained, tracker, monkeypatch, tmp_path
     ):
         with unheard_warnings():
             import mlflow.pyfunc
         # In the environment: set_tracking_uri() would outlive this test, and overrule it there.
         monkeypatch.setenv("MLFLOW_TRACKING_URI", tracker.uri)
         served = mlflow.pyfunc.load_model("models:/small-fusion@champion")
+        params = load_part(retrained.params, PredictParams)
         for video in read_manifest(retrained.manifest).select("test")[:2]:
             path = retrained.videos / video.path
             [scores] = served.predict([str(path)])
-            prediction = predict(retrained, config, path, tmp_path / "picture.png")
+            prediction = predict(retrained, params, path, tmp_path / "picture.png")
             [(best, _probability)] = prediction.best(1)
             assert best == prediction.class_names[scores.index(max(scores))]
             assert (tmp_path / "picture.png").stat().st_size > 1000

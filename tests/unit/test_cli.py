@@ -4,6 +4,7 @@ import errno
 import os
 import shutil
 import sys
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -62,6 +63,14 @@ def test_an_unforeseen_error_is_one_line_that_leads_to_the_traceback(
     monkeypatch.setattr(sys, "argv", ["stpa", "--debug"])
     with pytest.raises(type(error)):
         cli.main()
+
+
+def test_the_version_is_that_of_the_package(monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["stpa", "--version"])
+    with pytest.raises(SystemExit) as exit_:
+        cli.main()
+    assert not exit_.value.code
+    assert capsys.readouterr().out == f"stpa {version('stpa')}\n"
 
 
 @pytest.mark.parametrize("place", [0, 1, 2])

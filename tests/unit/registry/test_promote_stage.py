@@ -6,6 +6,7 @@ import yaml
 from stpa.config import Config, Stream
 from stpa.data.versioning import DataVersion
 from stpa.errors import ConfigError, RegistryError
+from stpa.params.parts import RollbackParams
 from stpa.registry.candidate import Candidate, Network, Serving
 from stpa.registry.judgement import Judgement
 from stpa.registry.promotion import Outcome
@@ -163,7 +164,8 @@ def test_rollback_serves_the_champion_before(
     judge = Judge(judgement([True] * 15 + [False] * 5))
     promote_candidate(workspace, config, candidate(networks, "k1", 15, "d1"), DATA, judge)
     promote_candidate(workspace, config, candidate(networks, "k2", 18, "d1"), DATA, judge)
-    decision = rollback(workspace, config)
+    params = RollbackParams(promotion=config.promotion, tracking=config.tracking)
+    decision = rollback(workspace, params)
     assert (decision.champion_version, decision.previous_version) == (1, 2)
     champion = tracker.version_by_alias(f"{config.promotion.model_name}-fusion", "champion")
     assert champion is not None

@@ -23,8 +23,14 @@ def epoch(number: int = 30, **changed: float) -> Epoch:
     return {**sound, **changed}
 
 
+def check_of(
+    stream: str = "flow", *, steps: int = 10, ignorance: Ignorance = SIX_EVEN, printed: bool = False
+) -> LearningCheck:
+    return LearningCheck(stream, 30, steps, ignorance, has_printed_loss=printed)
+
+
 def names(metrics: Epoch, ignorance: Ignorance = SIX_EVEN, steps: int = 10) -> list[str]:
-    check = LearningCheck("flow", 30, steps, ignorance)
+    check = check_of(steps=steps, ignorance=ignorance)
     return [problem.name for problem in [*check.before(), *check.after(metrics)]]
 
 
@@ -34,7 +40,7 @@ def test_a_training_that_learns_has_no_problem():
 
 @pytest.mark.parametrize("classification", [1.80, 1.69, 2.49])  # measured ones that had not learnt
 def test_a_loss_near_that_of_guessing_is_told_with_what_to_change(classification):
-    [problem] = LearningCheck("flow", 30, 10, SIX_EVEN).after(epoch(classification=classification))
+    [problem] = check_of().after(epoch(classification=classification))
     assert problem.name == "loss_at_its_start"
     assert not problem.has_learnt
     assert f"{classification:.2f}" in problem.message
@@ -62,7 +68,7 @@ def test_the_first_half_of_a_training_may_be_warming_up():
 
 def test_attention_terms_above_the_classification_are_told_in_any_epoch():
     swamped = epoch(2, attention_terms_over_classification=-1936 / 1.8, classification=1.8)
-    check = LearningCheck("rgb", 30, 10, SIX_EVEN)
+    check = check_of()
     [problem] = check.after(swamped)
     assert problem.name == "attention_terms"
     assert problem.has_learnt  # by itself it does not say that the network knows nothing
@@ -74,10 +80,16 @@ def test_small_terms_beside_a_loss_that_has_come_to_nothing_are_no_problem():
 
 
 def test_few_steps_are_told_before_the_first():
-    [problem] = LearningCheck("rgb", 30, 3, SIX_EVEN).before()
+    [problem] = check_of("rgb", steps=3).before()
     assert "only 90 optimiser steps" in problem.message
     assert problem.has_learnt
-    assert LearningCheck("rgb", 30, 4, SIX_EVEN).before() == []
+    assert check_of("rgb", steps=4).before() == []
+
+
+def test_the_printed_loss_is_told_before_the_first_step():
+    [problem] = check_of(printed=True).before()
+    assert "no lower bound" in problem.message
+    assert problem.has_learnt
 
 
 @pytest.mark.parametrize("smoothing", [0.0, 0.1])

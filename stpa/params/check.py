@@ -1,4 +1,4 @@
-"""Read params.yaml into a `Config`, reporting every fault at once."""
+"""Find the errors of parameters, all of them at once, each with what to write instead."""
 
 from collections.abc import Iterable, Iterator
 from difflib import get_close_matches
@@ -6,52 +6,11 @@ from inspect import signature
 from pathlib import Path
 from typing import Any
 
-import yaml
 from pydantic import BaseModel, ValidationError
 
 from stpa.config import Config
-from stpa.errors import ConfigError, one_line
-from stpa.workspace import Workspace
-
-EXTENDS = "extends"
-"""A params file with this key adds to, or overrides, the file it names (relative to itself)."""
-
-AUTO = "auto"
-"""An estimator chosen by `stpa.optical_flow.extract.choose_estimator`."""
-
-WEIGHTS = (("model", "pretrained"), ("optical_flow", "options", "weights"))
-PATHS = (("data", "source"), *WEIGHTS)
-"""Where a relative path may stand; it counts from the folder of the file that states it."""
-
-
-def load_config(path: Path) -> Config:
-    """Read and check a workspace's params file. Raises ConfigError naming every fault in it."""
-    if not path.exists():
-        raise ConfigError(
-            f"{path.parent.resolve()} is no workspace, for it has no {path.name}: name another "
-            "one with --workspace, or make one with `stpa init FOLDER --params FILE`"
-        )
-    params = read_params(path)
-    settle_estimator(params, Workspace(path.parent))
-    return check_params(params, path)
-
-
-def read_params(path: Path) -> dict[str, Any]:
-    """Read a params file, merged over the files it extends, its relative paths made absolute."""
-    return _read(path, seen=())
-
-
-def settle_estimator(params: dict[str, Any], workspace: Workspace) -> None:
-    """Put a name in the place of the "auto" that `optical_flow.estimator` may be.
-
-    Options are of a named estimator: beside them, "auto" stays, and is told as unknown.
-    """
-    if _value(params, "optical_flow", "estimator") == AUTO and not _value(
-        params, "optical_flow", "options"
-    ):
-        from stpa.optical_flow.extract import choose_estimator
-
-        params["optical_flow"]["estimator"] = choose_estimator(workspace.optical_flow)
+from stpa.errors import ConfigError
+from stpa.params.document import WEIGHTS, value_at
 
 
 def check_params(params: dict[str, Any], origin: Path) -> Config:
@@ -79,46 +38,6 @@ def find_misshapes(values: dict[str, Any], model: type[BaseModel]) -> list[str]:
     except ValidationError as error:
         return [_describe(fault, model) for fault in error.errors(include_url=False)]
     return []
-
-
-def read_mapping(path: Path, kind: str, content: str) -> dict[str, Any]:
-    """Read a YAML file of some `kind`, whose `content` is keys; both are for the errors."""
-    try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise ConfigError(f"{path} does not exist: give the path of a {kind}") from error
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise ConfigError(f"{path} is not readable YAML: {one_line(error)}") from error
-    if not isinstance(values, dict):
-        raise ConfigError(f"{path} must hold {content}, not {values!r}")
-    return values
-
-
-def _read(path: Path, seen: tuple[Path, ...]) -> dict[str, Any]:
-    if path.resolve() in seen:
-        raise ConfigError(f"{path} extends itself: remove one `{EXTENDS}`")
-    params = read_mapping(path, "params file", "sections (data:, model:, ...)")
-    _resolve_paths(params, path.resolve().parent)
-    base = params.pop(EXTENDS, None)
-    if base is None:
-        return params
-    return _merge(_read(path.parent / str(base), (*seen, path.resolve())), params)
-
-
-def _resolve_paths(params: dict[str, Any], folder: Path) -> None:
-    for *sections, key in PATHS:
-        value = _value(params, *sections, key)
-        if isinstance(value, str) and "://" not in value:
-            _value(params, *sections)[key] = str((folder / value).resolve())
-
-
-def _merge(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
-    merged = dict(base)
-    for key, value in over.items():
-        below = merged.get(key)
-        both_sections = isinstance(below, dict) and isinstance(value, dict)
-        merged[key] = _merge(below, value) if both_sections else value  # pyright: ignore[reportArgumentType]
-    return merged
 
 
 def _describe(fault: Any, model: type[BaseModel]) -> str:
@@ -193,7 +112,7 @@ def _unknown_names(params: dict[str, Any]) -> Iterator[str]:
 def _wrong_flow_options(params: dict[str, Any]) -> Iterator[str]:
     from stpa.optical_flow import ESTIMATORS
 
-    options = _value(params, "optical_flow", "options")
+    options = value_at(params, "optical_flow", "options")
     for name in _names(params, "optical_flow", "estimator"):
         if name in ESTIMATORS and isinstance(options, dict):
             try:
@@ -212,30 +131,30 @@ def _missing_files(params: dict[str, Any]) -> Iterator[str]:
 
 def _misfits(params: dict[str, Any]) -> Iterator[str]:
     """Check what one section asks of another, also where either has other faults."""
-    batch_size = _value(params, "train", "batch_size")
-    workers = _value(params, "compute", "workers_per_stream")
+    batch_size = value_at(params, "train", "batch_size")
+    workers = value_at(params, "compute", "workers_per_stream")
     if type(batch_size) is type(workers) is int and workers > batch_size:
         yield f"train.batch_size {batch_size} is below compute.workers_per_stream {workers}"
-    fewest = _value(params, "compute", "fewest_workers")
+    fewest = value_at(params, "compute", "fewest_workers")
     if type(fewest) is type(workers) is int and fewest > workers:
         yield f"compute.fewest_workers {fewest} is above compute.workers_per_stream {workers}"
-    if fewest is not None and _value(params, "compute", "checkpoint_steps") is None:
+    if fewest is not None and value_at(params, "compute", "checkpoint_steps") is None:
         yield (
             "compute.fewest_workers needs compute.checkpoint_steps: a change of their number costs "
             "the steps since the last checkpoint"
         )
-    share = _value(params, "compute", "gpus_per_worker")
+    share = value_at(params, "compute", "gpus_per_worker")
     if type(share) in (int, float) and 0 < share < 1 and type(workers) is int and workers > 1:
         yield (
             f"compute.gpus_per_worker {share} would put several of {workers} workers on one GPU, "
             "which NCCL refuses: take 1 worker, or a whole GPU each"
         )
-    in_chunks = _value(params, "train", "frames_at_once") is not None
-    follows = _value(params, "train", "freeze_batch_norm") == "pretrained"
-    if in_chunks and follows and _value(params, "model", "pretrained") is False:
+    in_chunks = value_at(params, "train", "frames_at_once") is not None
+    follows = value_at(params, "train", "freeze_batch_norm") == "pretrained"
+    if in_chunks and follows and value_at(params, "model", "pretrained") is False:
         yield "train.frames_at_once needs frozen batch norms: set train.freeze_batch_norm to all"
-    mirrors = _value(params, "evaluate", "num_crops") == 10
-    if mirrors and _value(params, "train", "horizontal_flip") is False:
+    mirrors = value_at(params, "evaluate", "num_crops") == 10
+    if mirrors and value_at(params, "train", "horizontal_flip") is False:
         yield (
             "evaluate.num_crops 10 mirrors videos, but with train.horizontal_flip false their "
             "mirror images are of other classes: take 5"
@@ -244,12 +163,5 @@ def _misfits(params: dict[str, Any]) -> Iterator[str]:
 
 def _names(params: dict[str, Any], *place: str) -> list[str]:
     """Return the name or names at a place of params that may be of any shape."""
-    value = _value(params, *place)
+    value = value_at(params, *place)
     return [name for name in (value if isinstance(value, list) else [value]) if type(name) is str]
-
-
-def _value(params: dict[str, Any], *place: str) -> Any:
-    value: Any = params
-    for key in place:
-        value = value.get(key) if isinstance(value, dict) else None
-    return value

@@ -1,0 +1,138 @@
+"""Bring a params file of an earlier format to the current one.
+
+`version` in a params file is its format, `stpa.config.FORMAT` the one that this stpa reads; a file
+without `version` has format 1. To add, rename or remove a key of params.yaml:
+
+1. change `stpa/config.py`, params.yaml and, where they differ from it, the other presets;
+2. write into the step that leads to the next release's format what keeps the old behaviour, with
+   the methods of `Edits`: `params.add("train.patience", None)`, `params.rename("data.folds",
+   "data.num_folds")`, `params.remove("train.crop")`. A key that is added takes its place and its
+   comment from params.yaml;
+3. if that format has been released already, raise FORMAT first, and add a step for it to STEPS.
+
+A changed default needs no step: a file keeps the values it has.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+from shlex import quote
+from typing import Any
+
+from ruamel.yaml.comments import CommentedMap
+
+from stpa.config import FORMAT
+from stpa.errors import ConfigError
+from stpa.params.changes import ABSENT, find_changes
+from stpa.params.document import Document, read_document, value_at
+from stpa.presets import preset_path
+
+VERSION = "version"
+_NAMED = 5
+"""Keys that an error names before it only counts them."""
+
+
+class Edits:
+    """Changes of keys, by their dotted paths, that leave the comments of all others in place.
+
+    What is not as expected, such as a section that is missing, is left for the check of the result.
+    """
+
+    def __init__(self, params: CommentedMap, model: CommentedMap) -> None:
+        """Edit `params`; `model` has all keys of the current format, in order, with comments."""
+        self._params = params
+        self._model = model
+
+    def get(self, key: str) -> Any:
+        """Return the value of `key`; None where it is missing."""
+        return value_at(self._params, *key.split("."))
+
+    def add(self, key: str, value: Any) -> None:
+        """Give a missing `key` a value."""
+        section, name = self._find(self._params, key)
+        model, _ = self._find(self._model, key)
+        if section is None or name in section:
+            return
+        known, present = list(model or ()), list(section)
+        before = known[: known.index(name)] if name in known else present  # else the last
+        position = max((present.index(each) + 1 for each in before if each in present), default=0)
+        section.insert(position, name, value)
+        if model is not None and name in model.ca.items:
+            section.ca.items[name] = model.ca.items[name]
+
+    def remove(self, key: str) -> None:
+        """Remove `key`, where it is there, and its comments."""
+        section, name = self._find(self._params, key)
+        if section is not None and name in section:
+            del section[name]
+            section.ca.items.pop(name, None)
+
+    def rename(self, key: str, new: str) -> None:
+        """Give the value of `key`, where it is there, and its comments to the missing key `new`."""
+        section, name = self._find(self._params, key)
+        target, new_name = self._find(self._params, new)
+        if section is None or target is None or name not in section or new_name in target:
+            return
+        own = section.ca.items.get(name)
+        self.add(new, section[name])
+        self.remove(key)
+        if own and any(own):
+            target.ca.items[new_name] = own
+
+    @staticmethod
+    def _find(params: CommentedMap, key: str) -> tuple[CommentedMap | None, str]:
+        *sections, name = key.split(".")
+        section = value_at(params, *sections)
+        return (section if isinstance(section, CommentedMap) else None), name
+
+
+def _to_2(params: Edits) -> None:
+    params.add(VERSION, 2)
+    params.add("model.flow_input", "as_rgb")
+    params.add("model.score_norm", "none")
+    params.add("train.min_steps_per_epoch", 1)
+
+
+STEPS: dict[int, Callable[[Edits], None]] = {1: _to_2}
+"""What brings a file of each earlier format to the next one."""
+
+
+def upgrade(document: Document, path: Path) -> None:
+    """Bring `document` to the current format, with the values that keep the old behaviour.
+
+    Raises ConfigError for a format that this stpa does not know; `path` is named in it.
+    """
+    edits = Edits(document.root, read_document(preset_path("standard")).root)
+    for number in range(_format(document, path), FORMAT):
+        STEPS[number](edits)
+        document.root[VERSION] = number + 1
+
+
+def require_current(document: Document, path: Path) -> None:
+    """Raise ConfigError for another format, naming what is missing and the command for it."""
+    found = _format(document, path)
+    if found == FORMAT:
+        return
+    current = read_document(path)
+    upgrade(current, path)
+    changes = find_changes(document.values, current.values)
+    lacking = [change.key for change in changes if change.old == ABSENT]
+    names = ", ".join(lacking[:_NAMED])
+    more = f" and {len(lacking) - _NAMED} more" if len(lacking) > _NAMED else ""
+    raise ConfigError(
+        f"{path} has format {found}, but this stpa reads format {FORMAT}; it lacks {names}{more}: "
+        f"run `stpa init {quote(str(path.parent))} --upgrade`"
+    )
+
+
+def _format(document: Document, path: Path) -> int:
+    version = document.root.get(VERSION, 1)
+    if type(version) is not int or version < 1:
+        raise ConfigError(
+            f"{path}: version is {version!r}, but it must be a whole number from 1 on"
+        )
+    if version > FORMAT:
+        raise ConfigError(
+            f"{path} has format {version}, but this stpa reads format {FORMAT} at most: "
+            "install a newer stpa"
+        )
+    return version
