@@ -22,7 +22,7 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for path in REPOSITORY.iterdir():
         if path.is_file():
             shutil.copy(path, source)
-        elif (path / "__init__.py").exists():
+        elif path.name in ("src", "stpa", "flows"):
             shutil.copytree(path, source / path.name, symlinks=True)
     offline = ("--no-deps", "--no-index")
     build = ("wheel", *offline, "--no-build-isolation", "--wheel-dir", wheels, source)
@@ -57,3 +57,10 @@ def test_a_wheel_has_every_preset_as_a_file_of_its_own(installed):
     for name, path in files.items():
         assert not path.is_symlink()
         assert path.read_bytes() == preset_path(name).read_bytes()
+
+
+def test_a_wheel_has_flows_as_files_of_the_package_and_no_package_of_that_name(installed):
+    flows = installed / "stpa" / "flows"
+    assert (flows / "retrain.py").is_file()
+    assert not flows.is_symlink()
+    assert not (installed / "flows").exists()
