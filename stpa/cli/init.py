@@ -34,7 +34,7 @@ def init(
     show_list: Annotated[bool, typer.Option("--list", help="List the presets.")] = False,
 ) -> None:
     """Make a workspace: params.yaml (whole, with its comments) and dvc.yaml."""
-    _require_one(preset=preset, params=params, upgrade=upgrade, list=show_list)
+    _require_at_most_one(preset=preset, params=params, upgrade=upgrade, list=show_list)
     if show_list:
         show_presets()
         return
@@ -46,7 +46,7 @@ def init(
         _initialise(folder, params or preset_path(preset or DEFAULT), replace=replace)
 
 
-def _require_one(**choices: object) -> None:
+def _require_at_most_one(**choices: object) -> None:
     given = [f"--{name}" for name, value in choices.items() if value]
     if len(given) > 1:
         raise ConfigError(f"{' and '.join(given)} exclude each other: give one of them")

@@ -20,7 +20,7 @@ from typing import Any
 
 from ruamel.yaml.comments import CommentedMap
 
-from stpa.config import FORMAT
+from stpa.config import FORMAT, Config
 from stpa.errors import ConfigError
 from stpa.params.changes import ABSENT, find_changes
 from stpa.params.document import Document, read_document, value_at
@@ -101,8 +101,11 @@ def upgrade(document: Document, path: Path) -> None:
 
     Raises ConfigError for a format that this stpa does not know; `path` is named in it.
     """
+    found = _format(document, path)
+    if found == FORMAT:
+        return
     edits = Edits(document.root, read_document(preset_path("standard")).root)
-    for number in range(_format(document, path), FORMAT):
+    for number in range(found, FORMAT):
         STEPS[number](edits)
         document.root[VERSION] = number + 1
 
@@ -135,4 +138,6 @@ def _format(document: Document, path: Path) -> int:
             f"{path} has format {version}, but this stpa reads format {FORMAT} at most: "
             "install a newer stpa"
         )
+    if not document.root.keys() & Config.model_fields.keys():  # such as another DVC project's
+        raise ConfigError(f"{path} is not of stpa, as it has no section of it: take another folder")
     return version

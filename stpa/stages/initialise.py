@@ -63,27 +63,16 @@ def initialise(workspace: Workspace, params: Path, *, replace: bool = False) -> 
     """
     document = read_document(params)
     upgrade(document, params)
-    is_own = workspace.params.resolve() in document.files and preset_name(params) is None
     values = document.values
     settle_estimator(values, workspace)
     check_params(values, params)
-    if not is_own:
-        settle_estimator(document.root, workspace)
-    if not workspace.params.exists():
-        _require_room_for_workspace(workspace.root, replace=replace)
-        return Initialised(_origin(params), (), _write(workspace, document, params))
-
-    present = read_document(workspace.params)
-    if is_own or not replace:
-        require_current(present, workspace.params)
-    changes = tuple(find_changes(present.values, document.values))
-    if is_own and changes:
-        write_text(workspace.params, document.text(present.head))
-    elif changes:
-        _require_replaceable(workspace, changes, replace=replace)
-        backup = back_up(workspace.params)
-        return Initialised(None, changes, (backup, *_write(workspace, document, params)))
-    return Initialised(None, changes, ())
+    if workspace.params.resolve() in document.files and preset_name(params) is None:
+        return _edit(workspace, document)
+    settle_estimator(document.root, workspace)
+    if workspace.params.exists():
+        return _replace(workspace, document, params, replace=replace)
+    _require_room_for_workspace(workspace.root, replace=replace)
+    return Initialised(_origin(params), (), _write(workspace, document, params))
 
 
 def write_pipeline(workspace: Workspace) -> tuple[Path, ...]:
@@ -94,6 +83,34 @@ def write_pipeline(workspace: Workspace) -> tuple[Path, ...]:
     backups = (back_up(pipeline),) if pipeline.exists() else ()
     write_text(pipeline, PIPELINE.read_text(encoding="utf-8"))
     return backups
+
+
+def _edit(workspace: Workspace, document: Document) -> Initialised:
+    """Write the workspace's params.yaml with the values that a file which extends it has."""
+    present = read_document(workspace.params)
+    require_current(present, workspace.params)
+    changes = tuple(find_changes(present.values, document.values))
+    if changes:
+        write_text(workspace.params, document.text(present.head))
+    return Initialised(None, changes, ())
+
+
+def _replace(
+    workspace: Workspace, document: Document, params: Path, *, replace: bool
+) -> Initialised:
+    """Write another params.yaml over the workspace's, if its values differ and `replace`."""
+    present = read_document(workspace.params)
+    if not replace:
+        require_current(present, workspace.params)
+    changes = tuple(find_changes(present.values, document.values))
+    if not changes:
+        return Initialised(None, (), ())
+    if workspace.params.samefile(preset_path("standard")):
+        raise ConfigError(f"{workspace.params} is the preset standard itself: take another folder")
+    if not replace:
+        raise ReplacementError(workspace.params, changes)
+    backup = back_up(workspace.params)
+    return Initialised(None, changes, (backup, *_write(workspace, document, params)))
 
 
 def _write(workspace: Workspace, document: Document, params: Path) -> tuple[Path, ...]:
@@ -114,15 +131,6 @@ def _origin(params: Path) -> str:
 
 def _is_ours(pipeline: Path) -> bool:
     return pipeline.read_bytes() == PIPELINE.read_bytes()
-
-
-def _require_replaceable(
-    workspace: Workspace, changes: tuple[Change, ...], *, replace: bool
-) -> None:
-    if workspace.params.samefile(preset_path("standard")):
-        raise ConfigError(f"{workspace.params} is the preset standard itself: take another folder")
-    if not replace:
-        raise ReplacementError(workspace.params, changes)
 
 
 def _require_room_for_workspace(root: Path, *, replace: bool) -> None:

@@ -121,8 +121,8 @@ def test_a_section_takes_the_place_of_null_and_a_list_that_of_a_list(write):
     assert lines(merged(write("a.yaml", over))) == lines(expected)
 
 
-def test_a_section_with_comments_fits_where_an_empty_one_was(write):
-    write("base.yaml", "options: {}  # of the estimator\nseed: 0\n")
+def test_a_section_with_comments_fits_where_one_of_a_single_line_was(write):
+    write("base.yaml", "options: {preset: 0}  # of the estimator\nseed: 0\n")
     path = write("a.yaml", "extends: base.yaml\noptions:\n  preset: 1  # why\n  size: 2\n")
     assert lines(merged(path)) == [
         "options: # of the estimator",

@@ -152,6 +152,13 @@ def test_many_lacking_keys_are_counted(write, monkeypatch):
         load_config(write("data: {}\n"))
 
 
+def test_a_params_file_of_another_project_is_told_as_such(write):
+    path = write("prepare: {split: 0.2}\nfeaturize: {max_features: 100}\n")
+    for attempt in (load_config, lambda path: upgrade(read_document(path), path)):
+        with pytest.raises(ConfigError, match="is not of stpa, as it has no section of it"):
+            attempt(path)
+
+
 @pytest.mark.parametrize(
     ("version", "told"),
     [
