@@ -15,7 +15,13 @@ from xdist.scheduler import LoadScopeScheduling
 
 # Modules whose default tests use the fixture `retrained`. (xdist's own groups, by a mark, do not
 # hold with pytest 9.)
-SHARE_RETRAINING = ("test_bad_input", "test_fusion_run", "test_restore", "test_retrain")
+SHARE_RETRAINING = (
+    "test_bad_input",
+    "test_fusion_run",
+    "test_moved",
+    "test_restore",
+    "test_retrain",
+)
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 # As the command line has it: Prefect would write to a terminal that pytest has closed.

@@ -1,13 +1,15 @@
 """Tracked runs, each named by the digest of its inputs."""
 
-import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from stpa.errors import RegistryError
-from stpa.registry.tracking.connection import SQLITE, Connection, reporting
+from stpa.registry.tracking.artifacts import Artifacts
+from stpa.registry.tracking.connection import SQLITE, artifacts_address, reporting
 
 KEY_TAG = "stpa.key"
 """Carried by runs and versions alike: the digest of the inputs that made them."""
@@ -16,7 +18,7 @@ _PARENT_TAG = "mlflow.parentRunId"
 """By which MLflow's pages show a run below another."""
 
 
-class Runs(Connection):
+class Runs(Artifacts):
     """The runs of one experiment.
 
     Holds no notion of a current run, so threads and processes may each use their own.
@@ -77,7 +79,7 @@ class Runs(Connection):
         self.client.log_batch(
             run_id, params=new, tags=[RunTag(name, value) for name, value in tags.items()]
         )
-        self.client.log_dict(run_id, dict(params), "params.yaml")
+        self.log_text(run_id, yaml.safe_dump(dict(params), sort_keys=False), "params.yaml")
 
     @reporting
     def log_metrics(
@@ -96,29 +98,6 @@ class Runs(Connection):
     def logged_steps(self, run_id: str, metric: str) -> set[int]:
         """Return the steps at which a metric was logged."""
         return {entry.step for entry in self.client.get_metric_history(run_id, metric)}
-
-    @reporting
-    def log_files(self, run_id: str, path: Path, artifact_path: str | None = None) -> None:
-        """Store a file, or a folder's content, in the run's folder `artifact_path`."""
-        if path.is_dir():
-            self.client.log_artifacts(run_id, str(path), artifact_path)
-        else:
-            self.client.log_artifact(run_id, str(path), artifact_path)
-
-    @reporting
-    def log_text(self, run_id: str, text: str, artifact_file: str) -> None:
-        """Store `text` as the run's file `artifact_file`, in place of an earlier one."""
-        self.client.log_text(run_id, text, artifact_file)
-
-    @reporting
-    def read_text(self, run_id: str, artifact_file: str) -> str | None:
-        """Return the text of a run's file, or None where it has none of that name."""
-        folder = artifact_file.rpartition("/")[0]
-        if artifact_file not in {f.path for f in self.client.list_artifacts(run_id, folder)}:
-            return None
-        with tempfile.TemporaryDirectory() as temporary:
-            path = self.client.download_artifacts(run_id, artifact_file, temporary)
-            return Path(path).read_text(encoding="utf-8")
 
     @reporting
     def tags(self, run_id: str) -> dict[str, str]:
@@ -144,8 +123,7 @@ class Runs(Connection):
         if found is None:
             location = None
             if self.uri.startswith(SQLITE):
-                folder = Path(self.uri.removeprefix(SQLITE)).resolve().parent
-                location = (folder / "artifacts").as_uri()
+                location = artifacts_address(Path(self.uri.removeprefix(SQLITE)))
             try:
                 return self.client.create_experiment(name, artifact_location=location)
             except MlflowException as error:

@@ -221,6 +221,12 @@ def test_a_store_that_is_no_database_is_reported(tmp_path: Path):
         Tracker(f"sqlite:///{tmp_path / 'mlflow.db'}", "x")
 
 
+@pytest.mark.parametrize("name", ["why?", "a%20b"])
+def test_a_folder_that_an_address_cannot_name_is_refused(tmp_path: Path, name: str):
+    with pytest.raises(RegistryError, match="rename that folder"):
+        default_uri(Workspace(tmp_path / name))
+
+
 def test_processes_that_start_and_write_at_once_all_succeed(tmp_path: Path):
     uri = default_uri(Workspace(tmp_path))
     with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as pool:
