@@ -21,6 +21,7 @@ from stpa.registry.rules import check_rules
 from stpa.registry.tracking import Tracker, Version, open_tracker
 from stpa.stages.candidate import gather_candidate
 from stpa.stages.evaluate import judge_served
+from stpa.stages.tracked_metrics import TEST
 from stpa.workspace import Workspace
 
 JudgeServed = Callable[[Path, Path, Serving], Judgement]
@@ -62,7 +63,7 @@ def promote_candidate(
     try:
         _write_judgement(tracker, run_id, candidate.judgement)
         headline = candidate.judgement.headline
-        tracker.log_metrics(run_id, {f"fused_{headline}": candidate.judgement.figure})
+        tracker.set_metrics(run_id, {f"{TEST}/{headline}": candidate.judgement.figure})
         challenger = _register(tracker, config, candidate, run_id, progress)
 
         def judge_champion(champion: Version) -> Judgement:

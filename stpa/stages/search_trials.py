@@ -13,6 +13,7 @@ from stpa.progress import ReportProgress
 from stpa.registry.tracking import Tracker
 from stpa.search.study import Outcome, Study, Trial
 from stpa.stages.search_plan import with_values
+from stpa.stages.tracked_metrics import track_epoch
 
 
 @dataclass(frozen=True)
@@ -95,9 +96,8 @@ class TrackedTrials:
     def on_epoch(self, number: int, metrics: dict[str, float]) -> None:
         """Track and keep the metrics of an epoch."""
         run_id, _ = self._running[number]
-        epoch = int(metrics["epoch"])
-        self._tracker.log_metrics(run_id, metrics, step=epoch)
-        self._study.add_figure(number, epoch, metrics[self._metric])
+        track_epoch(self._tracker, run_id, metrics)
+        self._study.add_figure(number, int(metrics["epoch"]), metrics[self._metric])
 
     def on_end(self, number: int, fault: str | None) -> None:
         """Track and keep how a trial ended; its checkpoints are of no more use."""

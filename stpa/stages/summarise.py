@@ -16,8 +16,9 @@ from stpa.registry.lineage import collect_lineage
 from stpa.registry.promotion import Decision, Outcome
 from stpa.registry.tracking import open_tracker
 from stpa.stages.candidate import gather_candidate
-from stpa.stages.evaluate import find_scores, track_scores, tracked_values_of_k
+from stpa.stages.evaluate import find_scores, track_scores
 from stpa.stages.fuse import fuse
+from stpa.stages.tracked_metrics import TEST, tracked_values_of_k
 from stpa.stages.train import SERVED_HEAD, compared_heads
 from stpa.workspace import Workspace
 
@@ -112,17 +113,15 @@ def _track(workspace: Workspace, config: Config, report: Report, decision: Decis
     run_id = tracker.find_run(gather_candidate(workspace, config).key)
     if run_id is None:
         return
-    fused = report.candidate
-    num_crops = config.evaluate.num_crops
-    tracked = fused.logits.keys() <= tracked_values_of_k(tracker, run_id, fused, num_crops)
-    if tracked and decision.outcome is Outcome.UNCHANGED:
-        return
-    tracker.log_files(run_id, workspace.summary)
-    tracker.log_files(run_id, workspace.report)
-    if not tracked:
-        tracker.log_metrics(run_id, _against_baselines(report))
-        file_name = f"{fused.stream}-{fused.head}.parquet"
-        track_scores(tracker, run_id, fused, file_name, num_crops)
+    unchanged = decision.outcome is Outcome.UNCHANGED
+    if not unchanged or tracker.read_text(run_id, workspace.report.name) is None:
+        tracker.log_files(run_id, workspace.summary)
+        tracker.log_files(run_id, workspace.report)
+    fused, evaluate = report.candidate, config.evaluate
+    if not fused.logits.keys() <= tracked_values_of_k(tracker, run_id, fused, evaluate):
+        against = _against_baselines(report)
+        tracker.set_metrics(run_id, {f"{TEST}/{name}": value for name, value in against.items()})
+        track_scores(tracker, run_id, fused, f"{fused.stream}-{fused.head}.parquet", evaluate)
 
 
 def _against_baselines(report: Report) -> dict[str, float]:

@@ -3,6 +3,7 @@
 import logging
 import shutil
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from stpa.compute.tasks import cluster
@@ -17,6 +18,7 @@ from stpa.progress import ReportProgress, silent
 from stpa.registry.lineage import collect_lineage
 from stpa.registry.tracking import Tracker, open_tracker
 from stpa.stages.storage import stream_storage
+from stpa.stages.tracked_metrics import track_epoch, tracked_epochs
 from stpa.training.checkpoint import PROGRESS_FILE
 from stpa.training.fit import TrainingJob
 from stpa.weights import weights_digest
@@ -206,10 +208,6 @@ def _fit(
     progress: ReportProgress,
 ) -> None:
     """Train on the cluster, and keep the model folder and the history."""
-
-    def on_epoch(metrics: dict[str, float]) -> None:
-        tracker.log_metrics(run_id, metrics, step=int(metrics["epoch"]))
-
     job = training_job(workspace, config, run.stream, run.head)
     with cluster(config.compute.address):
         checkpoint = fit_on_cluster(
@@ -217,7 +215,7 @@ def _fit(
             storage=storage_of(config.compute, run.checkpoints),
             compute=config.compute,
             decode_seconds=config.data.decode_deadline_seconds,
-            on_epoch=on_epoch,
+            on_epoch=partial(track_epoch, tracker, run_id),
             on_step=progress,
         )
         with checkpoint.as_directory() as folder, atomic_path(run.result) as temporary:
@@ -230,10 +228,10 @@ def _fit(
 
 def _log_lost_epochs(tracker: Tracker, run_id: str, run: _Run) -> None:
     """Log the epochs that a kill kept from MLflow after their checkpoint was written."""
-    logged = tracker.logged_steps(run_id, "loss")
+    logged = tracked_epochs(tracker, run_id)
     for metrics in read_json(run.result / PROGRESS_FILE)["history"]:
         if metrics["epoch"] not in logged:
-            tracker.log_metrics(run_id, metrics, step=int(metrics["epoch"]))
+            track_epoch(tracker, run_id, metrics)
 
 
 def compared_heads(config: Config) -> list[str]:

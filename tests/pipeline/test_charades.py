@@ -114,14 +114,15 @@ def test_runs_hold_average_precisions_at_each_k(workspace: Workspace) -> None:
     }
     assert len(runs) == 5
     for run in runs.values():
-        for name in ("test_map", "test_wap"):
-            assert tracker.logged_steps(run.info.run_id, name) >= {1, 3}
+        for name in ("map", "wap"):
+            assert tracker.logged_steps(run.info.run_id, f"k_sweep/{name}") >= {1, 3}
+            assert f"test/{name}" in run.data.metrics
     fused = runs["fusion"].data.metrics
     summary = read_json(workspace.summary)
-    assert fused["fused_map"] == pytest.approx(summary["fused_map"])
+    assert fused["test/map"] == pytest.approx(summary["fused_map"])
     gain = summary["fused_map"] - summary["tsn_fused_map"]
-    assert fused["gain_over_tsn"] == pytest.approx(gain)
-    assert fused["gain_over_tsn_low"] <= gain <= fused["gain_over_tsn_high"]
+    assert fused["test/gain_over_tsn"] == pytest.approx(gain)
+    assert fused["test/gain_over_tsn_low"] <= gain <= fused["test/gain_over_tsn_high"]
 
 
 def test_another_k_is_judged_against_the_champion_by_map(

@@ -66,3 +66,17 @@ def test_it_predicts_and_promotes_where_it_is_and_leaves_the_original_alone(
         assert (version.source or "").startswith(moved.mlflow.resolve().as_uri())
     assert files(retrained) == before
     assert not copy.root.exists()
+
+
+def test_a_run_holds_what_was_judged_and_the_series_over_k_apart(copy: Workspace) -> None:
+    tracker = open_tracker(copy, load_config(copy.params).tracking)
+    config = judged_at_another_k(copy)
+    with exclusive(copy):
+        scores = evaluate(copy, config, Stream.RGB, "stpa")
+    run_id = tracker.find_run(scores.model_key) or ""
+    run = tracker.client.get_run(run_id)
+    assert run.data.tags["test.num_segments"] == "1"
+    assert run.data.metrics["test/top1"] == scores.headline(1)
+    assert run.data.metrics["k_sweep/top1"] == scores.headline(3)  # that of the last step
+    history = tracker.client.get_metric_history(run_id, "k_sweep/top1")
+    assert {entry.step: entry.value for entry in history} == {k: scores.headline(k) for k in (1, 3)}

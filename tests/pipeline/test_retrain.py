@@ -115,7 +115,7 @@ class TestResults:
     def test_a_training_has_each_epoch_in_mlflow(self, tracker):
         for run in all_runs(tracker):
             if run.info.run_name in TRAININGS:
-                losses = tracker.client.get_metric_history(run.info.run_id, "loss")
+                losses = tracker.client.get_metric_history(run.info.run_id, "train/loss")
                 assert {loss.step for loss in losses} == set(range(1, NUM_EPOCHS + 1))
 
     def test_the_registered_model_answers_as_predict_does(

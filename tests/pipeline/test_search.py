@@ -144,7 +144,7 @@ def test_poor_trials_stop_early_and_nothing_is_held_when_the_search_has_ended(wo
         number = int(run.info.run_name.rpartition("-")[2])
         assert run.data.params["train.rgb.learning_rate"] == str(rates[number])
         assert run.info.status == "FINISHED"
-        assert len(tracker.logged_steps(run.info.run_id, "validation_top1")) >= 1
+        assert len(tracker.logged_steps(run.info.run_id, "validation/top1")) >= 1
 
     initialise(workspace, result.params)
     found = load_config(workspace.params).train

@@ -95,6 +95,14 @@ class Runs(Artifacts):
         )
 
     @reporting
+    def set_metrics(self, run_id: str, metrics: Mapping[str, float]) -> None:
+        """Log metrics of which a run has one value each, unless they are its values already."""
+        current = self.client.get_run(run_id).data.metrics
+        changed = {name: value for name, value in metrics.items() if current.get(name) != value}
+        if changed:
+            self.log_metrics(run_id, changed)
+
+    @reporting
     def logged_steps(self, run_id: str, metric: str) -> set[int]:
         """Return the steps at which a metric was logged."""
         return {entry.step for entry in self.client.get_metric_history(run_id, metric)}

@@ -92,7 +92,7 @@ def test_the_fusions_run_holds_figures_lineage_and_params(
     assert run_id is not None
     run = tracker.client.get_run(run_id)
     assert run.info.status == "FINISHED"
-    assert run.data.metrics == {"fused_top1": 0.75}
+    assert run.data.metrics == {"test/top1": 0.75}
     assert run.data.tags["data.version"] == DATA.id
     assert run.data.params["train.rgb.epochs"] == "30"
 

@@ -59,6 +59,16 @@ def test_metrics_keep_their_steps(tracker: Tracker):
     assert [(metric.step, metric.value) for metric in history] == [(1, 1.0), (2, 0.5)]
 
 
+def test_a_metric_of_the_whole_run_is_logged_when_it_changes(tracker: Tracker):
+    run = tracker.open_run("k", "rgb", {}, {})
+    for top1 in (0.5, 0.5, 0.25):
+        tracker.set_metrics(run, {"test/top1": top1, "test/map": 0.5})
+    history = tracker.client.get_metric_history(run, "test/top1")
+    assert [(metric.step, metric.value) for metric in history] == [(0, 0.5), (0, 0.25)]
+    assert tracker.client.get_run(run).data.metrics == {"test/top1": 0.25, "test/map": 0.5}
+    assert len(tracker.client.get_metric_history(run, "test/map")) == 1
+
+
 def test_a_failed_run_says_so(tracker: Tracker):
     run = tracker.open_run("k", "rgb", {}, {})
     tracker.close_run(run, failed=True)

@@ -59,7 +59,7 @@ class Desk:
             config,
             run,
             num_trials=8,
-            metric="validation_top1",
+            metric="validation/top1",
             tracker=tracker,
             parent=self.run_id,
             lineage={"stream": "rgb"},
@@ -68,7 +68,7 @@ class Desk:
 
     def learn(self, number: int, figures: list[float]) -> None:
         for epoch, figure in enumerate(figures, start=1):
-            self.trials.on_epoch(number, {"epoch": float(epoch), "validation_top1": figure})
+            self.trials.on_epoch(number, {"epoch": float(epoch), "validation/top1": figure})
 
 
 def statuses(tracker: Tracker, desk: Desk) -> dict[str, tuple[str, str]]:
@@ -135,7 +135,7 @@ def test_what_was_given_up_goes_on_in_the_same_run_from_the_epoch_that_it_came_t
     attempt = again.trials.start()
     assert attempt is not None
     assert (attempt.number, attempt.epochs_done) == (first.number, 1)
-    again.trials.on_epoch(first.number, {"epoch": 2.0, "validation_top1": 0.75})
+    again.trials.on_epoch(first.number, {"epoch": 2.0, "validation/top1": 0.75})
     again.trials.on_end(first.number, None)
     assert statuses(tracker, again)[name] == ("FINISHED", "finished")
     assert again.study.trials[first.number].figures == {1: 0.5, 2: 0.75}
@@ -147,7 +147,7 @@ def test_the_best_values_are_a_params_file_that_init_takes(workspace, config, ru
     assert attempt is not None
     desk.learn(attempt.number, [0.5, 0.75])
     desk.trials.on_end(attempt.number, None)
-    result = write_result(workspace, run, desk.study, "validation_top1", reused=False)
+    result = write_result(workspace, run, desk.study, "validation/top1", reused=False)
     assert result.params == workspace.root / "search-rgb-stpa.yaml"
     assert yaml.safe_load(result.params.read_text()) == {
         "extends": "params.yaml",
@@ -168,6 +168,6 @@ def test_a_search_whose_trials_all_failed_says_why_in_one_line(workspace, config
     with pytest.raises(
         ModelError, match=r"^none of 8 trials of rgb stpa ran to its end; 8 failed, the first: "
     ) as error:
-        write_result(workspace, run, desk.study, "validation_top1", reused=False)
+        write_result(workspace, run, desk.study, "validation/top1", reused=False)
     assert "\n" not in str(error.value)
     assert not workspace.found_params("rgb", "stpa").exists()
