@@ -17,10 +17,10 @@ from xdist.scheduler import LoadScopeScheduling
 # hold with pytest 9.)
 SHARE_RETRAINING = (
     "test_bad_input",
-    "test_fusion_run",
     "test_moved",
     "test_restore",
     "test_retrain",
+    "test_tracked_runs",
 )
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")

@@ -22,7 +22,7 @@ from stpa.models.checkpoint import load_spec
 from stpa.progress import ReportProgress, silent
 from stpa.registry.candidate import Serving
 from stpa.registry.judgement import Judgement, judge_scores
-from stpa.registry.tracking import Tracker, open_tracker
+from stpa.registry.tracking import Dataset, Tracker, open_tracker
 from stpa.stages.storage import stream_storage
 from stpa.stages.sweep import map_on_cluster, sweep_on_cluster
 from stpa.stages.tracked_metrics import track_test_metrics
@@ -51,7 +51,7 @@ def evaluate(
         # The same scores may be judged at another K than before.
         track_test_metrics(tracker, model.run_id, scores, config.evaluate)
         return scores
-    data_version = read_version(workspace.root).id
+    data_version = read_version(workspace.root)
     sweep = today_sweep(config)
     manifest = read_manifest(workspace.manifest)
     videos = manifest.select("test")
@@ -69,7 +69,7 @@ def evaluate(
         stream=stream.value,
         head=head,
         model_key=model.key,
-        data_version=data_version,
+        data_version=data_version.id,
         class_names=manifest.class_names,
         multi_label=manifest.multi_label,
         video_ids=tuple(video.video_id for video in videos),
@@ -77,6 +77,10 @@ def evaluate(
         logits={
             k: np.stack([logits[video.video_id][k] for video in videos]) for k in sweep.values_of_k
         },
+    )
+    tracker.log_dataset(
+        model.run_id,
+        Dataset(workspace.name, "test", data_version, len(videos), manifest.class_names),
     )
     track_scores(tracker, model.run_id, scores, path.name, config.evaluate)
     write_scores(path, scores)  # last: it says that all is done

@@ -10,6 +10,7 @@ from stpa.config import Config, Stream
 from stpa.files import digest_value
 from stpa.params import find_faults
 from stpa.progress import ReportProgress
+from stpa.registry.lineage import run_name
 from stpa.registry.tracking import Tracker
 from stpa.search.study import Outcome, Study, Trial
 from stpa.stages.search_plan import with_values
@@ -124,6 +125,11 @@ class TrackedTrials:
         self._progress(len(self._study.ended), self._num_trials)
 
     def _open_run(self, trial: Trial) -> str:
-        name = f"{self._run.stream}-{self._run.head}-trial-{trial.number}"
+        name = run_name(
+            *(f"trial-{trial.number}", self._run.stream, self._run.head),
+            key=self._run.key,
+            backbone=self._config.model.backbone,
+            data_version=self._lineage["data.version"],
+        )
         key = digest_value([self._run.key, trial.number])
         return self._tracker.open_run(key, name, trial.values, self._lineage, self._parent)

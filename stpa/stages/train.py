@@ -15,8 +15,8 @@ from stpa.errors import ModelError
 from stpa.files import atomic_path, digest_value, read_json, write_json
 from stpa.models.checkpoint import SPEC_FILE, WEIGHTS_FILE
 from stpa.progress import ReportProgress, silent
-from stpa.registry.lineage import collect_lineage
-from stpa.registry.tracking import Tracker, open_tracker
+from stpa.registry.lineage import collect_lineage, run_name
+from stpa.registry.tracking import Dataset, Tracker, open_tracker
 from stpa.stages.storage import stream_storage
 from stpa.stages.tracked_metrics import track_epoch, tracked_epochs
 from stpa.training.checkpoint import PROGRESS_FILE
@@ -82,13 +82,15 @@ def train(
 
     run_id = tracker.open_run(
         run.key,
-        f"{stream}-{head}",
+        run_name(stream, head, key=run.key, backbone=config.model.backbone, data_version=data.id),
         config.model_dump(mode="json"),
         collect_lineage(data) | {"stream": stream.value, "head": head},
     )
     try:
+        job = training_job(workspace, config, stream, head)
+        tracker.log_dataset(run_id, training_videos(workspace, data, job))
         if not run.result.exists():
-            _fit(workspace, config, run, run_id, tracker, progress)
+            _fit(job, config, run, run_id, tracker, progress)
         _log_lost_epochs(tracker, run_id, run)
         tracker.log_files(run_id, run.model, "network")
         tracker.log_files(run_id, run.result / PROGRESS_FILE)
@@ -199,8 +201,13 @@ def training_job(workspace: Workspace, config: Config, stream: Stream, head: str
     )
 
 
+def training_videos(workspace: Workspace, data: DataVersion, job: TrainingJob) -> Dataset:
+    """Return what MLflow is told of the videos of a training or a search."""
+    return Dataset(workspace.name, "train", data, len(job.videos), job.class_names)
+
+
 def _fit(
-    workspace: Workspace,
+    job: TrainingJob,
     config: Config,
     run: _Run,
     run_id: str,
@@ -208,7 +215,6 @@ def _fit(
     progress: ReportProgress,
 ) -> None:
     """Train on the cluster, and keep the model folder and the history."""
-    job = training_job(workspace, config, run.stream, run.head)
     with cluster(config.compute.address):
         checkpoint = fit_on_cluster(
             job,

@@ -4,11 +4,13 @@ from stpa.config import TrackingConfig
 from stpa.registry.tracking.connection import default_uri
 from stpa.registry.tracking.models import DownloadedModel, Models, RegisteredModel, Version
 from stpa.registry.tracking.relocation import relocate_store
-from stpa.registry.tracking.runs import KEY_TAG, Runs
+from stpa.registry.tracking.runs import DESCRIPTION_TAG, KEY_TAG, Dataset, Runs
 from stpa.workspace import Workspace
 
 __all__ = [
+    "DESCRIPTION_TAG",
     "KEY_TAG",
+    "Dataset",
     "DownloadedModel",
     "RegisteredModel",
     "Tracker",

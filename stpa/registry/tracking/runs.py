@@ -1,12 +1,16 @@
 """Tracked runs, each named by the digest of its inputs."""
 
+import json
 import time
 from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from stpa.data.manifest import Split
+from stpa.data.versioning import DataVersion
 from stpa.errors import RegistryError
 from stpa.registry.tracking.artifacts import Artifacts
 from stpa.registry.tracking.connection import SQLITE, artifacts_address, reporting
@@ -16,6 +20,25 @@ KEY_TAG = "stpa.key"
 
 _PARENT_TAG = "mlflow.parentRunId"
 """By which MLflow's pages show a run below another."""
+
+_TRAINING = "?workflowType=machine_learning"
+"""What keeps MLflow's pages from being those of its tools for language models."""
+
+DESCRIPTION_TAG = "mlflow.note.content"
+"""Markdown that MLflow's page of a run shows first."""
+
+_CONTEXTS: dict[Split, str] = {"train": "training", "test": "testing"}
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """The videos that a run learnt from, or was judged on."""
+
+    workspace: str
+    split: Split
+    version: DataVersion
+    num_videos: int
+    class_names: tuple[str, ...]
 
 
 class Runs(Artifacts):
@@ -108,6 +131,29 @@ class Runs(Artifacts):
         return {entry.step for entry in self.client.get_metric_history(run_id, metric)}
 
     @reporting
+    def log_dataset(self, run_id: str, dataset: Dataset) -> None:
+        """Name a dataset as an input of the run, once however often it is called."""
+        from mlflow.entities import Dataset as MlflowDataset
+        from mlflow.entities import DatasetInput, InputTag
+
+        logged = MlflowDataset(
+            name=f"{dataset.workspace}-{dataset.split}",
+            digest=dataset.version.id,
+            source_type="dvc",
+            source=json.dumps(asdict(dataset.version)),
+            profile=json.dumps(
+                {
+                    "videos": dataset.num_videos,
+                    "classes": len(dataset.class_names),
+                    "class_names": dataset.class_names,
+                },
+                ensure_ascii=False,
+            ),
+        )
+        context = InputTag("mlflow.data.context", _CONTEXTS[dataset.split])
+        self.client.log_inputs(run_id, [DatasetInput(logged, [context])])
+
+    @reporting
     def tags(self, run_id: str) -> dict[str, str]:
         """Return a run's tags."""
         return self.client.get_run(run_id).data.tags
@@ -117,6 +163,21 @@ class Runs(Artifacts):
         """Set tags of a run."""
         for name, value in tags.items():
             self.client.set_tag(run_id, name, value)
+
+    @reporting
+    def nest_run(self, run_id: str, parent: str) -> None:
+        """Show the run below `parent`, unless it is below another already: it can have one."""
+        if _PARENT_TAG not in self.client.get_run(run_id).data.tags:
+            self.client.set_tag(run_id, _PARENT_TAG, parent)
+
+    def run_page(self, run_id: str, file: str | None = None) -> str:
+        """Return the address of a run's page, or of a file there, below that of the server."""
+        page = f"{self._pages}/{run_id}"
+        return (page if file is None else f"{page}/artifacts/{file}") + _TRAINING
+
+    @property
+    def _pages(self) -> str:
+        return f"#/experiments/{self._experiment_id}/runs"
 
     @reporting
     def close_run(self, run_id: str, failed: bool = False) -> None:

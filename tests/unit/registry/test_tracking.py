@@ -1,3 +1,4 @@
+import json
 import socket
 import time
 from concurrent.futures import ProcessPoolExecutor
@@ -6,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from stpa.data.versioning import DataVersion
 from stpa.errors import RegistryError, RegistryUnavailableError
-from stpa.registry.tracking import Tracker, connection, default_uri
+from stpa.registry.tracking import Dataset, Tracker, connection, default_uri
 from stpa.workspace import Workspace
 
 SERVING = {"num_segments": 3}
@@ -67,6 +69,34 @@ def test_a_metric_of_the_whole_run_is_logged_when_it_changes(tracker: Tracker):
     assert [(metric.step, metric.value) for metric in history] == [(0, 0.5), (0, 0.25)]
     assert tracker.client.get_run(run).data.metrics == {"test/top1": 0.25, "test/map": 0.5}
     assert len(tracker.client.get_metric_history(run, "test/map")) == 1
+
+
+def test_a_run_stays_below_its_first_parent(tracker: Tracker):
+    first, second, below = (tracker.open_run(key, key, {}, {}) for key in ("1", "2", "3"))
+    tracker.nest_run(below, first)
+    tracker.nest_run(below, second)
+    assert tracker.tags(below)["mlflow.parentRunId"] == first
+
+
+def test_the_videos_of_a_run_are_its_inputs_once(tracker: Tracker):
+    run = tracker.open_run("k", "rgb", {}, {})
+    version = DataVersion(videos="a1", manifest="b2", optical_flow="c3")
+    for split in ("train", "test", "train"):
+        tracker.log_dataset(run, Dataset("my_project", split, version, 24, ("läuft", "winkt")))
+    inputs = tracker.client.get_run(run).inputs
+    assert inputs is not None
+    found = {each.dataset.name: each for each in inputs.dataset_inputs}
+    assert found.keys() == {"my_project-train", "my_project-test"}
+    contexts = {name: each.tags[0].value for name, each in found.items()}
+    assert contexts == {"my_project-train": "training", "my_project-test": "testing"}
+    train = found["my_project-train"].dataset
+    assert (train.digest, train.source_type) == (version.id, "dvc")
+    assert json.loads(train.source) == {"videos": "a1", "manifest": "b2", "optical_flow": "c3"}
+    assert json.loads(train.profile or "") == {
+        "videos": 24,
+        "classes": 2,
+        "class_names": ["läuft", "winkt"],
+    }
 
 
 def test_a_failed_run_says_so(tracker: Tracker):

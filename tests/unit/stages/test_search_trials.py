@@ -51,6 +51,7 @@ class Desk:
     """The trials of one process, and what they report to."""
 
     def __init__(self, config: Config, run: SearchRun, tracker: Tracker) -> None:
+        self.key = run.key
         self.study = Study(run.record, SPACE, seed=0)
         self.reported: list[tuple[int, int]] = []
         self.run_id = tracker.open_run(run.key, "search", {}, {})
@@ -62,7 +63,7 @@ class Desk:
             metric="validation/top1",
             tracker=tracker,
             parent=self.run_id,
-            lineage={"stream": "rgb"},
+            lineage={"stream": "rgb", "data.version": "91f4d6fce48e"},
             progress=lambda done, total: self.reported.append((done, total)),
         )
 
@@ -82,6 +83,10 @@ def statuses(tracker: Tracker, desk: Desk) -> dict[str, tuple[str, str]]:
     }
 
 
+def trial_name(desk: Desk, number: int) -> str:
+    return f"trial-{number}-rgb-stpa-{desk.key[:6]} mobilenetv3_small_050 data-91f4d6"
+
+
 def test_every_trial_is_told_as_what_it_came_to(config, run, tracker):
     desk = Desk(config, run, tracker)
     ends = [([0.1, 0.2], None), ([0.3], None), ([0.4], "the loss is nan")]
@@ -99,7 +104,7 @@ def test_every_trial_is_told_as_what_it_came_to(config, run, tracker):
     assert outcomes == [Outcome.FINISHED, Outcome.STOPPED, Outcome.FAILED]
     assert list(run.checkpoints.iterdir()) == []
     told = statuses(tracker, desk)
-    names = [f"rgb-stpa-trial-{number}" for number in started]
+    names = [trial_name(desk, number) for number in started]
     assert [told[name] for name in names] == [
         ("FINISHED", "finished"),
         ("FINISHED", "stopped early"),
@@ -109,7 +114,7 @@ def test_every_trial_is_told_as_what_it_came_to(config, run, tracker):
     assert unsound
     for trial in unsound:
         assert trial.reason == "model.top_layer FC needs model.num_scales 1, not 2"
-        assert told[f"rgb-stpa-trial-{trial.number}"] == ("FAILED", "failed")
+        assert told[trial_name(desk, trial.number)] == ("FAILED", "failed")
     assert desk.reported == [(n, 8) for n in range(1, len(desk.study.ended) + 1)]
 
 
@@ -129,7 +134,7 @@ def test_what_was_given_up_goes_on_in_the_same_run_from_the_epoch_that_it_came_t
     assert first is not None
     desk.learn(first.number, [0.5])
     desk.trials.give_up()
-    name = f"rgb-stpa-trial-{first.number}"
+    name = trial_name(desk, first.number)
     assert statuses(tracker, desk)[name] == ("FAILED", "")
     again = Desk(config, run, tracker)
     attempt = again.trials.start()
