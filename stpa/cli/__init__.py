@@ -26,6 +26,7 @@ from stpa.cli.workspace import (
     open_workspace,
 )
 from stpa.errors import InterruptedTrainingError, StpaError, one_line
+from stpa.local_server import MLFLOW_PORT, PREFECT_PORT
 from stpa.results import RESULTS, show_decision, show_findings, show_summary
 from stpa.terminal import TERMINAL, log_to_terminal
 from stpa.workspace import Workspace, exclusive, require_room
@@ -263,15 +264,20 @@ def predict(
 @app.command()
 def ui(
     workspace: WorkspaceOption = Path(),
-    mlflow_port: Annotated[int, typer.Option(min=1, max=65535)] = 5000,
-    prefect_port: Annotated[int, typer.Option(min=1, max=65535)] = 4200,
+    mlflow_port: Annotated[int, typer.Option(min=1, max=65535)] = MLFLOW_PORT,
+    prefect_port: Annotated[int, typer.Option(min=1, max=65535)] = PREFECT_PORT,
 ) -> None:
     """Serve the MLflow and Prefect pages of a workspace until Ctrl-C."""
     from stpa.stages.pages import serve_pages
 
+    def announce(name: str, address: str) -> None:
+        RESULTS.print(f"{name + ':':8} {escape(address)}", soft_wrap=True)
+
     place, config = open_workspace(workspace)
     keep_records(place.prefect)
-    serve_pages(place, config, mlflow_port=mlflow_port, prefect_port=prefect_port)
+    serve_pages(
+        place, config.tracking, announce, mlflow_port=mlflow_port, prefect_port=prefect_port
+    )
 
 
 def _spare_garbage_collection() -> None:

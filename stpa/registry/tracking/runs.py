@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,9 @@ KEY_TAG = "stpa.key"
 
 _PARENT_TAG = "mlflow.parentRunId"
 """By which MLflow's pages show a run below another."""
+
+_VIEW = "stpa"
+"""The name of the table's columns, among the views that the experiment's people share."""
 
 _TRAINING = "?workflowType=machine_learning"
 """What keeps MLflow's pages from being those of its tools for language models."""
@@ -174,6 +177,18 @@ class Runs(Artifacts):
         """Return the address of a run's page, or of a file there, below that of the server."""
         page = f"{self._pages}/{run_id}"
         return (page if file is None else f"{page}/artifacts/{file}") + _TRAINING
+
+    @reporting
+    def table_page(self, columns: Sequence[str]) -> str:
+        """Return the address of the table of all runs, below that of the server.
+
+        MLflow's own table shows neither metrics nor params until a person chooses some. A view
+        that is shared, which is a tag of the experiment, chooses `columns` for them, such as
+        "metrics.`test/top1`".
+        """
+        view = json.dumps({"selectedColumns": columns})
+        self.client.set_experiment_tag(self._experiment_id, f"mlflow.sharedViewState.{_VIEW}", view)
+        return f"{self._pages}{_TRAINING}&viewStateShareKey={_VIEW}"
 
     @property
     def _pages(self) -> str:
