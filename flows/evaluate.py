@@ -5,7 +5,7 @@ from pathlib import Path
 from prefect import flow, task
 from prefect.artifacts import create_table_artifact
 
-from flows.watch import RETRIES, open_workspace, watched
+from flows.watch import RETRIES, name_run, open_workspace, watched
 from stpa.config import Stream
 from stpa.evaluation.scores import Scores
 from stpa.stages.evaluate import evaluate as run_evaluate
@@ -21,7 +21,7 @@ def evaluate_network(root: Path, stream: Stream, head: str) -> Scores:
         return run_evaluate(workspace, config, stream, head, progress)
 
 
-@flow(name="evaluate")
+@flow(name="evaluate", flow_run_name=name_run)
 def evaluate(root: Path = Path()) -> list[Scores]:
     """Evaluate and fuse the networks of every compared head; return all scores."""
     workspace, config = open_workspace(root)

@@ -6,7 +6,7 @@ from pathlib import Path
 from prefect import flow, task
 from prefect.futures import as_completed
 
-from flows.watch import RETRIES, open_workspace, watched
+from flows.watch import RETRIES, name_run, open_workspace, watched
 from stpa.compute.tasks import cluster, keeping_cluster
 from stpa.compute.train import trainings_at_once
 from stpa.config import Config, Stream
@@ -27,7 +27,7 @@ def train_network(root: Path, stream: Stream, head: str) -> TrainedModel:
         return run_train(workspace, config, stream, head, progress)
 
 
-@flow(name="train")
+@flow(name="train", flow_run_name=name_run)
 def train(
     root: Path = Path(), heads: list[str] | None = None, streams: list[Stream] | None = None
 ) -> list[TrainedModel]:

@@ -18,6 +18,7 @@ from xdist.scheduler import LoadScopeScheduling
 SHARE_RETRAINING = (
     "test_bad_input",
     "test_moved",
+    "test_prefect_records",
     "test_restore",
     "test_retrain",
     "test_tracked_runs",

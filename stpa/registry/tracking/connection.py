@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 SQLITE = "sqlite:///"
+_HTTP = ("http://", "https://")
 
 _SETTINGS = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
@@ -113,6 +114,11 @@ class Connection:
         """The address, without a password, for messages."""
         return re.sub(r"//[^/@]*@", "//", self.uri)
 
+    @property
+    def server(self) -> str | None:
+        """The address of the server's pages, without a password; None for a database."""
+        return self.place.rstrip("/") if self.uri.startswith(_HTTP) else None
+
     @reporting
     def _connect(self) -> "MlflowClient":
         from mlflow import MlflowClient
@@ -121,7 +127,7 @@ class Connection:
         logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
         if self.uri.startswith(SQLITE):
             return self._open_sqlite(Path(self.uri.removeprefix(SQLITE)))
-        if self.uri.startswith(("http://", "https://")):
+        if self.uri.startswith(_HTTP):
             self._require_answer()
         return MlflowClient(self.uri, self.uri)
 
