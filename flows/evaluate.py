@@ -7,7 +7,7 @@ from prefect.artifacts import create_table_artifact
 
 from stpa.config import Stream
 from stpa.evaluation.scores import Scores
-from stpa.flows.watch import RETRIES, open_workspace, watched
+from stpa.flows.watch import RETRIES, name_run, open_workspace, watched
 from stpa.stages.evaluate import evaluate as run_evaluate
 from stpa.stages.fuse import fuse
 from stpa.stages.train import compared_heads
@@ -21,7 +21,7 @@ def evaluate_network(root: Path, stream: Stream, head: str) -> Scores:
         return run_evaluate(workspace, config, stream, head, progress)
 
 
-@flow(name="evaluate")
+@flow(name="evaluate", flow_run_name=name_run)
 def evaluate(root: Path = Path()) -> list[Scores]:
     """Evaluate and fuse the networks of every compared head; return all scores."""
     workspace, config = open_workspace(root)

@@ -5,11 +5,11 @@ from pathlib import Path
 from prefect import flow, task
 
 from stpa.data.versioning import DataVersion
-from stpa.flows.watch import RETRIES, open_workspace, watched
+from stpa.flows.watch import RETRIES, name_run, open_workspace, watched
 from stpa.stages.extract import extract as run_extract
 
 
-@task(**RETRIES)
+@task(**RETRIES, task_run_name="extract-optical-flow")
 def extract_optical_flow(root: Path) -> DataVersion:
     """Run the extract stage."""
     workspace, config = open_workspace(root)
@@ -17,7 +17,7 @@ def extract_optical_flow(root: Path) -> DataVersion:
         return run_extract(workspace, config, progress)
 
 
-@flow(name="extract")
+@flow(name="extract", flow_run_name=name_run)
 def extract(root: Path = Path()) -> DataVersion:
     """Extract what is missing in the workspace `root`; return the data version."""
     return extract_optical_flow(root)

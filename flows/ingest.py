@@ -6,11 +6,11 @@ from prefect import flow, task
 from prefect.artifacts import create_table_artifact
 
 from stpa.data.manifest import Manifest
-from stpa.flows.watch import RETRIES, open_workspace, watched
+from stpa.flows.watch import RETRIES, name_run, open_workspace, watched
 from stpa.stages.ingest import ingest as run_ingest
 
 
-@task(**RETRIES)
+@task(**RETRIES, task_run_name="ingest-videos")
 def ingest_videos(root: Path, source: Path | None) -> Manifest:
     """Run the ingest stage."""
     workspace, config = open_workspace(root)
@@ -18,7 +18,7 @@ def ingest_videos(root: Path, source: Path | None) -> Manifest:
         return run_ingest(workspace, config, source, progress).manifest
 
 
-@flow(name="ingest")
+@flow(name="ingest", flow_run_name=name_run)
 def ingest(root: Path = Path(), source: Path | None = None) -> Manifest:
     """Ingest `source`, or the workspace's own data.source, into the workspace `root`."""
     manifest = ingest_videos(root, source)

@@ -5,12 +5,12 @@ from pathlib import Path
 from prefect import flow, task
 from prefect.artifacts import create_table_artifact
 
-from stpa.flows.watch import RETRIES, open_workspace, watched
+from stpa.flows.watch import RETRIES, name_run, open_workspace, watched
 from stpa.registry.promotion import Decision
 from stpa.stages.promote import promote as run_promote
 
 
-@task(**RETRIES)
+@task(**RETRIES, task_run_name="register-and-judge")
 def promote_challenger(root: Path) -> Decision:
     """Run the promote stage."""
     workspace, config = open_workspace(root)
@@ -18,7 +18,7 @@ def promote_challenger(root: Path) -> Decision:
         return run_promote(workspace, config, progress)
 
 
-@flow(name="promote")
+@flow(name="promote", flow_run_name=name_run)
 def promote(root: Path = Path()) -> Decision:
     """Compare the challenger with the champion; move the aliases if it passes every rule."""
     decision = promote_challenger(root)
@@ -28,6 +28,6 @@ def promote(root: Path = Path()) -> Decision:
             for verdict in decision.reasons
         ],
         key="promotion",
-        description=f"{decision.outcome}: champion is version {decision.champion_version}",
+        description=decision.sentence,
     )
     return decision

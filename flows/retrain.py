@@ -4,29 +4,30 @@ import time
 from pathlib import Path
 
 from prefect import flow, task
-from prefect.artifacts import create_link_artifact, create_table_artifact
+from prefect.artifacts import create_markdown_artifact
 
 from stpa.compute.tasks import find_cluster, keeping_cluster
+from stpa.config import Config
 from stpa.flows.evaluate import evaluate
 from stpa.flows.extract import extract
 from stpa.flows.ingest import ingest
 from stpa.flows.promote import promote
 from stpa.flows.train import train
-from stpa.flows.watch import RETRIES, open_workspace
+from stpa.flows.watch import RETRIES, name_run, open_workspace
 from stpa.registry.promotion import Decision
 from stpa.stages.summarise import Summary
 from stpa.stages.summarise import summarise as run_summarise
-from stpa.workspace import exclusive
+from stpa.workspace import Workspace, exclusive
 
 
-@task(**RETRIES)
+@task(**RETRIES, task_run_name="summarise")
 def summarise(root: Path, decision: Decision, seconds: float) -> Summary:
     """Run the summarise stage."""
     workspace, config = open_workspace(root)
     return run_summarise(workspace, config, decision, seconds)
 
 
-@flow(name="retrain")
+@flow(name="retrain", flow_run_name=name_run)
 def retrain(root: Path = Path(), source: Path | None = None) -> Summary:
     """Bring the workspace `root` up to date; what has not changed is not done again."""
     started = time.monotonic()
@@ -39,9 +40,31 @@ def retrain(root: Path = Path(), source: Path | None = None) -> Summary:
         evaluate(root)
         decision = promote(root)
     summary = summarise(root, decision, time.monotonic() - started)
-    table = [{"head": head, **figures} for head, figures in summary.figures.items()]
-    create_table_artifact(table, key="summary", description=f"{summary.title} on the test videos")
-    create_link_artifact(
-        workspace.report.resolve().as_uri(), key="report", link_text="The report of this run"
+    create_markdown_artifact(
+        _as_markdown(workspace, config, summary),
+        key="report",
+        description=f"{summary.title} on the test videos, and where the report is",
     )
     return summary
+
+
+def _as_markdown(workspace: Workspace, config: Config, summary: Summary) -> str:
+    """Return the metrics and the report's address: browsers open no file:// link of a page."""
+    streams = next(iter(summary.figures.values())).keys()
+    lines = [
+        f"**{summary.decision.sentence}**",
+        "",
+        f"On the test videos, {summary.title} at K = {summary.num_segments}:",
+        "",
+        f"| head | {' | '.join(streams)} |",
+        "|---" * (1 + len(streams)) + "|",
+        *(
+            f"| {head} | {' | '.join(f'{figures[stream]:.3f}' for stream in streams)} |"
+            for head, figures in summary.figures.items()
+        ),
+        "",
+    ]
+    if summary.report_address:
+        condition = "" if config.tracking.uri else ", which `stpa ui` serves at its usual ports"
+        lines.append(f"[Report]({summary.report_address}){condition}  ")
+    return "\n".join([*lines, f"File: `{workspace.report.resolve()}`"])

@@ -6,7 +6,7 @@ from prefect import flow, task
 from prefect.artifacts import create_table_artifact
 
 from stpa.config import Stream
-from stpa.flows.watch import RETRIES, open_workspace, watched
+from stpa.flows.watch import RETRIES, name_run, open_workspace, watched
 from stpa.stages.search import search as run_search
 from stpa.stages.search_plan import read_plan, searched_streams
 from stpa.stages.search_result import SearchResult
@@ -23,7 +23,7 @@ def search_network(root: Path, space: Path, stream: Stream, head: str) -> Search
         return run_search(workspace, config, plan, stream, head, progress)
 
 
-@flow(name="search")
+@flow(name="search", flow_run_name=name_run)
 def search(
     space: Path, root: Path = Path(), stream: Stream | None = None, head: str = SERVED_HEAD
 ) -> list[SearchResult]:

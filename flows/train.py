@@ -10,7 +10,7 @@ from stpa.compute.tasks import cluster, keeping_cluster
 from stpa.compute.train import trainings_at_once
 from stpa.config import Config, Stream
 from stpa.errors import InterruptedTrainingError, one_line
-from stpa.flows.watch import RETRIES, open_workspace, watched
+from stpa.flows.watch import RETRIES, name_run, open_workspace, watched
 from stpa.interruption import leave_if_asked, leaving_when_asked
 from stpa.stages.train import TrainedModel, compared_heads, is_trained
 from stpa.stages.train import train as run_train
@@ -27,7 +27,7 @@ def train_network(root: Path, stream: Stream, head: str) -> TrainedModel:
         return run_train(workspace, config, stream, head, progress)
 
 
-@flow(name="train")
+@flow(name="train", flow_run_name=name_run)
 def train(
     root: Path = Path(), heads: list[str] | None = None, streams: list[Stream] | None = None
 ) -> list[TrainedModel]:

@@ -11,6 +11,7 @@ from uuid import UUID
 
 from prefect.artifacts import create_progress_artifact, update_progress_artifact
 from prefect.client.schemas.objects import State, TaskRun
+from prefect.runtime import flow_run
 from prefect.tasks import exponential_backoff
 
 from stpa.config import Config
@@ -29,6 +30,11 @@ def open_workspace(root: Path) -> tuple[Workspace, Config]:
     """Return a workspace and its checked parameters."""
     workspace = Workspace(root)
     return workspace, load_config(workspace.params)
+
+
+def name_run() -> str:
+    """Name the current flow run by what it does, and by the workspace that it does it to."""
+    return f"{flow_run.flow_name} {Workspace(Path(flow_run.parameters['root'])).name}"
 
 
 @contextmanager

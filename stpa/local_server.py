@@ -15,6 +15,8 @@ from stpa.errors import ComputeError
 from stpa.safe_path import SAFE_PATH
 
 HOST = "127.0.0.1"
+MLFLOW_PORT, PREFECT_PORT = 5000, 4200
+"""Where `stpa ui` serves pages unless it is told another port."""
 START_SECONDS = 120.0
 STOP_SECONDS = 10.0
 LOOKS_EVERY_SECONDS = 0.1

@@ -63,6 +63,11 @@ class Workspace:
     root: Path
 
     @property
+    def name(self) -> str:
+        """The folder's own name, for a person to tell workspaces apart."""
+        return self.root.resolve().name
+
+    @property
     def params(self) -> Path:
         """What a person edits; see `stpa.params`."""
         return self.root / "params.yaml"

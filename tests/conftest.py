@@ -15,7 +15,14 @@ from xdist.scheduler import LoadScopeScheduling
 
 # Modules whose default tests use the fixture `retrained`. (xdist's own groups, by a mark, do not
 # hold with pytest 9.)
-SHARE_RETRAINING = ("test_bad_input", "test_fusion_run", "test_restore", "test_retrain")
+SHARE_RETRAINING = (
+    "test_bad_input",
+    "test_moved",
+    "test_prefect_records",
+    "test_restore",
+    "test_retrain",
+    "test_tracked_runs",
+)
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 # Ray's workers import what tests pass to them, and the current folder is not on their path.

@@ -22,6 +22,7 @@ from stpa.data.manifest import Video
 from stpa.files import digest_file
 from stpa.models.checkpoint import WEIGHTS_FILE
 from stpa.params import read_params
+from stpa.registry.tracking import Tracker
 from stpa.workspace import Workspace
 
 REPOSITORY = Path(__file__).parents[1]
@@ -143,6 +144,17 @@ def copy_data(retrained: Workspace, root: Path, address: str, **train: Any) -> W
     )
     params = small_params(compute={"address": address}, train=train)
     return make_workspace(root, params)
+
+
+def all_runs(tracker: Tracker) -> list[Any]:
+    """Return all runs of a workspace whose only experiment is that of its params.yaml."""
+    [experiment] = [e for e in tracker.client.search_experiments() if e.name != "Default"]
+    return list(tracker.client.search_runs([experiment.experiment_id]))
+
+
+def kind_of(run: Any) -> str:
+    """Return what a run in MLflow is of, which its name begins with: stream or fusion, and head."""
+    return run.info.run_name.split()[0].rpartition("-")[0]
 
 
 def checkpointed(workspace: Workspace) -> list[Path]:

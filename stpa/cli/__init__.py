@@ -28,6 +28,7 @@ from stpa.cli.workspace import (
 )
 from stpa.errors import InterruptedTrainingError, StpaError, one_line
 from stpa.flows.server import keep_records, start_server
+from stpa.local_server import MLFLOW_PORT, PREFECT_PORT
 from stpa.params.parts import PagesParams, PredictParams, RollbackParams
 from stpa.results import RESULTS, show_decision, show_findings, show_summary
 from stpa.terminal import TERMINAL, log_to_terminal
@@ -267,15 +268,20 @@ def predict(
 @app.command()
 def ui(
     workspace: WorkspaceOption = Path(),
-    mlflow_port: Annotated[int, typer.Option(min=1, max=65535)] = 5000,
-    prefect_port: Annotated[int, typer.Option(min=1, max=65535)] = 4200,
+    mlflow_port: Annotated[int, typer.Option(min=1, max=65535)] = MLFLOW_PORT,
+    prefect_port: Annotated[int, typer.Option(min=1, max=65535)] = PREFECT_PORT,
 ) -> None:
     """Serve the MLflow and Prefect pages of a workspace until Ctrl-C."""
     from stpa.stages.pages import serve_pages
 
+    def announce(name: str, address: str) -> None:
+        RESULTS.print(f"{name + ':':8} {escape(address)}", soft_wrap=True)
+
     place, params = open_part(workspace, PagesParams)
     keep_records(place.prefect)
-    serve_pages(place, params.tracking, mlflow_port=mlflow_port, prefect_port=prefect_port)
+    serve_pages(
+        place, params.tracking, announce, mlflow_port=mlflow_port, prefect_port=prefect_port
+    )
 
 
 def _spare_garbage_collection() -> None:

@@ -42,6 +42,11 @@ def version_tag(stream: Stream) -> str:
     return f"stpa.{stream}_version"
 
 
+def run_tag(stream: Stream) -> str:
+    """Return the tag of a fusion's run that names the run of a network in it."""
+    return f"stpa.{stream}_run"
+
+
 def find_champion(tracker: Tracker, model_name: str) -> Version:
     """Return the fusion that is served; none yet is a `RegistryError`."""
     champion = tracker.version_by_alias(fusion_model(model_name), CHAMPION)

@@ -10,6 +10,8 @@ from pathlib import Path
 from stpa.data.versioning import DataVersion
 from stpa.version import UNKNOWN, package_version
 
+_SHORT = 6
+"""Digits of a digest that tell a workspace's runs apart."""
 CODE = Path(__file__).parent
 _PACKAGES = (
     "stpa",
@@ -36,6 +38,15 @@ def collect_lineage(data_version: DataVersion, code: Path = CODE) -> dict[str, s
         "environment.gpu": _gpu_name(),
         **{f"environment.{package}": package_version(package) for package in _PACKAGES},
     }
+
+
+def run_name(*kind: str, key: str, backbone: str, data_version: str) -> str:
+    """Name a run for a list of them, whose narrow column should suffice to tell them apart.
+
+    It begins as the folder of a training or a search does: rgb-stpa-43f0f5 mobilenetv2_100
+    data-91f4d6.
+    """
+    return f"{'-'.join(kind)}-{key[:_SHORT]} {backbone} data-{data_version[:_SHORT]}"
 
 
 def read_data_version(tags: Mapping[str, str]) -> DataVersion | None:

@@ -55,6 +55,19 @@ class Decision:
         """Whether the challenger became the champion now."""
         return self.outcome is Outcome.PROMOTED
 
+    @property
+    def sentence(self) -> str:
+        """What became of the challenger, and which version is served."""
+        if self.champion_version is None:
+            return "Rejected: nothing is served yet"
+        served = f"version {self.champion_version} is served"
+        return {
+            Outcome.PROMOTED: f"Promoted: {served} from now on",
+            Outcome.REJECTED: f"Rejected: {served} as before",
+            Outcome.UNCHANGED: f"Unchanged: {served}, made from the same inputs",
+            Outcome.ROLLED_BACK: f"Rolled back: {served} again",
+        }[self.outcome]
+
 
 def promote(
     tracker: Tracker,

@@ -20,11 +20,13 @@ from stpa.config import Config
 from stpa.data.decode import read_flow_stacks, read_frames
 from stpa.data.manifest import read_manifest
 from stpa.data.versioning import check_remote
-from stpa.errors import ComputeError, DataError, StpaError
+from stpa.errors import ComputeError, DataError, ModelError, RegistryError, StpaError
+from stpa.models.checkpoint import load_model
 from stpa.optical_flow.codec import write_flow_video
 from stpa.params import load_config
 from stpa.registry.aliases import CHAMPION, fusion_model
-from stpa.registry.tracking import default_uri
+from stpa.registry.candidate import read_serving
+from stpa.registry.tracking import Version, default_uri, relocate_store
 from stpa.registry.tracking.connection import SQLITE
 from stpa.registry.tracking.models import Models
 from stpa.workspace import Workspace
@@ -143,9 +145,32 @@ def _mlflow(workspace: Workspace, config: Config) -> str:
     uri = config.tracking.uri or default_uri(workspace)
     if uri.startswith(SQLITE) and not Path(uri.removeprefix(SQLITE)).exists():
         return f"no store at {uri} yet: the first training makes it"
+    if not config.tracking.uri:
+        relocate_store(workspace)
     models = Models(uri)
-    served = models.registered(fusion_model(config.promotion.model_name)).aliases.get(CHAMPION)
-    return f"{models.place}: " + (f"champion is version {served}" if served else "no champion yet")
+    champion = models.version_by_alias(fusion_model(config.promotion.model_name), CHAMPION)
+    if champion is None:
+        return f"{models.place}: no champion yet"
+    try:
+        _load(models, champion)
+    except StpaError as error:
+        raise RegistryError(
+            f"{models.place}: champion is version {champion.number}, which does not load "
+            f"({error}): bring its files back, or serve the version before by `stpa rollback`"
+        ) from error
+    return f"{models.place}: champion is version {champion.number}, and loads"
+
+
+def _load(models: Models, version: Version) -> None:
+    """Build a version's networks from the registry's own files, not from the workspace's copy."""
+    with tempfile.TemporaryDirectory() as folder:
+        model = models.download_model(version, Path(folder))
+        read_serving(model.serving, f"{version.name} version {version.number}")
+        try:
+            for network in model.networks.values():
+                load_model(network)
+        except ModelError as error:  # whoever reads it finds no copy
+            raise ModelError(str(error).replace(f"{folder}/", "")) from error
 
 
 def _prefect(_workspace: Workspace, _config: Config) -> str:

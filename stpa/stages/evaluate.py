@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from stpa.config import Config, Stream
+from stpa.config import Config, EvaluateConfig, Stream
 from stpa.data.manifest import label_matrix, read_manifest
 from stpa.data.versioning import read_version
 from stpa.errors import DataError
@@ -22,9 +22,10 @@ from stpa.models.checkpoint import load_spec
 from stpa.progress import ReportProgress, silent
 from stpa.registry.candidate import Serving
 from stpa.registry.judgement import Judgement, judge_scores
-from stpa.registry.tracking import Tracker, open_tracker
+from stpa.registry.tracking import Dataset, Tracker, open_tracker
 from stpa.stages.storage import stream_storage
 from stpa.stages.sweep import map_on_cluster, sweep_on_cluster
+from stpa.stages.tracked_metrics import track_test_metrics
 from stpa.stages.train import TrainedModel, find_trained
 from stpa.workspace import Workspace
 
@@ -42,11 +43,15 @@ def evaluate(
     model = find_trained(workspace, config, stream, head)
     path = _scores_file(workspace, config, model)
     unfinished = UnfinishedScores(path.with_suffix(".jsonl"))
+    tracker = open_tracker(workspace, config.tracking)
     if path.exists():
         unfinished.remove()  # left by a kill between the two last lines
         logger.info("%s %s is evaluated already", stream, head)
-        return read_scores(path)
-    data_version = read_version(workspace.root).id
+        scores = read_scores(path)
+        # The same scores may be judged at another K than before.
+        track_test_metrics(tracker, model.run_id, scores, config.evaluate)
+        return scores
+    data_version = read_version(workspace.root)
     sweep = today_sweep(config)
     manifest = read_manifest(workspace.manifest)
     videos = manifest.select("test")
@@ -64,7 +69,7 @@ def evaluate(
         stream=stream.value,
         head=head,
         model_key=model.key,
-        data_version=data_version,
+        data_version=data_version.id,
         class_names=manifest.class_names,
         multi_label=manifest.multi_label,
         video_ids=tuple(video.video_id for video in videos),
@@ -73,36 +78,24 @@ def evaluate(
             k: np.stack([logits[video.video_id][k] for video in videos]) for k in sweep.values_of_k
         },
     )
-    tracker = open_tracker(workspace, config.tracking)
-    track_scores(tracker, model.run_id, scores, path.name, config.evaluate.num_crops)
+    tracker.log_dataset(
+        model.run_id,
+        Dataset(workspace.name, "test", data_version, len(videos), manifest.class_names),
+    )
+    track_scores(tracker, model.run_id, scores, path.name, config.evaluate)
     write_scores(path, scores)  # last: it says that all is done
     unfinished.remove()
     return scores
 
 
 def track_scores(
-    tracker: Tracker, run_id: str, scores: Scores, file_name: str, num_crops: int
+    tracker: Tracker, run_id: str, scores: Scores, file_name: str, evaluate: EvaluateConfig
 ) -> None:
-    """Keep scores with a run: the file, then the figures, whose steps are the values of K."""
+    """Keep scores with a run: the file, then the metrics."""
     with tempfile.TemporaryDirectory() as folder:
         write_scores(Path(folder) / file_name, scores)
         tracker.log_files(run_id, Path(folder) / file_name, "scores")
-    tracked = tracked_values_of_k(tracker, run_id, scores, num_crops)
-    for k in sorted(scores.logits.keys() - tracked):
-        figures = {
-            _tracked_name(name, num_crops): value for name, value in scores.figures(k).items()
-        }
-        tracker.log_metrics(run_id, figures, step=k)
-
-
-def tracked_values_of_k(tracker: Tracker, run_id: str, scores: Scores, num_crops: int) -> set[int]:
-    """Return each K at which a run holds the figures of such scores."""
-    return tracker.logged_steps(run_id, _tracked_name(scores.judging.headline, num_crops))
-
-
-def _tracked_name(figure: str, num_crops: int) -> str:
-    """Name a figure in a training's run, which may be judged by several numbers of crops."""
-    return f"test_{figure}" if num_crops == 1 else f"test_{figure}_{num_crops}_crops"
+    track_test_metrics(tracker, run_id, scores, evaluate)
 
 
 def today_sweep(config: Config) -> Sweep:

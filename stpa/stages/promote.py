@@ -13,15 +13,17 @@ from stpa.errors import RegistryError
 from stpa.params.parts import RollbackParams
 from stpa.progress import ReportProgress, silent
 from stpa.registry import promotion
-from stpa.registry.aliases import fusion_model, stream_model, version_tag
+from stpa.registry.aliases import fusion_model, run_tag, stream_model, version_tag
 from stpa.registry.candidate import Candidate, Serving, read_serving
 from stpa.registry.judgement import Judgement, read_judgement
-from stpa.registry.lineage import collect_lineage
+from stpa.registry.lineage import collect_lineage, run_name
 from stpa.registry.promotion import Decision
 from stpa.registry.rules import check_rules
-from stpa.registry.tracking import Tracker, Version, open_tracker
+from stpa.registry.tracking import DESCRIPTION_TAG, Dataset, Tracker, Version, open_tracker
 from stpa.stages.candidate import gather_candidate
 from stpa.stages.evaluate import judge_served
+from stpa.stages.tracked_metrics import TEST
+from stpa.stages.train import SERVED_HEAD
 from stpa.workspace import Workspace
 
 JudgeServed = Callable[[Path, Path, Serving], Judgement]
@@ -58,20 +60,22 @@ def promote_candidate(
     """
     check_rules(config.promotion.rules)
     tracker = open_tracker(workspace, config.tracking)
-    lineage = collect_lineage(data)
-    run_id = tracker.open_run(candidate.key, "fusion", config.model_dump(mode="json"), lineage)
+    judgement = candidate.judgement
+    run_id = _open_run(tracker, config, candidate, data)
     try:
-        _write_judgement(tracker, run_id, candidate.judgement)
-        headline = candidate.judgement.headline
-        tracker.log_metrics(run_id, {f"fused_{headline}": candidate.judgement.figure})
+        tracker.log_dataset(
+            run_id,
+            Dataset(workspace.name, "test", data, len(judgement.video_ids), judgement.class_names),
+        )
+        _write_judgement(tracker, run_id, judgement)
+        tracker.set_metrics(run_id, {f"{TEST}/{judgement.headline}": judgement.figure})
         challenger = _register(tracker, config, candidate, run_id, progress)
 
         def judge_champion(champion: Version) -> Judgement:
-            today = candidate.judgement.data_version
-            return _judge_champion(tracker, champion, workspace, today, judge)
+            return _judge_champion(tracker, champion, workspace, judgement.data_version, judge)
 
         decision = promotion.promote(
-            tracker, challenger, candidate.judgement, judge_champion, config.promotion
+            tracker, challenger, judgement, judge_champion, config.promotion
         )
     except BaseException:
         tracker.close_run(run_id, failed=True)
@@ -84,6 +88,29 @@ def promote_candidate(
 def rollback(workspace: Workspace, params: RollbackParams) -> Decision:
     """Serve the champion before this one again."""
     return promotion.rollback(open_tracker(workspace, params.tracking), params.promotion.model_name)
+
+
+def _open_run(tracker: Tracker, config: Config, candidate: Candidate, data: DataVersion) -> str:
+    """Return the id of the fusion's run, with the runs of its networks below it."""
+    networks = {stream: network.run_id for stream, network in candidate.networks.items()}
+    # A network that an earlier fusion has is shown below that one, so this one links to it.
+    links = ", ".join(f"[{stream}]({tracker.run_page(run)})" for stream, run in networks.items())
+    run_id = tracker.open_run(
+        candidate.key,
+        run_name(
+            *("fusion", SERVED_HEAD),
+            key=candidate.key,
+            backbone=config.model.backbone,
+            data_version=data.id,
+        ),
+        config.model_dump(mode="json"),
+        collect_lineage(data)
+        | {run_tag(stream): run for stream, run in networks.items()}
+        | {DESCRIPTION_TAG: f"Fuses the networks of the runs {links}."},
+    )
+    for run in networks.values():
+        tracker.nest_run(run, run_id)
+    return run_id
 
 
 def _register(

@@ -2,6 +2,7 @@
 
 import logging
 import shutil
+from collections.abc import Mapping
 from dataclasses import replace
 
 from stpa.compute.search import run_trials
@@ -11,15 +12,16 @@ from stpa.data.manifest import read_manifest
 from stpa.data.versioning import read_version
 from stpa.files import digest_value, read_json, write_json
 from stpa.progress import ReportProgress, silent
-from stpa.registry.lineage import collect_lineage
-from stpa.registry.tracking import open_tracker
+from stpa.registry.lineage import collect_lineage, run_name
+from stpa.registry.tracking import Tracker, open_tracker
 from stpa.search.space import SearchPlan
 from stpa.search.split import split_for_validation
 from stpa.search.study import Study
 from stpa.stages.search_plan import with_values
 from stpa.stages.search_result import SearchResult, write_result
 from stpa.stages.search_trials import SearchRun, TrackedTrials
-from stpa.stages.train import training_job, training_key
+from stpa.stages.train import training_job, training_key, training_videos
+from stpa.training.fit import TrainingJob
 from stpa.training.validation import validation_metric
 from stpa.workspace import Workspace
 
@@ -55,8 +57,9 @@ def search(
         return write_result(workspace, run, study, metric, reused=True)
 
     lineage = collect_lineage(data) | {"stream": stream.value, "head": head}
-    values = config.model_dump(mode="json") | {"search": plan.model_dump(mode="json")}
-    run_id = tracker.open_run(key, f"search-{stream}-{head}", values, lineage)
+    run_id = _open_run(tracker, config, plan, run, lineage)
+    job = training_job(workspace, config, stream, head)
+    tracker.log_dataset(run_id, training_videos(workspace, data, job))
     trials = TrackedTrials(
         study,
         config,
@@ -71,7 +74,7 @@ def search(
     try:
         if len(study.ended) < plan.trials:
             progress(len(study.ended), plan.trials)
-            _run(workspace, config, plan, run, trials)
+            _run(job, config, plan, run, trials)
         result = write_result(workspace, run, study, metric, reused=False)
         tracker.log_metrics(run_id, {metric: result.trials[0].figure}, step=len(study.ended))
         tracker.log_files(run_id, result.params)
@@ -95,15 +98,28 @@ def search_key(plan: SearchPlan, stream: Stream, training: str) -> str:
     return digest_value({"training": training, "space": space, **decisive})
 
 
+def _open_run(
+    tracker: Tracker, config: Config, plan: SearchPlan, run: SearchRun, lineage: Mapping[str, str]
+) -> str:
+    """Return the id of the search's own run in MLflow."""
+    name = run_name(
+        *("search", run.stream, run.head),
+        key=run.key,
+        backbone=config.model.backbone,
+        data_version=lineage["data.version"],
+    )
+    values = config.model_dump(mode="json") | {"search": plan.model_dump(mode="json")}
+    return tracker.open_run(run.key, name, values, lineage)
+
+
 def _run(
-    workspace: Workspace,
+    whole: TrainingJob,
     config: Config,
     plan: SearchPlan,
     run: SearchRun,
     trials: TrackedTrials,
 ) -> None:
     """Run the trials that are missing on the cluster."""
-    whole = training_job(workspace, config, run.stream, run.head)
     train, validation = split_for_validation(whole.videos, plan.folds)
     job = replace(whole, videos=train, validation=validation)
     searched = plan.space.get(f"train.{run.stream}.epochs")

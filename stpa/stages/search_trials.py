@@ -10,9 +10,11 @@ from stpa.config import Config, Stream
 from stpa.files import digest_value
 from stpa.params import find_faults
 from stpa.progress import ReportProgress
+from stpa.registry.lineage import run_name
 from stpa.registry.tracking import Tracker
 from stpa.search.study import Outcome, Study, Trial
 from stpa.stages.search_plan import with_values
+from stpa.stages.tracked_metrics import track_epoch
 
 
 @dataclass(frozen=True)
@@ -95,9 +97,8 @@ class TrackedTrials:
     def on_epoch(self, number: int, metrics: dict[str, float]) -> None:
         """Track and keep the metrics of an epoch."""
         run_id, _ = self._running[number]
-        epoch = int(metrics["epoch"])
-        self._tracker.log_metrics(run_id, metrics, step=epoch)
-        self._study.add_figure(number, epoch, metrics[self._metric])
+        track_epoch(self._tracker, run_id, metrics)
+        self._study.add_figure(number, int(metrics["epoch"]), metrics[self._metric])
 
     def on_end(self, number: int, fault: str | None) -> None:
         """Track and keep how a trial ended; its checkpoints are of no more use."""
@@ -124,6 +125,11 @@ class TrackedTrials:
         self._progress(len(self._study.ended), self._num_trials)
 
     def _open_run(self, trial: Trial) -> str:
-        name = f"{self._run.stream}-{self._run.head}-trial-{trial.number}"
+        name = run_name(
+            *(f"trial-{trial.number}", self._run.stream, self._run.head),
+            key=self._run.key,
+            backbone=self._config.model.backbone,
+            data_version=self._lineage["data.version"],
+        )
         key = digest_value([self._run.key, trial.number])
         return self._tracker.open_run(key, name, trial.values, self._lineage, self._parent)

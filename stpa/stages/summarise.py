@@ -12,12 +12,14 @@ from stpa.evaluation.report import Reason, Report, write_report
 from stpa.evaluation.scores import Scores
 from stpa.evaluation.significance import PairedComparison
 from stpa.files import write_json
+from stpa.local_server import HOST, MLFLOW_PORT
 from stpa.registry.lineage import collect_lineage
 from stpa.registry.promotion import Decision, Outcome
-from stpa.registry.tracking import open_tracker
+from stpa.registry.tracking import Tracker, open_tracker
 from stpa.stages.candidate import gather_candidate
-from stpa.stages.evaluate import find_scores, track_scores, tracked_values_of_k
+from stpa.stages.evaluate import find_scores, track_scores
 from stpa.stages.fuse import fuse
+from stpa.stages.tracked_metrics import TEST, tracked_values_of_k
 from stpa.stages.train import SERVED_HEAD, compared_heads
 from stpa.workspace import Workspace
 
@@ -37,6 +39,8 @@ class Summary:
     decision: Decision
     data_version: str
     seconds: float
+    report_address: str | None
+    """Of the page of MLflow that shows the report; None where MLflow lacks the fusion's run."""
 
     @property
     def title(self) -> str:
@@ -66,6 +70,8 @@ class Summary:
 
 def summarise(workspace: Workspace, config: Config, decision: Decision, seconds: float) -> Summary:
     """Gather the figures of all compared heads; write, and track, summary.json and the report."""
+    tracker = open_tracker(workspace, config.tracking)
+    run_id = tracker.find_run(gather_candidate(workspace, config).key)
     heads = compared_heads(config)
     scores = [part for head in heads for part in _all_scores(workspace, config, head)]
     k = config.evaluate.num_segments
@@ -85,6 +91,7 @@ def summarise(workspace: Workspace, config: Config, decision: Decision, seconds:
         decision=decision,
         data_version=data.id,
         seconds=seconds,
+        report_address=run_id and _report_address(tracker, run_id, workspace),
     )
     write_json(workspace.summary, summary.to_dict())
     report = Report(
@@ -93,7 +100,7 @@ def summarise(workspace: Workspace, config: Config, decision: Decision, seconds:
         candidate_head=SERVED_HEAD,
         num_segments=k,
         late_fusion=config.evaluate.late_fusion,
-        decision=_sentence(decision),
+        decision=decision.sentence,
         promoted=decision.promoted,
         reasons=[Reason(each.rule, each.passed, each.reason) for each in decision.reasons],
         data_version=data.id,
@@ -102,27 +109,35 @@ def summarise(workspace: Workspace, config: Config, decision: Decision, seconds:
         seed=config.train.seed,
     )
     write_report(workspace.report, report)
-    _track(workspace, config, report, decision)
+    if run_id is not None:
+        _track(tracker, run_id, workspace, config, report, decision)
     return summary
 
 
-def _track(workspace: Workspace, config: Config, report: Report, decision: Decision) -> None:
+def _report_address(tracker: Tracker, run_id: str, workspace: Workspace) -> str:
+    """Return where MLflow's pages show the report: the server's, or else those of `stpa ui`."""
+    server = tracker.server or f"http://{HOST}:{MLFLOW_PORT}"
+    return f"{server}/{tracker.run_page(run_id, workspace.report.name)}"
+
+
+def _track(
+    tracker: Tracker,
+    run_id: str,
+    workspace: Workspace,
+    config: Config,
+    report: Report,
+    decision: Decision,
+) -> None:
     """Keep what was found with the fusion's run; an unchanged one may lack it after a kill."""
-    tracker = open_tracker(workspace, config.tracking)
-    run_id = tracker.find_run(gather_candidate(workspace, config).key)
-    if run_id is None:
-        return
-    fused = report.candidate
-    num_crops = config.evaluate.num_crops
-    tracked = fused.logits.keys() <= tracked_values_of_k(tracker, run_id, fused, num_crops)
-    if tracked and decision.outcome is Outcome.UNCHANGED:
-        return
-    tracker.log_files(run_id, workspace.summary)
-    tracker.log_files(run_id, workspace.report)
-    if not tracked:
-        tracker.log_metrics(run_id, _against_baselines(report))
-        file_name = f"{fused.stream}-{fused.head}.parquet"
-        track_scores(tracker, run_id, fused, file_name, num_crops)
+    unchanged = decision.outcome is Outcome.UNCHANGED
+    if not unchanged or tracker.read_text(run_id, workspace.report.name) is None:
+        tracker.log_files(run_id, workspace.summary)
+        tracker.log_files(run_id, workspace.report)
+    fused, evaluate = report.candidate, config.evaluate
+    if not fused.logits.keys() <= tracked_values_of_k(tracker, run_id, fused, evaluate):
+        against = _against_baselines(report)
+        tracker.set_metrics(run_id, {f"{TEST}/{name}": value for name, value in against.items()})
+        track_scores(tracker, run_id, fused, f"{fused.stream}-{fused.head}.parquet", evaluate)
 
 
 def _against_baselines(report: Report) -> dict[str, float]:
@@ -141,18 +156,6 @@ def _against_baselines(report: Report) -> dict[str, float]:
             if isinstance(paired, PairedComparison):
                 figures[f"p_value_against_{head}"] = paired.p_value
     return figures
-
-
-def _sentence(decision: Decision) -> str:
-    if decision.champion_version is None:
-        return "Rejected: nothing is served yet"
-    served = f"version {decision.champion_version} is served"
-    return {
-        Outcome.PROMOTED: f"Promoted: {served} from now on",
-        Outcome.REJECTED: f"Rejected: {served} as before",
-        Outcome.UNCHANGED: f"Unchanged: {served}, made from the same inputs",
-        Outcome.ROLLED_BACK: f"Rolled back: {served} again",
-    }[decision.outcome]
 
 
 def _all_scores(workspace: Workspace, config: Config, head: str) -> list[Scores]:

@@ -17,9 +17,10 @@ from stpa.errors import ModelError
 from stpa.files import atomic_path, digest_value, read_json, write_json
 from stpa.models.checkpoint import SPEC_FILE, WEIGHTS_FILE
 from stpa.progress import ReportProgress, silent
-from stpa.registry.lineage import collect_lineage
-from stpa.registry.tracking import Tracker, open_tracker
+from stpa.registry.lineage import collect_lineage, run_name
+from stpa.registry.tracking import Dataset, Tracker, open_tracker
 from stpa.stages.storage import stream_storage
+from stpa.stages.tracked_metrics import track_epoch, tracked_epochs
 from stpa.training.checkpoint import PROGRESS_FILE
 from stpa.training.job import TrainingJob
 from stpa.training.learning import Problem
@@ -87,12 +88,13 @@ def train(
 
     run_id = tracker.open_run(
         run.key,
-        f"{stream}-{head}",
+        run_name(stream, head, key=run.key, backbone=config.model.backbone, data_version=data.id),
         config.model_dump(mode="json"),
         collect_lineage(data) | {"stream": stream.value, "head": head},
     )
     try:
         job = training_job(workspace, config, stream, head)
+        tracker.log_dataset(run_id, training_videos(workspace, data, job))
         if not run.result.exists():
             _fit(job, config, run, run_id, tracker, progress)
         _log_lost_epochs(tracker, run_id, run)
@@ -218,6 +220,11 @@ def training_job(workspace: Workspace, config: Config, stream: Stream, head: str
     )
 
 
+def training_videos(workspace: Workspace, data: DataVersion, job: TrainingJob) -> Dataset:
+    """Return what MLflow is told of the videos of a training or a search."""
+    return Dataset(workspace.name, "train", data, len(job.videos), job.class_names)
+
+
 def _fit(
     job: TrainingJob,
     config: Config,
@@ -227,7 +234,6 @@ def _fit(
     progress: ReportProgress,
 ) -> None:
     """Train on the cluster, and keep the model folder and the history."""
-
     check = job.learning_check
     logger.info(
         "%s %s: %d clips, %d epochs of %d steps",
@@ -237,7 +243,7 @@ def _fit(
     warn(check.before())
 
     def on_epoch(metrics: dict[str, float]) -> None:
-        tracker.log_metrics(run_id, metrics, step=int(metrics["epoch"]))
+        track_epoch(tracker, run_id, metrics)
         warn(check.after(metrics))
 
     with cluster(config.compute.address):
@@ -283,10 +289,10 @@ def _judge_learning(job: TrainingJob, run: _Run) -> list[Problem]:
 
 def _log_lost_epochs(tracker: Tracker, run_id: str, run: _Run) -> None:
     """Log the epochs that a kill kept from MLflow after their checkpoint was written."""
-    logged = tracker.logged_steps(run_id, "loss")
+    logged = tracked_epochs(tracker, run_id)
     for metrics in read_json(run.result / PROGRESS_FILE)["history"]:
         if metrics["epoch"] not in logged:
-            tracker.log_metrics(run_id, metrics, step=int(metrics["epoch"]))
+            track_epoch(tracker, run_id, metrics)
 
 
 def compared_heads(config: Config) -> list[str]:

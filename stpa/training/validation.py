@@ -11,8 +11,8 @@ from stpa.training.loop import top1
 
 
 def validation_metric(multi_label: bool) -> str:
-    """Return the name among an epoch's metrics of the figure that judges it, in [0, 1]."""
-    return "validation_map" if multi_label else "validation_top1"
+    """Return the name of the metric that judges an epoch, in [0, 1]."""
+    return "validation/map" if multi_label else "validation/top1"
 
 
 @torch.inference_mode()

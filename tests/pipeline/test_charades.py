@@ -15,7 +15,7 @@ from stpa.registry.rules import RULES
 from stpa.registry.tracking import open_tracker
 from stpa.stages.predict import predict
 from stpa.workspace import Workspace
-from tests.workspaces import make_workspace, run_stpa, small_params, write_video
+from tests.workspaces import all_runs, kind_of, make_workspace, run_stpa, small_params, write_video
 
 CLASSES = ("c000 Holding some clothes", "c001 Läuft, schnell", "c147 Sitting")
 ACTIONS = [
@@ -109,20 +109,18 @@ def test_the_report_tells_map_and_its_interval(workspace: Workspace) -> None:
 
 def test_runs_hold_average_precisions_at_each_k(workspace: Workspace) -> None:
     tracker = open_tracker(workspace, load_config(workspace.params).tracking)
-    [experiment] = [e for e in tracker.client.search_experiments() if e.name != "Default"]
-    runs = {
-        run.info.run_name: run for run in tracker.client.search_runs([experiment.experiment_id])
-    }
+    runs = all_runs(tracker)
     assert len(runs) == 5
-    for run in runs.values():
-        for name in ("test_map", "test_wap"):
-            assert tracker.logged_steps(run.info.run_id, name) >= {1, 3}
-    fused = runs["fusion"].data.metrics
+    for run in runs:
+        for name in ("map", "wap"):
+            assert tracker.logged_steps(run.info.run_id, f"k_sweep/{name}") >= {1, 3}
+            assert f"test/{name}" in run.data.metrics
+    [fused] = [run.data.metrics for run in runs if kind_of(run) == "fusion-stpa"]
     summary = read_json(workspace.summary)
-    assert fused["fused_map"] == pytest.approx(summary["fused_map"])
+    assert fused["test/map"] == pytest.approx(summary["fused_map"])
     gain = summary["fused_map"] - summary["tsn_fused_map"]
-    assert fused["gain_over_tsn"] == pytest.approx(gain)
-    assert fused["gain_over_tsn_low"] <= gain <= fused["gain_over_tsn_high"]
+    assert fused["test/gain_over_tsn"] == pytest.approx(gain)
+    assert fused["test/gain_over_tsn_low"] <= gain <= fused["test/gain_over_tsn_high"]
 
 
 def test_another_k_is_judged_against_the_champion_by_map(

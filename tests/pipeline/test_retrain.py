@@ -25,7 +25,9 @@ from stpa.workspace import Workspace
 from tests.pipeline.conftest import Interrupted
 from tests.workspaces import (
     NUM_EPOCHS,
+    all_runs,
     kill_stpa,
+    kind_of,
     make_workspace,
     run_stpa,
     small_params,
@@ -43,11 +45,6 @@ def config(retrained: Workspace) -> Config:
 @pytest.fixture
 def tracker(retrained: Workspace, config: Config) -> Tracker:
     return open_tracker(retrained, config.tracking)
-
-
-def all_runs(tracker: Tracker) -> list:
-    [experiment] = [e for e in tracker.client.search_experiments() if e.name != "Default"]
-    return list(tracker.client.search_runs([experiment.experiment_id]))
 
 
 def all_versions(tracker: Tracker) -> list[tuple[str, int]]:
@@ -69,7 +66,7 @@ def results(workspace: Workspace) -> dict[str, int]:
 
 def assert_done_once(tracker: Tracker) -> None:
     runs = all_runs(tracker)
-    assert sorted(run.info.run_name for run in runs) == sorted([*TRAININGS, "fusion"])
+    assert sorted(map(kind_of, runs)) == sorted([*TRAININGS, "fusion-stpa"])
     assert {run.info.status for run in runs} == {"FINISHED"}
     assert all_versions(tracker) == sorted((name, 1) for name in MODELS)
 
@@ -115,8 +112,8 @@ class TestResults:
 
     def test_a_training_has_each_epoch_in_mlflow(self, tracker):
         for run in all_runs(tracker):
-            if run.info.run_name in TRAININGS:
-                losses = tracker.client.get_metric_history(run.info.run_id, "loss")
+            if kind_of(run) in TRAININGS:
+                losses = tracker.client.get_metric_history(run.info.run_id, "train/loss")
                 assert {loss.step for loss in losses} == set(range(1, NUM_EPOCHS + 1))
 
     def test_the_registered_model_answers_as_predict_does(

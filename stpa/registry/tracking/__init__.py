@@ -3,17 +3,21 @@
 from stpa.config import TrackingConfig
 from stpa.registry.tracking.connection import default_uri
 from stpa.registry.tracking.models import DownloadedModel, Models, RegisteredModel, Version
-from stpa.registry.tracking.runs import KEY_TAG, Runs
+from stpa.registry.tracking.relocation import relocate_store
+from stpa.registry.tracking.runs import DESCRIPTION_TAG, KEY_TAG, Dataset, Runs
 from stpa.workspace import Workspace
 
 __all__ = [
+    "DESCRIPTION_TAG",
     "KEY_TAG",
+    "Dataset",
     "DownloadedModel",
     "RegisteredModel",
     "Tracker",
     "Version",
     "default_uri",
     "open_tracker",
+    "relocate_store",
 ]
 
 
@@ -23,4 +27,7 @@ class Tracker(Runs, Models):
 
 def open_tracker(workspace: Workspace, config: TrackingConfig) -> Tracker:
     """Connect to the configured server, or to the workspace's own SQLite store."""
-    return Tracker(config.uri or default_uri(workspace), config.experiment)
+    if config.uri:
+        return Tracker(config.uri, config.experiment)
+    relocate_store(workspace)
+    return Tracker(default_uri(workspace), config.experiment)

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from http import HTTPStatus
 from pathlib import Path
 from typing import TYPE_CHECKING, Concatenate, ParamSpec, TypeVar
+from urllib.parse import unquote
 
 from stpa.errors import RegistryError, RegistryUnavailableError
 from stpa.workspace import Workspace
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 SQLITE = "sqlite:///"
+_HTTP = ("http://", "https://")
 
 _SETTINGS = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
@@ -35,9 +37,25 @@ Arguments = ParamSpec("Arguments")
 Result = TypeVar("Result")
 
 
+def default_database(workspace: Workspace) -> Path:
+    """Return the file of the workspace's own store, which needs no server."""
+    return (workspace.mlflow / "mlflow.db").resolve()
+
+
 def default_uri(workspace: Workspace) -> str:
-    """Return the address of the SQLite store that needs no server."""
-    return f"{SQLITE}{(workspace.mlflow / 'mlflow.db').resolve()}"
+    """Return the address of the workspace's own store. Raises RegistryError."""
+    database = default_database(workspace)
+    if "?" in str(database) or unquote(str(database)) != str(database):
+        raise RegistryError(
+            f"MLflow would read the ? or the % in {database} as part of an address: "
+            "rename that folder"
+        )
+    return f"{SQLITE}{database}"
+
+
+def artifacts_address(database: Path) -> str:
+    """Return where the files of an SQLite store's runs are kept: next to the database."""
+    return (database.resolve().parent / "artifacts").as_uri()
 
 
 def reporting(
@@ -96,6 +114,11 @@ class Connection:
         """The address, without a password, for messages."""
         return re.sub(r"//[^/@]*@", "//", self.uri)
 
+    @property
+    def server(self) -> str | None:
+        """The address of the server's pages, without a password; None for a database."""
+        return self.place.rstrip("/") if self.uri.startswith(_HTTP) else None
+
     @reporting
     def _connect(self) -> "MlflowClient":
         from mlflow import MlflowClient
@@ -104,7 +127,7 @@ class Connection:
         logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
         if self.uri.startswith(SQLITE):
             return self._open_sqlite(Path(self.uri.removeprefix(SQLITE)))
-        if self.uri.startswith(("http://", "https://")):
+        if self.uri.startswith(_HTTP):
             self._require_answer()
         return MlflowClient(self.uri, self.uri)
 

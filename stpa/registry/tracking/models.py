@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from stpa.files import atomic_path, digest_value
-from stpa.registry.tracking.connection import Connection, reporting, unheard_warnings
+from stpa.registry.tracking.artifacts import Artifacts
+from stpa.registry.tracking.connection import reporting, unheard_warnings
 from stpa.registry.tracking.runs import KEY_TAG
 
 if TYPE_CHECKING:
@@ -46,7 +47,7 @@ class DownloadedModel:
     serving: Mapping[str, Any]
 
 
-class Models(Connection):
+class Models(Artifacts):
     """The model registry."""
 
     @reporting
@@ -75,7 +76,7 @@ class Models(Connection):
         with tempfile.TemporaryDirectory() as temporary:
             folder = Path(temporary) / artifact
             _save_pyfunc(folder, networks, serving)
-            self.client.log_artifacts(run_id, str(folder), artifact)
+            self.log_files(run_id, folder, artifact)
         try:
             self.client.create_registered_model(name)
         except MlflowException as error:
@@ -97,7 +98,7 @@ class Models(Connection):
         if not folder.exists():
             with atomic_path(folder) as temporary:
                 temporary.mkdir()
-                self.client.download_artifacts(version.run_id, version.artifact, str(temporary))
+                self.fetch_files(version.run_id, version.artifact, temporary)
         model = folder / version.artifact
         flavor = Model.load(str(model)).flavors["python_function"]
         networks = {name: model / entry["path"] for name, entry in flavor["artifacts"].items()}

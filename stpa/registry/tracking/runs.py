@@ -1,13 +1,19 @@
 """Tracked runs, each named by the digest of its inputs."""
 
-import tempfile
+import json
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import yaml
+
+from stpa.data.manifest import Split
+from stpa.data.versioning import DataVersion
 from stpa.errors import RegistryError
-from stpa.registry.tracking.connection import SQLITE, Connection, reporting
+from stpa.registry.tracking.artifacts import Artifacts
+from stpa.registry.tracking.connection import SQLITE, artifacts_address, reporting
 
 KEY_TAG = "stpa.key"
 """Carried by runs and versions alike: the digest of the inputs that made them."""
@@ -15,8 +21,30 @@ KEY_TAG = "stpa.key"
 _PARENT_TAG = "mlflow.parentRunId"
 """By which MLflow's pages show a run below another."""
 
+_VIEW = "stpa"
+"""The name of the table's columns, among the views that the experiment's people share."""
 
-class Runs(Connection):
+_TRAINING = "?workflowType=machine_learning"
+"""What keeps MLflow's pages from being those of its tools for language models."""
+
+DESCRIPTION_TAG = "mlflow.note.content"
+"""Markdown that MLflow's page of a run shows first."""
+
+_CONTEXTS: dict[Split, str] = {"train": "training", "test": "testing"}
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """The videos that a run learnt from, or was judged on."""
+
+    workspace: str
+    split: Split
+    version: DataVersion
+    num_videos: int
+    class_names: tuple[str, ...]
+
+
+class Runs(Artifacts):
     """The runs of one experiment.
 
     Holds no notion of a current run, so threads and processes may each use their own.
@@ -77,7 +105,7 @@ class Runs(Connection):
         self.client.log_batch(
             run_id, params=new, tags=[RunTag(name, value) for name, value in tags.items()]
         )
-        self.client.log_dict(run_id, dict(params), "params.yaml")
+        self.log_text(run_id, yaml.safe_dump(dict(params), sort_keys=False), "params.yaml")
 
     @reporting
     def log_metrics(
@@ -93,32 +121,40 @@ class Runs(Connection):
         )
 
     @reporting
+    def set_metrics(self, run_id: str, metrics: Mapping[str, float]) -> None:
+        """Log metrics of which a run has one value each, unless they are its values already."""
+        current = self.client.get_run(run_id).data.metrics
+        changed = {name: value for name, value in metrics.items() if current.get(name) != value}
+        if changed:
+            self.log_metrics(run_id, changed)
+
+    @reporting
     def logged_steps(self, run_id: str, metric: str) -> set[int]:
         """Return the steps at which a metric was logged."""
         return {entry.step for entry in self.client.get_metric_history(run_id, metric)}
 
     @reporting
-    def log_files(self, run_id: str, path: Path, artifact_path: str | None = None) -> None:
-        """Store a file, or a folder's content, in the run's folder `artifact_path`."""
-        if path.is_dir():
-            self.client.log_artifacts(run_id, str(path), artifact_path)
-        else:
-            self.client.log_artifact(run_id, str(path), artifact_path)
+    def log_dataset(self, run_id: str, dataset: Dataset) -> None:
+        """Name a dataset as an input of the run, once however often it is called."""
+        from mlflow.entities import Dataset as MlflowDataset
+        from mlflow.entities import DatasetInput, InputTag
 
-    @reporting
-    def log_text(self, run_id: str, text: str, artifact_file: str) -> None:
-        """Store `text` as the run's file `artifact_file`, in place of an earlier one."""
-        self.client.log_text(run_id, text, artifact_file)
-
-    @reporting
-    def read_text(self, run_id: str, artifact_file: str) -> str | None:
-        """Return the text of a run's file, or None where it has none of that name."""
-        folder = artifact_file.rpartition("/")[0]
-        if artifact_file not in {f.path for f in self.client.list_artifacts(run_id, folder)}:
-            return None
-        with tempfile.TemporaryDirectory() as temporary:
-            path = self.client.download_artifacts(run_id, artifact_file, temporary)
-            return Path(path).read_text(encoding="utf-8")
+        logged = MlflowDataset(
+            name=f"{dataset.workspace}-{dataset.split}",
+            digest=dataset.version.id,
+            source_type="dvc",
+            source=json.dumps(asdict(dataset.version)),
+            profile=json.dumps(
+                {
+                    "videos": dataset.num_videos,
+                    "classes": len(dataset.class_names),
+                    "class_names": dataset.class_names,
+                },
+                ensure_ascii=False,
+            ),
+        )
+        context = InputTag("mlflow.data.context", _CONTEXTS[dataset.split])
+        self.client.log_inputs(run_id, [DatasetInput(logged, [context])])
 
     @reporting
     def tags(self, run_id: str) -> dict[str, str]:
@@ -130,6 +166,33 @@ class Runs(Connection):
         """Set tags of a run."""
         for name, value in tags.items():
             self.client.set_tag(run_id, name, value)
+
+    @reporting
+    def nest_run(self, run_id: str, parent: str) -> None:
+        """Show the run below `parent`, unless it is below another already: it can have one."""
+        if _PARENT_TAG not in self.client.get_run(run_id).data.tags:
+            self.client.set_tag(run_id, _PARENT_TAG, parent)
+
+    def run_page(self, run_id: str, file: str | None = None) -> str:
+        """Return the address of a run's page, or of a file there, below that of the server."""
+        page = f"{self._pages}/{run_id}"
+        return (page if file is None else f"{page}/artifacts/{file}") + _TRAINING
+
+    @reporting
+    def table_page(self, columns: Sequence[str]) -> str:
+        """Return the address of the table of all runs, below that of the server.
+
+        MLflow's own table shows neither metrics nor params until a person chooses some. A view
+        that is shared, which is a tag of the experiment, chooses `columns` for them, such as
+        "metrics.`test/top1`".
+        """
+        view = json.dumps({"selectedColumns": columns})
+        self.client.set_experiment_tag(self._experiment_id, f"mlflow.sharedViewState.{_VIEW}", view)
+        return f"{self._pages}{_TRAINING}&viewStateShareKey={_VIEW}"
+
+    @property
+    def _pages(self) -> str:
+        return f"#/experiments/{self._experiment_id}/runs"
 
     @reporting
     def close_run(self, run_id: str, failed: bool = False) -> None:
@@ -144,8 +207,7 @@ class Runs(Connection):
         if found is None:
             location = None
             if self.uri.startswith(SQLITE):
-                folder = Path(self.uri.removeprefix(SQLITE)).resolve().parent
-                location = (folder / "artifacts").as_uri()
+                location = artifacts_address(Path(self.uri.removeprefix(SQLITE)))
             try:
                 return self.client.create_experiment(name, artifact_location=location)
             except MlflowException as error:

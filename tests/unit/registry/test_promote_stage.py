@@ -83,7 +83,7 @@ def test_the_three_models_are_registered_once_and_the_fusion_names_its_networks(
     assert judge.asked == []
 
 
-def test_the_fusions_run_holds_figures_lineage_and_params(
+def test_the_fusions_run_holds_metrics_lineage_params_and_the_test_videos(
     workspace: Workspace, config: Config, networks: dict[Stream, Network]
 ):
     judge = Judge(judgement([True]))
@@ -93,9 +93,29 @@ def test_the_fusions_run_holds_figures_lineage_and_params(
     assert run_id is not None
     run = tracker.client.get_run(run_id)
     assert run.info.status == "FINISHED"
-    assert run.data.metrics == {"fused_top1": 0.75}
+    assert run.info.run_name == (f"fusion-stpa-k1 {config.model.backbone} data-{DATA.id[:6]}")
+    assert run.data.metrics == {"test/top1": 0.75}
+    assert run.inputs is not None
+    [videos] = run.inputs.dataset_inputs
+    assert (videos.dataset.name, videos.dataset.digest) == (f"{workspace.name}-test", DATA.id)
     assert run.data.tags["data.version"] == DATA.id
     assert run.data.params["train.rgb.epochs"] == "30"
+
+
+def test_networks_are_shown_below_their_first_fusion_and_linked_by_each(
+    workspace: Workspace, config: Config, networks: dict[Stream, Network]
+):
+    judge = Judge(judgement([True] * 20))
+    for key in ("k1", "k2"):
+        promote_candidate(workspace, config, candidate(networks, key, 15, "d1"), DATA, judge)
+    tracker = open_tracker(workspace, config.tracking)
+    first, second = (tracker.find_run(key) or "" for key in ("k1", "k2"))
+    for stream, network in networks.items():
+        assert tracker.tags(network.run_id)["mlflow.parentRunId"] == first
+        for fusion in (first, second):
+            tags = tracker.tags(fusion)
+            assert tags[f"stpa.{stream}_run"] == network.run_id
+            assert f"[{stream}]({tracker.run_page(network.run_id)})" in tags["mlflow.note.content"]
 
 
 def test_a_champion_on_the_same_data_is_not_judged_again(

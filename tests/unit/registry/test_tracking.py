@@ -1,3 +1,4 @@
+import json
 import socket
 import time
 from concurrent.futures import ProcessPoolExecutor
@@ -6,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from stpa.data.versioning import DataVersion
 from stpa.errors import RegistryError, RegistryUnavailableError
-from stpa.registry.tracking import Tracker, connection, default_uri
+from stpa.registry.tracking import Dataset, Tracker, connection, default_uri
 from stpa.workspace import Workspace
 
 SERVING = {"num_segments": 3}
@@ -57,6 +59,44 @@ def test_metrics_keep_their_steps(tracker: Tracker):
         tracker.log_metrics(run, {"loss": 1 / epoch}, step=epoch)
     history = tracker.client.get_metric_history(run, "loss")
     assert [(metric.step, metric.value) for metric in history] == [(1, 1.0), (2, 0.5)]
+
+
+def test_a_metric_of_the_whole_run_is_logged_when_it_changes(tracker: Tracker):
+    run = tracker.open_run("k", "rgb", {}, {})
+    for top1 in (0.5, 0.5, 0.25):
+        tracker.set_metrics(run, {"test/top1": top1, "test/map": 0.5})
+    history = tracker.client.get_metric_history(run, "test/top1")
+    assert [(metric.step, metric.value) for metric in history] == [(0, 0.5), (0, 0.25)]
+    assert tracker.client.get_run(run).data.metrics == {"test/top1": 0.25, "test/map": 0.5}
+    assert len(tracker.client.get_metric_history(run, "test/map")) == 1
+
+
+def test_a_run_stays_below_its_first_parent(tracker: Tracker):
+    first, second, below = (tracker.open_run(key, key, {}, {}) for key in ("1", "2", "3"))
+    tracker.nest_run(below, first)
+    tracker.nest_run(below, second)
+    assert tracker.tags(below)["mlflow.parentRunId"] == first
+
+
+def test_the_videos_of_a_run_are_its_inputs_once(tracker: Tracker):
+    run = tracker.open_run("k", "rgb", {}, {})
+    version = DataVersion(videos="a1", manifest="b2", optical_flow="c3")
+    for split in ("train", "test", "train"):
+        tracker.log_dataset(run, Dataset("my_project", split, version, 24, ("läuft", "winkt")))
+    inputs = tracker.client.get_run(run).inputs
+    assert inputs is not None
+    found = {each.dataset.name: each for each in inputs.dataset_inputs}
+    assert found.keys() == {"my_project-train", "my_project-test"}
+    contexts = {name: each.tags[0].value for name, each in found.items()}
+    assert contexts == {"my_project-train": "training", "my_project-test": "testing"}
+    train = found["my_project-train"].dataset
+    assert (train.digest, train.source_type) == (version.id, "dvc")
+    assert json.loads(train.source) == {"videos": "a1", "manifest": "b2", "optical_flow": "c3"}
+    assert json.loads(train.profile or "") == {
+        "videos": 24,
+        "classes": 2,
+        "class_names": ["läuft", "winkt"],
+    }
 
 
 def test_a_failed_run_says_so(tracker: Tracker):
@@ -219,6 +259,12 @@ def test_a_store_that_is_no_database_is_reported(tmp_path: Path):
     (tmp_path / "mlflow.db").write_text("not a database, though long enough to have a header" * 9)
     with pytest.raises(RegistryError, match="file is not a database"):
         Tracker(f"sqlite:///{tmp_path / 'mlflow.db'}", "x")
+
+
+@pytest.mark.parametrize("name", ["why?", "a%20b"])
+def test_a_folder_that_an_address_cannot_name_is_refused(tmp_path: Path, name: str):
+    with pytest.raises(RegistryError, match="rename that folder"):
+        default_uri(Workspace(tmp_path / name))
 
 
 def test_processes_that_start_and_write_at_once_all_succeed(tmp_path: Path):

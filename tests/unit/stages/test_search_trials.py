@@ -51,6 +51,7 @@ class Desk:
     """The trials of one process, and what they report to."""
 
     def __init__(self, config: Config, run: SearchRun, tracker: Tracker) -> None:
+        self.key = run.key
         self.study = Study(run.record, SPACE, seed=0)
         self.reported: list[tuple[int, int]] = []
         self.run_id = tracker.open_run(run.key, "search", {}, {})
@@ -59,16 +60,16 @@ class Desk:
             config,
             run,
             num_trials=8,
-            metric="validation_top1",
+            metric="validation/top1",
             tracker=tracker,
             parent=self.run_id,
-            lineage={"stream": "rgb"},
+            lineage={"stream": "rgb", "data.version": "91f4d6fce48e"},
             progress=lambda done, total: self.reported.append((done, total)),
         )
 
     def learn(self, number: int, figures: list[float]) -> None:
         for epoch, figure in enumerate(figures, start=1):
-            self.trials.on_epoch(number, {"epoch": float(epoch), "validation_top1": figure})
+            self.trials.on_epoch(number, {"epoch": float(epoch), "validation/top1": figure})
 
 
 def statuses(tracker: Tracker, desk: Desk) -> dict[str, tuple[str, str]]:
@@ -80,6 +81,10 @@ def statuses(tracker: Tracker, desk: Desk) -> dict[str, tuple[str, str]]:
         for run in runs
         if run.data.tags.get("mlflow.parentRunId") == desk.run_id
     }
+
+
+def trial_name(desk: Desk, number: int) -> str:
+    return f"trial-{number}-rgb-stpa-{desk.key[:6]} mobilenetv3_small_050 data-91f4d6"
 
 
 def test_every_trial_is_told_as_what_it_came_to(config, run, tracker):
@@ -99,7 +104,7 @@ def test_every_trial_is_told_as_what_it_came_to(config, run, tracker):
     assert outcomes == [Outcome.FINISHED, Outcome.STOPPED, Outcome.FAILED]
     assert list(run.checkpoints.iterdir()) == []
     told = statuses(tracker, desk)
-    names = [f"rgb-stpa-trial-{number}" for number in started]
+    names = [trial_name(desk, number) for number in started]
     assert [told[name] for name in names] == [
         ("FINISHED", "finished"),
         ("FINISHED", "stopped early"),
@@ -109,7 +114,7 @@ def test_every_trial_is_told_as_what_it_came_to(config, run, tracker):
     assert unsound
     for trial in unsound:
         assert trial.reason == "model.top_layer FC needs model.num_scales 1, not 2"
-        assert told[f"rgb-stpa-trial-{trial.number}"] == ("FAILED", "failed")
+        assert told[trial_name(desk, trial.number)] == ("FAILED", "failed")
     assert desk.reported == [(n, 8) for n in range(1, len(desk.study.ended) + 1)]
 
 
@@ -129,13 +134,13 @@ def test_what_was_given_up_goes_on_in_the_same_run_from_the_epoch_that_it_came_t
     assert first is not None
     desk.learn(first.number, [0.5])
     desk.trials.give_up()
-    name = f"rgb-stpa-trial-{first.number}"
+    name = trial_name(desk, first.number)
     assert statuses(tracker, desk)[name] == ("FAILED", "")
     again = Desk(config, run, tracker)
     attempt = again.trials.start()
     assert attempt is not None
     assert (attempt.number, attempt.epochs_done) == (first.number, 1)
-    again.trials.on_epoch(first.number, {"epoch": 2.0, "validation_top1": 0.75})
+    again.trials.on_epoch(first.number, {"epoch": 2.0, "validation/top1": 0.75})
     again.trials.on_end(first.number, None)
     assert statuses(tracker, again)[name] == ("FINISHED", "finished")
     assert again.study.trials[first.number].figures == {1: 0.5, 2: 0.75}
@@ -147,7 +152,7 @@ def test_the_best_values_are_a_params_file_that_init_takes(workspace, config, ru
     assert attempt is not None
     desk.learn(attempt.number, [0.5, 0.75])
     desk.trials.on_end(attempt.number, None)
-    result = write_result(workspace, run, desk.study, "validation_top1", reused=False)
+    result = write_result(workspace, run, desk.study, "validation/top1", reused=False)
     assert result.params == workspace.root / "search-rgb-stpa.yaml"
     assert yaml.safe_load(result.params.read_text()) == {
         "extends": "params.yaml",
@@ -168,6 +173,6 @@ def test_a_search_whose_trials_all_failed_says_why_in_one_line(workspace, config
     with pytest.raises(
         ModelError, match=r"^none of 8 trials of rgb stpa ran to its end; 8 failed, the first: "
     ) as error:
-        write_result(workspace, run, desk.study, "validation_top1", reused=False)
+        write_result(workspace, run, desk.study, "validation/top1", reused=False)
     assert "\n" not in str(error.value)
     assert not workspace.found_params("rgb", "stpa").exists()

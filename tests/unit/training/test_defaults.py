@@ -148,7 +148,7 @@ def make_job(root: Path, weights: Path, stream: Stream, head: str, **old: Any) -
 def outcome(job: TrainingJob, output: Path) -> tuple[float, list[str]]:
     """Return the accuracy on the clips themselves, and the problems told, after a training."""
     last = read_progress(train(job, output)[-1])["history"][-1]
-    return last["validation_top1"], [each.name for each in job.learning_check.after(last)]
+    return last["validation/top1"], [each.name for each in job.learning_check.after(last)]
 
 
 @pytest.mark.parametrize(

@@ -270,7 +270,7 @@ def test_validation_judges_each_epoch_as_a_test_would_and_changes_no_weight(
     validated = train(judged, tmp_path / "validated", place=place)
     for file in (WEIGHTS_FILE, OPTIMIZER_FILE):
         assert_same_tensors(alone[-1] / file, validated[-1] / file)
-    assert "validation_top1" not in read_progress(alone[-1])["history"][-1]
+    assert "validation/top1" not in read_progress(alone[-1])["history"][-1]
     sweep = Sweep((job.train.num_segments,), "exact")
     for checkpoint, epoch in zip(validated, read_progress(validated[-1])["history"], strict=True):
         network = load_model(checkpoint)
@@ -278,4 +278,4 @@ def test_validation_judges_each_epoch_as_a_test_would_and_changes_no_weight(
             CLASS_NAMES[sweep_video(network, each, job.storage, sweep)[3].argmax()] in each.labels
             for each in judged.validation
         ]
-        assert epoch["validation_top1"] == pytest.approx(sum(hits) / 3)
+        assert epoch["validation/top1"] == pytest.approx(sum(hits) / 3)

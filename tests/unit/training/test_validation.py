@@ -44,7 +44,7 @@ def fit_and_keep(job: TrainingJob, place: Place, initialise: str | None, found: 
 
         def keep(self, metrics: dict[str, float] | None, write_checkpoint: Any) -> None:
             assert metrics is not None
-            found.append((place.rank, metrics["epoch"], metrics["validation_map"]))
+            found.append((place.rank, metrics["epoch"], metrics["validation/map"]))
 
     fit(job, place, Host())
 
