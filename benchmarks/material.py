@@ -52,6 +52,7 @@ def network_spec(backbone: str, input_size: int, stream: str = "rgb") -> Network
         fusion="product",
         downsampling="max",
         map_norm="l2",
+        score_norm="none",
         dropout=0.5,
         class_names=tuple(f"class {index}" for index in range(NUM_CLASSES)),
         multi_label=False,

@@ -8,7 +8,8 @@ import yaml
 
 from stpa.config import Config, Stream
 from stpa.data.manifest import read_manifest
-from stpa.params import load_config
+from stpa.params import load_config, load_part
+from stpa.params.parts import PredictParams
 from stpa.registry.tracking import default_uri, open_tracker
 from stpa.registry.tracking.connection import unheard_warnings
 from stpa.stages.evaluate import evaluate
@@ -52,7 +53,8 @@ def test_it_predicts_and_promotes_where_it_is_and_leaves_the_original_alone(
     moved.root.parent.mkdir()
     copy.root.rename(moved.root)
     video = moved.videos / read_manifest(moved.manifest).select("test")[0].path
-    prediction = predict(moved, config, video, tmp_path / "picture.png")
+    params = load_part(moved.params, PredictParams)
+    prediction = predict(moved, params, video, tmp_path / "picture.png")
     assert prediction.model == "small-fusion version 2"
 
     with unheard_warnings():

@@ -229,7 +229,7 @@ def test_unsuitable_backbone_options_are_refused() -> None:
 def test_channels_last_maps_are_read_by_their_channels(name: str, tmp_path: Path) -> None:
     size = 224 if name.startswith("swin") else 64
     torch.manual_seed(0)
-    cnn = timm.create_model(name, num_classes=0).eval()
+    cnn: Any = timm.create_model(name, num_classes=0).eval()
     save_file(timm.create_model(name).state_dict(), tmp_path / "weights.safetensors")
     backbone = build(name, input_size=size, pretrained=str(tmp_path / "weights.safetensors")).eval()
     cnn.load_state_dict(
