@@ -47,5 +47,6 @@ def _judgement(fused: Scores, num_segments: int, models: Iterable[TrainedModel])
             f"{model.stream} {model.head}: {problem}."
             for model in models
             for problem in model.problems
+            if not problem.has_learnt
         ),
     )

@@ -3,8 +3,10 @@
 import logging
 import shutil
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
+
+from pydantic import TypeAdapter, ValidationError
 
 from stpa.compute.tasks import cluster
 from stpa.compute.train import fit_on_cluster, remove_checkpoints, storage_of
@@ -64,8 +66,8 @@ class TrainedModel:
     """Its run in MLflow."""
     reused: bool
     """Whether it was there already."""
-    problems: tuple[str, ...]
-    """Why its training taught it nothing, if so: it must not be served."""
+    problems: tuple[Problem, ...]
+    """What its training found to keep it from learning."""
 
 
 def train(
@@ -82,7 +84,7 @@ def train(
     data = read_version(workspace.root)
     run = _run_folder(workspace, config, stream, head, data)
     tracker = open_tracker(workspace, config.tracking)
-    if run.done.exists() and tracker.find_run(run.key) == run.tracked_as:
+    if run.done.exists() and tracker.find_run(run.key) == run.read_record().run_id:
         logger.info("%s %s is trained already from the same inputs (%s)", stream, head, run.key)
         return _trained(run, reused=True)
 
@@ -107,8 +109,7 @@ def train(
         raise
     tracker.close_run(run_id)
     remove_checkpoints(storage_of(config.compute, run.checkpoints))
-    fatal = [str(problem) for problem in problems if not problem.has_learnt]
-    write_json(run.done, {"run_id": run_id, "problems": fatal})
+    write_json(run.done, asdict(_Record(run_id, tuple(problems))))
     return _trained(run, reused=False)
 
 
@@ -127,6 +128,14 @@ def find_trained(workspace: Workspace, config: Config, stream: Stream, head: str
             "run `stpa train` first"
         )
     return _trained(run, reused=True)
+
+
+@dataclass(frozen=True)
+class _Record:
+    """What is kept of a training that has ended."""
+
+    run_id: str
+    problems: tuple[Problem, ...] = ()  # trainings of older versions were not judged
 
 
 @dataclass(frozen=True)
@@ -157,10 +166,15 @@ class _Run:
         """There once MLflow has everything too."""
         return self.folder / "done.json"
 
-    @property
-    def tracked_as(self) -> str:
-        """The id of its run in MLflow, once it is done."""
-        return read_json(self.done)["run_id"]
+    def read_record(self) -> _Record:
+        """Return the record of a training that is done. Raises ModelError where it is broken."""
+        try:
+            return TypeAdapter(_Record).validate_json(self.done.read_bytes())
+        except ValidationError as error:
+            raise ModelError(
+                f"{self.done} is not the record of a training: remove it and run `stpa train`, "
+                f"which writes it again from {self.result}"
+            ) from error
 
 
 def _run_folder(
@@ -171,9 +185,10 @@ def _run_folder(
 
 
 def _trained(run: _Run, *, reused: bool) -> TrainedModel:
-    done = read_json(run.done)
-    problems = tuple(done.get("problems", ()))  # trainings of older versions were not judged
-    return TrainedModel(run.stream, run.head, run.key, run.model, done["run_id"], reused, problems)
+    record = run.read_record()
+    return TrainedModel(
+        run.stream, run.head, run.key, run.model, record.run_id, reused, record.problems
+    )
 
 
 def training_key(config: Config, stream: Stream, head: str, data: DataVersion) -> str:

@@ -1,0 +1,97 @@
+"""What is kept of a training that has ended, and what of it stands in the way of promotion."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from stpa.config import Config, Stream
+from stpa.data.versioning import DataVersion
+from stpa.errors import ModelError
+from stpa.evaluation.scores import Scores
+from stpa.params import load_config
+from stpa.stages import candidate
+from stpa.stages import train as stage
+from stpa.stages.candidate import gather_candidate
+from stpa.stages.train import SERVED_HEAD, find_trained, training_key
+from stpa.training.learning import Problem
+from stpa.workspace import Workspace
+from tests.workspaces import make_workspace, small_params
+
+DATA = DataVersion(manifest="m", videos="v", optical_flow="f")
+FATAL = {"name": "one_answer", "message": "one class for all", "has_learnt": False}
+NOTABLE = {"name": "too_few_steps", "message": "only 6 steps", "has_learnt": True}
+
+
+@pytest.fixture
+def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Workspace:
+    monkeypatch.setattr(stage, "read_version", lambda root: DATA)
+    return make_workspace(tmp_path, small_params())
+
+
+@pytest.fixture
+def config(workspace: Workspace) -> Config:
+    return load_config(workspace.params)
+
+
+@pytest.fixture
+def keep(workspace: Workspace, config: Config) -> Callable[[Stream, str], Path]:
+    """Return a function that writes the record of a stream's training."""
+
+    def write(stream: Stream, text: str) -> Path:
+        key = training_key(config, stream, SERVED_HEAD, DATA)
+        done = workspace.runs / "train" / f"{stream}-{SERVED_HEAD}-{key}" / "done.json"
+        done.parent.mkdir(parents=True)
+        done.write_text(text)
+        return done
+
+    return write
+
+
+@pytest.mark.parametrize(
+    ("kept", "problems"),
+    [
+        ({"problems": [FATAL, NOTABLE]}, (Problem(**FATAL), Problem(**NOTABLE))),
+        ({"problems": []}, ()),
+        ({}, ()),  # by a version that looked for none
+    ],
+)
+def test_every_problem_of_a_training_is_kept(
+    workspace: Workspace,
+    config: Config,
+    keep: Callable[[Stream, str], Path],
+    kept: dict[str, Any],
+    problems: tuple[Problem, ...],
+) -> None:
+    keep(Stream.RGB, json.dumps({"run_id": "abc", **kept}))
+    trained = find_trained(workspace, config, Stream.RGB, SERVED_HEAD)
+    assert (trained.run_id, trained.problems) == ("abc", problems)
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"run_id": "abc", "problems": ["one class"]}'])
+def test_a_broken_record_is_named_with_what_to_do(
+    workspace: Workspace, config: Config, keep: Callable[[Stream, str], Path], text: str
+) -> None:
+    done = keep(Stream.RGB, text)
+    with pytest.raises(ModelError) as raised:
+        find_trained(workspace, config, Stream.RGB, SERVED_HEAD)
+    assert str(raised.value).startswith(f"{done} is not the record of a training: remove it")
+
+
+def test_only_a_network_that_has_learnt_nothing_stands_in_the_way_of_promotion(
+    workspace: Workspace,
+    config: Config,
+    keep: Callable[[Stream, str], Path],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for stream, problems in ((Stream.RGB, [NOTABLE]), (Stream.FLOW, [NOTABLE, FATAL])):
+        keep(stream, json.dumps({"run_id": "abc", "problems": problems}))
+    labels = np.eye(2, dtype=bool)
+    logits = {config.evaluate.num_segments: labels.astype(np.float32)}
+    fused = Scores("fused", "stpa", "key", "data", ("a", "b"), False, ("x", "y"), labels, logits)
+    monkeypatch.setattr(candidate, "fuse", lambda *arguments: fused)
+    judgement = gather_candidate(workspace, config).judgement
+    assert judgement.problems == ("flow stpa: one class for all.",)
