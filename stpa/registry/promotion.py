@@ -92,8 +92,9 @@ def promote(
             point(tracker, model_name, alias, aliases[alias])
         return Decision(Outcome.UNCHANGED, champion, previous, _reasons(tracker, challenger))
     if challenger.tags.get(DECISION_TAG) == Outcome.ROLLED_BACK:
-        reason = f"version {challenger.number} was rolled back; `stpa rollback` undoes that"
-        verdict = Verdict("not_rolled_back", passed=False, reason=reason)
+        reason = f"version {challenger.number} was rolled back"
+        advice = "Change the data or the parameters; or serve it again by `stpa rollback`."
+        verdict = Verdict("not_rolled_back", passed=False, reason=reason, advice=advice)
         return Decision(Outcome.REJECTED, champion, previous, (verdict,))
 
     served = (

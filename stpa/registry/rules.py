@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from stpa.config import PromotionConfig
 from stpa.errors import ConfigError
@@ -10,84 +11,127 @@ from stpa.registry.judgement import Judgement
 SIGNIFICANCE = 0.05
 
 
+class Ruling(NamedTuple):
+    """What a rule says of a challenger."""
+
+    passed: bool
+    reason: str
+    """Why, for a person to read."""
+    advice: str = ""
+    """What that person can do, in one sentence; empty where the rule is passed."""
+
+
 @dataclass(frozen=True)
 class Verdict:
-    """Whether a challenger passed a rule, and why, for a person to read."""
+    """The ruling of one rule, by its name."""
 
     rule: str
     passed: bool
     reason: str
+    advice: str = ""
 
 
-Rule = Callable[[Judgement, Judgement | None, PromotionConfig], tuple[bool, str]]
-"""(challenger, champion or none yet, limits) -> (passed, reason)."""
+Rule = Callable[[Judgement, Judgement | None, PromotionConfig], Ruling]
+"""(challenger, champion or none yet, limits) -> ruling."""
 
 
 def same_data_version(
     challenger: Judgement, champion: Judgement | None, config: PromotionConfig
-) -> tuple[bool, str]:
+) -> Ruling:
     """Demand that both were judged on the same videos: else their figures do not compare."""
     if champion is None:
-        return True, f"the first model, judged on data {challenger.data_version}"
+        return Ruling(True, f"the first model, judged on data {challenger.data_version}")
     same = (challenger.data_version, set(challenger.video_ids)) == (
         champion.data_version,
         set(champion.video_ids),
     )
-    return same, (
+    reason = (
         f"challenger judged on data {challenger.data_version} "
         f"({len(challenger.video_ids)} videos), champion on {champion.data_version} "
         f"({len(champion.video_ids)} videos)"
+    )
+    return Ruling(
+        same, reason, "" if same else "Retrain again: both are then judged on equal data."
     )
 
 
 def knows_all_classes(
     challenger: Judgement, champion: Judgement | None, config: PromotionConfig
-) -> tuple[bool, str]:
+) -> Ruling:
     """Demand that no class which is served today is lost."""
     served = champion.class_names if champion else challenger.class_names
     lost = sorted(set(served) - set(challenger.class_names))
     if lost:
-        return False, f"{len(lost)} of the champion's classes are lost: {', '.join(lost[:5])}"
-    return True, f"all {len(served)} classes are known"
+        return Ruling(
+            False,
+            f"{len(lost)} of the champion's classes are lost: {', '.join(lost[:5])}",
+            "Ingest videos of these classes again or, if they are given up for good, remove "
+            "knows_all_classes from promotion.rules.",
+        )
+    return Ruling(True, f"all {len(served)} classes are known")
 
 
 def has_learnt(
     challenger: Judgement, champion: Judgement | None, config: PromotionConfig
-) -> tuple[bool, str]:
+) -> Ruling:
     """Demand that every network's training got below the loss of guessing, with more than one
     answer (`stpa.training.learning`)."""
     if challenger.problems:
-        return False, " ".join(challenger.problems)
-    return True, "every network learnt from its training videos"
+        advice = "Change what the reason names, and retrain."
+        return Ruling(False, " ".join(challenger.problems), advice)
+    return Ruling(True, "every network learnt from its training videos")
 
 
 def above_chance(
     challenger: Judgement, champion: Judgement | None, config: PromotionConfig
-) -> tuple[bool, str]:
+) -> Ruling:
     """Demand more than guessing gives, by a one-sided test (`Judgement.against_chance`)."""
     chance = challenger.against_chance()
-    return chance.p_value < SIGNIFICANCE, (
-        f"{challenger.title} {challenger.figure:.3f} of {len(challenger.video_ids)} videos "
+    num_videos = len(challenger.video_ids)
+    reason = (
+        f"{challenger.title} {challenger.figure:.3f} of {num_videos} videos "
         f"against chance {chance.level:.3f} (p = {chance.p_value:.2g})"
+    )
+    if chance.p_value < SIGNIFICANCE:
+        return Ruling(True, reason)
+    if challenger.figure > chance.level:
+        return Ruling(
+            False,
+            reason,
+            f"It may be better than chance, but {num_videos} test videos do not show it: add clips "
+            "of more recordings, or train for more epochs.",
+        )
+    return Ruling(
+        False,
+        reason,
+        "It has not learnt the classes: see in the report what is mixed up, then add clips of more "
+        "recordings, train for more epochs, or start from pretrained weights (model.pretrained).",
     )
 
 
 def no_worse_than_champion(
     challenger: Judgement, champion: Judgement | None, config: PromotionConfig
-) -> tuple[bool, str]:
+) -> Ruling:
     """Demand a gain of at least `min_gain` on the videos both were judged on.
 
     Reports how sure it is: whether the gain could be luck.
     """
     figure = f"{challenger.title} {challenger.figure:.3f}"
     if champion is None:
-        return True, f"{figure}; there is no champion to compare with"
+        return Ruling(True, f"{figure}; there is no champion to compare with")
     paired = challenger.gain_over(champion)
     if paired is None:
-        return False, "no video was judged by both challenger and champion"
-    return paired.gain >= config.min_gain, (
+        return Ruling(
+            False,
+            "no video was judged by both challenger and champion",
+            "Retrain again: both are then judged on equal data.",
+        )
+    passed = paired.gain >= config.min_gain
+    return Ruling(
+        passed,
         f"{figure} against the champion's {champion.figure:.3f}: "
-        f"gain {paired.gain:+.3f}, at least {config.min_gain:+.3f} wanted ({paired.describe()})"
+        f"gain {paired.gain:+.3f}, at least {config.min_gain:+.3f} wanted ({paired.describe()})",
+        "" if passed else "Nothing needs to be done: the champion stays, and is still served.",
     )
 
 

@@ -66,27 +66,41 @@ def limits(min_gain: float = 0.0, rules: list[str] | None = None) -> PromotionCo
 def test_a_rule_passes_only_what_it_should(
     rule: str, challenger: Judgement, champion: Judgement | None, passes: bool
 ):
-    passed, reason = RULES[rule](challenger, champion, limits())
+    passed, reason, advice = RULES[rule](challenger, champion, limits())
     assert passed is passes
     assert reason
-    assert "\n" not in reason
+    assert "\n" not in reason + advice
+    assert bool(advice) is not passes  # what to do, where there is something to do
 
 
 @pytest.mark.parametrize(("min_gain", "passes"), [(0.3, True), (0.31, False), (-0.5, True)])
 def test_the_gain_must_reach_its_limit_exactly(min_gain: float, passes: bool):
     champion, challenger = judgement([True] * 6 + [False] * 4), judgement([True] * 9 + [False])
-    passed, _ = RULES["no_worse_than_champion"](challenger, champion, limits(min_gain))
+    passed, _, _ = RULES["no_worse_than_champion"](challenger, champion, limits(min_gain))
     assert passed is passes
 
 
 def test_the_gain_comes_with_the_exact_mcnemar_p_value():
     champion, challenger = judgement([False] * 6 + [True]), judgement([True] * 6 + [False])
-    _, reason = RULES["no_worse_than_champion"](challenger, champion, limits())
+    _, reason, _ = RULES["no_worse_than_champion"](challenger, champion, limits())
     assert "6 won, 1 lost, McNemar p = 0.12" in reason  # 2 (C(7,6) + C(7,7)) / 2^7 = 0.125
 
 
+@pytest.mark.parametrize(
+    ("challenger", "advice"),
+    [
+        (judgement([True, True]), "2 test videos do not show it: add clips"),
+        (judgement([False] * 20), "It has not learnt the classes"),
+    ],
+)
+def test_too_few_videos_and_too_little_learnt_ask_for_different_things(
+    challenger: Judgement, advice: str
+):
+    assert advice in RULES["above_chance"](challenger, None, limits()).advice
+
+
 def test_lost_classes_are_named():
-    _, reason = RULES["knows_all_classes"](
+    _, reason, _ = RULES["knows_all_classes"](
         judgement(HALF, classes="ab"), judgement(HALF, classes="abcd"), limits()
     )
     assert reason == "2 of the champion's classes are lost: c, d"
@@ -127,7 +141,7 @@ def test_a_judgement_survives_its_file(tmp_path: Path):
 
 
 def test_the_gain_in_map_comes_with_its_interval():
-    _, reason = RULES["no_worse_than_champion"](many(0.3), many(3), limits())
+    _, reason, _ = RULES["no_worse_than_champion"](many(0.3), many(3), limits())
     assert re.fullmatch(
         r"mAP 0\.\d+ against the champion's 0\.\d+: gain \+0\.\d+, at least \+0\.000 wanted "
         r"\(95% interval \+0\.\d+ to \+0\.\d+\)",
