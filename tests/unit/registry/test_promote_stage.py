@@ -99,7 +99,7 @@ def test_the_fusions_run_holds_metrics_lineage_params_and_the_test_videos(
     [videos] = run.inputs.dataset_inputs
     assert (videos.dataset.name, videos.dataset.digest) == (f"{workspace.name}-test", DATA.id)
     assert run.data.tags["data.version"] == DATA.id
-    assert run.data.params["train.rgb.epochs"] == "30"
+    assert run.data.params["train.rgb.epochs"] == str(config.train.rgb.epochs)
 
 
 def test_networks_are_shown_below_their_first_fusion_and_linked_by_each(
