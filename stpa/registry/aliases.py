@@ -48,14 +48,30 @@ def run_tag(stream: Stream) -> str:
 
 
 def find_champion(tracker: Tracker, model_name: str) -> Version:
-    """Return the fusion that is served; none yet is a `RegistryError`."""
-    champion = tracker.version_by_alias(fusion_model(model_name), CHAMPION)
-    if champion is None:
+    """Return the fusion that is served. Raises RegistryError where there is none yet."""
+    name = fusion_model(model_name)
+    aliases = tracker.registered(name).aliases
+    if CHAMPION in aliases:
+        return tracker.version(name, aliases[CHAMPION])
+    if CHALLENGER in aliases:
         raise RegistryError(
-            f"{fusion_model(model_name)} at {tracker.place} has no champion: "
-            "train and promote one with `stpa retrain`"
+            f"{name} at {tracker.place} has no champion: version {aliases[CHALLENGER]} did not "
+            "pass the rules for promotion (`stpa predict --challenger` uses it all the same)"
         )
-    return champion
+    raise RegistryError(
+        f"{name} at {tracker.place} has no champion: train and promote one with `stpa retrain`"
+    )
+
+
+def find_challenger(tracker: Tracker, model_name: str) -> Version:
+    """Return the latest candidate, promoted or not. Raises RegistryError where there is none."""
+    name = fusion_model(model_name)
+    challenger = tracker.version_by_alias(name, CHALLENGER)
+    if challenger is None:
+        raise RegistryError(
+            f"{name} at {tracker.place} has no challenger: train one with `stpa retrain`"
+        )
+    return challenger
 
 
 def point(tracker: Tracker, model_name: str, alias: str, number: int) -> None:

@@ -1,3 +1,4 @@
+import json
 from collections.abc import Callable
 from typing import Any
 
@@ -7,6 +8,7 @@ from stpa.config import PromotionConfig, Stream
 from stpa.errors import ConfigError, RegistryError
 from stpa.registry.aliases import (
     SWITCH_TAG,
+    find_challenger,
     find_champion,
     fusion_model,
     stream_model,
@@ -186,6 +188,39 @@ def test_nothing_to_roll_back_to_is_one_clear_line(bench: Bench):
 def test_a_missing_model_has_no_champion(tracker: Tracker, model_name: str):
     with pytest.raises(RegistryError, match=f"{model_name}-fusion at .* has no champion"):
         find_champion(tracker, model_name)
+
+
+def test_a_rejected_first_challenger_can_be_found_and_is_named_where_a_champion_is_missing(
+    bench: Bench,
+):
+    with pytest.raises(RegistryError, match="has no challenger: train one with `stpa retrain`"):
+        find_challenger(bench.tracker, bench.model_name)
+    decision = bench.promote(1, WEAK)
+    assert find_challenger(bench.tracker, bench.model_name).number == 1
+    with pytest.raises(
+        RegistryError, match=r"version 1 did not pass .*`stpa predict --challenger`"
+    ):
+        find_champion(bench.tracker, bench.model_name)
+    failed = [verdict for verdict in decision.reasons if not verdict.passed]
+    assert [bool(verdict.advice) for verdict in failed] == [True]
+
+
+def test_the_challenger_is_the_latest_candidate_though_another_one_is_champion(bench: Bench):
+    bench.promote(1, BEST)
+    bench.promote(2, GOOD, BEST)
+    assert find_challenger(bench.tracker, bench.model_name).number == 2
+    assert find_champion(bench.tracker, bench.model_name).number == 1
+
+
+def test_a_record_of_an_earlier_version_has_no_advice(bench: Bench):
+    bench.promote(1, GOOD)
+    run_id = bench.versions[1].run_id
+    record = json.loads(bench.tracker.read_text(run_id, DECISION_FILE) or "")
+    for verdict in record["reasons"]:
+        del verdict["advice"]
+    bench.tracker.log_text(run_id, json.dumps(record), DECISION_FILE)
+    reasons = bench.promote(1, GOOD).reasons
+    assert [verdict.rule for verdict in reasons] == list(RULES)
 
 
 def test_an_unknown_rule_stops_before_any_alias_moves(bench: Bench):
