@@ -21,6 +21,9 @@ FusionRule = Callable[[np.ndarray, np.ndarray], np.ndarray]
 FUSED = "fused"
 """The stream of scores that `fuse` made."""
 
+STREAM_TITLES = {"rgb": "RGB", "flow": "optical flow", FUSED: "fused"}
+"""What a person reads for a stream's name in pictures and in the report."""
+
 
 def average_logits(
     rgb: Float[np.ndarray, "*videos classes"], flow: Float[np.ndarray, "*videos classes"]

@@ -16,6 +16,13 @@ from stpa.data.sampling import STACK_LENGTH, test_positions
 from stpa.data.storage import Folder, Storage
 from stpa.data.transforms import centre_crop, test_crops
 from stpa.errors import DataError
+from stpa.evaluation.explain import (
+    Contrast,
+    Explanation,
+    StreamEvidence,
+    best_contrast,
+    middle_flow,
+)
 from stpa.evaluation.fusion import fusion_rule
 from stpa.models.checkpoint import load_model, load_shared
 from stpa.models.heads import Pyramid
@@ -25,28 +32,6 @@ from stpa.shapes import Float, Int, UInt8
 
 Predict = Callable[[Path], Float[np.ndarray, " classes"]]
 """From a video file to its logits by class; see `NetworkSpec.multi_label` for probabilities."""
-
-
-@dataclass(frozen=True)
-class StreamEvidence:
-    """What one network saw, and what in it spoke for a class."""
-
-    frames: UInt8[np.ndarray, "time height width 3"]
-    """The RGB pictures at the positions the network looked at, cropped as it saw them."""
-    indices: Int[np.ndarray, " time"]
-    """Their places in the video, ascending; they repeat in a video with fewer frames."""
-    evidence: Float[np.ndarray, "time rows columns"]
-    """Each place's share of the class's lead over the mean logit (`ActionNetwork.evidence`)."""
-
-
-@dataclass(frozen=True)
-class Explanation:
-    """Scores of one video, and the evidence of each stream for its best class."""
-
-    scores: Float[np.ndarray, " classes"]
-    streams: Mapping[str, StreamEvidence]
-    fps: float
-    """Of the video; zero where its container does not say."""
 
 
 @dataclass(frozen=True)
@@ -75,7 +60,8 @@ class Classifier:
     ) -> None:
         """Take networks by stream; `optical_flow` holds `OpticalFlowConfig`'s values."""
         self.networks = networks
-        self.multi_label = next(iter(networks.values())).spec.multi_label
+        spec = next(iter(networks.values())).spec
+        self.class_names, self.multi_label = spec.class_names, spec.multi_label
         self._late_fusion = late_fusion
         self._num_segments = num_segments
         self._num_crops = num_crops
@@ -85,20 +71,36 @@ class Classifier:
         """Classify a video in `storage`. Raises DataError when it does not decode."""
         return self._fuse(self._look(video, storage))
 
-    def explain(self, video: Video, storage: Storage) -> Explanation:
-        """Classify a video in `storage`, and say which places of which frames decided."""
-        looks = self._look(video, storage)
-        scores = self._fuse(looks)
-        streams = {
-            stream: _explain(self.networks[stream], look, video, storage, int(scores.argmax()))
-            for stream, look in looks.items()
-        }
-        return Explanation(scores, streams, video.fps)
+    def explain(
+        self, video: Video, storage: Storage, stored_flow: Storage | None = None
+    ) -> Explanation:
+        """Classify a video in `storage`, and find which positions of which frames decided.
 
-    def _look(self, video: Video, storage: Storage) -> dict[str, _Look]:
+        `stored_flow` holds its optical flow, made as this classifier takes it. Without it, the
+        flow is computed again.
+        """
+        looks = self._look(video, storage, stored_flow)
+        scores = self._fuse(looks)
+        contrast = best_contrast(scores, self.multi_label)
+        bound_px = self._optical_flow["bound_px"]
+        return Explanation(
+            class_names=self.class_names,
+            multi_label=self.multi_label,
+            scores=scores,
+            contrast=contrast,
+            streams={
+                stream: _explain(self.networks[stream], look, video, storage, contrast, bound_px)
+                for stream, look in looks.items()
+            },
+            fps=video.fps,
+        )
+
+    def _look(
+        self, video: Video, storage: Storage, stored_flow: Storage | None = None
+    ) -> dict[str, _Look]:
         with tempfile.TemporaryDirectory() as folder:
-            storages = {"rgb": storage, "flow": Folder(Path(folder))}
-            if "flow" in self.networks:
+            storages = {"rgb": storage, "flow": stored_flow or Folder(Path(folder))}
+            if "flow" in self.networks and stored_flow is None:
                 with storage.local(video.path) as path:
                     extract_video(
                         path,
@@ -139,17 +141,30 @@ def _look(
 
 @torch.inference_mode()
 def _explain(
-    network: ActionNetwork, look: _Look, video: Video, storage: Storage, class_index: int
+    network: ActionNetwork,
+    look: _Look,
+    video: Video,
+    storage: Storage,
+    contrast: Contrast,
+    bound_px: float,
 ) -> StreamEvidence:
-    """Lay the evidence for a class over RGB pictures; `storage` holds the video."""
+    """Find the evidence for a contrast, and the RGB pictures that it lies on in `storage`."""
     spec = network.spec
-    indices, pictures = look.positions, look.clip
+    indices, pictures, flow = look.positions, look.clip, None
     if spec.stream == "flow":  # the middle frame of each stack shows what moved
         indices = np.minimum(indices + STACK_LENGTH // 2, video.num_frames - 1)
         pictures = ClipReader("rgb", storage, spec.short_side).read(video, indices)
         pictures = centre_crop(pictures, spec.input_size)
-    evidence = network.evidence(look.pyramid, class_index).cpu().numpy()
-    return StreamEvidence(pictures.transpose(0, 2, 3, 1), indices, evidence)
+        flow = middle_flow(look.clip, bound_px)
+    weights = torch.from_numpy(contrast.weights(len(look.logits))).to(network.mean.device)
+    return StreamEvidence(
+        frames=pictures.transpose(0, 2, 3, 1),
+        flow=flow,
+        indices=indices,
+        evidence=network.evidence(look.pyramid, weights).cpu().numpy(),
+        frame_weights=network.frame_weights(look.pyramid).cpu().numpy(),
+        logits=look.logits,
+    )
 
 
 def describe_video(path: Path, found: Probe | str) -> Video:

@@ -122,21 +122,29 @@ class Head(nn.Module, ABC):
         order of time; returns logits."""
 
     def evidence(
-        self, pyramid: Pyramid, tail: Tail, class_index: int
+        self, pyramid: Pyramid, tail: Tail, weights: Float[torch.Tensor, " classes"]
     ) -> Float[torch.Tensor, "frames height width"]:
-        """Share the lead of one video's logit over the mean logit out over positions.
+        """Divide a weighted sum of one video's logits among the positions of its frames.
 
-        The lead is what softmax sees. A place's share is its features times the lead's gradient
-        with respect to them, the attention held; where the tail is linear, the shares sum to the
-        lead but for the classifier's bias.
+        The part of a position is its features times the gradient of the sum with respect to them.
+        The attention is held fixed. Where the tail is linear, the parts add up to the weighted sum
+        without the classifier's bias.
         """
         with torch.inference_mode(mode=False), torch.enable_grad():
             maps = [level.detach().clone() for level in pyramid]
             values = maps[-1].clone().requires_grad_()
             logits = self(Frames(maps, num_clips=1, values=values), tail).logits[0]
-            lead = logits[class_index] - logits.mean()
-            (gradient,) = torch.autograd.grad(lead, values)
+            # Clones: autograd takes no tensors that were made in inference mode.
+            (gradient,) = torch.autograd.grad(logits @ weights.clone().to(logits), values)
         return (gradient * values.detach()).sum(dim=1)
+
+    def frame_weights(self, pyramid: Pyramid) -> Float[torch.Tensor, " frames"]:
+        """Return the share of each frame of one video in what is aggregated; the sum is 1.
+
+        All frames count alike unless a head says otherwise.
+        """
+        num_frames = len(pyramid[-1])
+        return pyramid[-1].new_full((num_frames,), 1 / num_frames)
 
 
 class MergingHead(Head):
@@ -228,6 +236,12 @@ class StpaHead(MergingHead):
         maps = self.maps_of(attention).mT.unflatten(-1, self.map_size)
         logits = self.classifier(self.dropout(tail(maps)))
         return HeadOutput(logits, None if losses is None else Attention(attention, losses))
+
+    def frame_weights(self, pyramid: Pyramid) -> Float[torch.Tensor, " frames"]:
+        """Return the attention that each frame of one video gets, as a mean over the maps."""
+        scores = at_least_float32(self.scores.fused(self.scores(pyramid)))
+        shares = _of_clips(scores, num_clips=1)[0].softmax(dim=-1)  # [maps, time * positions]
+        return shares.unflatten(-1, (len(scores), -1)).sum(dim=-1).mean(dim=0)
 
     def attention_maps(
         self, pyramid: Pyramid, state: State

@@ -190,10 +190,14 @@ class ActionNetwork(nn.Module):
         return self.head.attention_maps(pyramid, self.merge(states))
 
     def evidence(
-        self, pyramid: Pyramid, class_index: int
+        self, pyramid: Pyramid, weights: Float[torch.Tensor, " classes"]
     ) -> Float[torch.Tensor, "frames height width"]:
         """Return `Head.evidence` of one video."""
-        return self.head.evidence(pyramid, self.backbone.tail, class_index)
+        return self.head.evidence(pyramid, self.backbone.tail, weights)
+
+    def frame_weights(self, pyramid: Pyramid) -> Float[torch.Tensor, " frames"]:
+        """Return `Head.frame_weights` of one video."""
+        return self.head.frame_weights(pyramid)
 
     def _sum_up(self, clips: torch.Tensor, present: torch.Tensor | None) -> State:
         return self.merging_head.sum_up(self._frames(clips, present), self.backbone.tail)

@@ -1,4 +1,4 @@
-"""Name the action in a video by the champion, and draw the places that decided."""
+"""Name the action in a video by a registered model, and draw why."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,12 +9,13 @@ from stpa.data.probe import probe_videos
 from stpa.data.storage import Folder
 from stpa.errors import DataError
 from stpa.evaluation.judging import judging_of
-from stpa.evaluation.picture import check_format, draw_evidence
+from stpa.evaluation.picture import check_format, draw_prediction, write_picture
 from stpa.evaluation.predict import Classifier, describe_video
 from stpa.models.checkpoint import load_model
 from stpa.params.parts import PredictParams
-from stpa.registry.aliases import find_champion
+from stpa.registry.aliases import find_challenger, find_champion
 from stpa.registry.candidate import read_serving
+from stpa.registry.promotion import DECISION_TAG
 from stpa.registry.tracking import open_tracker
 from stpa.workspace import Workspace
 
@@ -26,7 +27,7 @@ class Prediction:
     class_names: tuple[str, ...]
     probabilities: tuple[float, ...]
     model: str
-    """Name and version of the champion."""
+    """Name and version of the registered model, and whether it is champion or challenger."""
     picture: Path
 
     def best(self, count: int) -> list[tuple[str, float]]:
@@ -36,9 +37,14 @@ class Prediction:
 
 
 def predict(
-    workspace: Workspace, params: PredictParams, video: Path, picture: Path | None = None
+    workspace: Workspace,
+    params: PredictParams,
+    video: Path,
+    picture: Path | None = None,
+    *,
+    challenger: bool = False,
 ) -> Prediction:
-    """Classify one file by the registered champion, and draw it.
+    """Classify one file by the champion, or by the latest challenger, and draw the prediction.
 
     The file is first decoded in a process of its own: one that hangs the decoder is refused
     after `data.decode_deadline_seconds`.
@@ -50,9 +56,10 @@ def predict(
     [(_path, found)] = probe_videos([video], params.data.decode_deadline_seconds, num_processes=1)
     described = describe_video(video, found)
     tracker = open_tracker(workspace, params.tracking)
-    champion = find_champion(tracker, params.promotion.model_name)
-    model = tracker.download_model(champion, workspace.registered)
-    serving = read_serving(model.serving, f"{champion.name} version {champion.number}")
+    find = find_challenger if challenger else find_champion
+    version = find(tracker, params.promotion.model_name)
+    model = tracker.download_model(version, workspace.registered)
+    serving = read_serving(model.serving, f"{version.name} version {version.number}")
     classifier = Classifier(
         {stream: load_model(folder) for stream, folder in model.networks.items()},
         late_fusion=serving.late_fusion,
@@ -61,13 +68,9 @@ def predict(
         optical_flow=serving.optical_flow.model_dump(),
     )
     explanation = classifier.explain(described, Folder(video.parent))
+    decision = version.tags.get(DECISION_TAG, "not judged")
+    role = f"challenger, {decision}" if challenger else "champion"
+    name = f"{version.name} version {version.number} ({role})"
+    write_picture(picture, draw_prediction(explanation, video.name, f"by {name}"))
     probabilities = judging_of(classifier.multi_label).probabilities(explanation.scores)
-    best = int(probabilities.argmax())
-    title = f"{video.name}: {serving.class_names[best]} ({probabilities[best]:.2f})"
-    draw_evidence(picture, title, explanation)
-    return Prediction(
-        class_names=serving.class_names,
-        probabilities=tuple(probabilities.tolist()),
-        model=f"{champion.name} version {champion.number}",
-        picture=picture,
-    )
+    return Prediction(serving.class_names, tuple(probabilities.tolist()), name, picture)

@@ -18,7 +18,7 @@ from stpa.data.sampling import STACK_LENGTH
 from stpa.data.storage import Folder
 from stpa.evaluation.fusion import FUSION_RULES
 from stpa.evaluation.k_sweep import Sweep, sweep_video
-from stpa.evaluation.picture import FRAMES_SHOWN, draw_evidence
+from stpa.evaluation.picture import FRAMES_SHOWN, draw_prediction, write_picture
 from stpa.evaluation.predict import Classifier, describe_video
 from stpa.files import read_json
 from stpa.models.network import ActionNetwork
@@ -140,11 +140,11 @@ def test_a_clip_is_explained_in_a_picture(
     assert np.isfinite(explanation.scores).all()
     for seen in explanation.streams.values():
         assert seen.frames.shape == (K, 64, 64, 3)
-        assert len(seen.evidence) == K
+        assert len(seen.evidence) == len(seen.frame_weights) == K
         assert (np.diff(seen.indices) > 0).all()
         assert seen.indices[-1] < video.num_frames
     picture = tmp_path / "picture.png"
-    draw_evidence(picture, video.labels[0], explanation)
+    write_picture(picture, draw_prediction(explanation, video.path, "untrained"))
     with Image.open(picture) as image:
         assert image.width > image.height > 300
 

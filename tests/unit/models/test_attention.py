@@ -223,14 +223,31 @@ class TestEveryHead:
             alone = head.sum_up(Frames([maps[frames] for maps in pyramid], 1), tail)
             torch.testing.assert_close(padded[clip], head.read(alone, tail).logits[0])
 
-    def test_evidence_sums_to_the_lead_without_the_bias(self, head_class: type) -> None:
+    def test_evidence_adds_up_to_the_weighted_logits_without_the_bias(
+        self, head_class: type
+    ) -> None:
         head, pyramid = make_head(head_class).eval(), random_pyramid(4)
         output = head.read(head.sum_up(Frames(pyramid, 1), tail), tail)
         logits = output.logits[0] - head.classifier.bias
+        weights = torch.tensor([0.0, 0, 1, 0, -1, 0, 0])
         with torch.inference_mode():
-            evidence = head.evidence(pyramid, tail, class_index=2)
+            evidence = head.evidence(pyramid, tail, weights)
         assert evidence.shape == (4, 2, 3)
-        torch.testing.assert_close(evidence.sum(), logits[2] - logits.mean())
+        torch.testing.assert_close(evidence.sum(), logits[2] - logits[4])
+
+
+@settings(max_examples=40)
+@given(clip=twin.clips(masked=False))
+def test_frame_weights_are_the_maps_mean_share_of_the_softmax(clip: twin.Clip) -> None:
+    weights = head_of(clip).frame_weights(clip.maps)
+    shares = twin.unit_sum_attention(clip)  # [d, P]
+    expected = shares.unflatten(1, (len(clip.maps[-1]), -1)).sum(dim=2).mean(dim=0)
+    assert_exact(weights, expected)
+
+
+def test_frames_weigh_alike_where_a_head_averages() -> None:
+    weights = make_head(TsnHead).frame_weights(random_pyramid(4))
+    assert weights.tolist() == [0.25] * 4
 
 
 def pretrained_like(scale: float, channels: tuple[int, ...]) -> list[Tensor]:

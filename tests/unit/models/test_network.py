@@ -129,12 +129,16 @@ def test_attention_of_chosen_frames_is_part_of_a_map_of_unit_norm() -> None:
 
 @pytest.mark.parametrize("head", HEADS)
 @pytest.mark.parametrize("stream", ["rgb", "flow"])
-def test_evidence_has_a_value_for_each_place_of_each_frame(head: str, stream: str) -> None:
+def test_evidence_has_a_value_for_each_position_and_a_weight_for_each_frame(
+    head: str, stream: str
+) -> None:
     network = ActionNetwork(replace(SPEC, head=head, stream=stream)).eval()
     with torch.inference_mode():
         pyramid = network.pyramid(random_clips(network, time=4)[0])
-        evidence = network.evidence(pyramid, class_index=1)
+        weights = torch.eye(len(SPEC.class_names))[1]
+        evidence, frame_weights = network.evidence(pyramid, weights), network.frame_weights(pyramid)
     assert evidence.shape == (4, *network.backbone.top_size)
+    torch.testing.assert_close(frame_weights.sum(), torch.ones(()))
     assert evidence.abs().sum() > 0
 
 
