@@ -3,17 +3,19 @@
 import base64
 import io
 import itertools
-import warnings
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import matplotlib as mpl
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from stpa.average_precision import average_precisions
-from stpa.evaluation.fusion import FUSED
+from stpa.evaluation.confusions import Confusion
+from stpa.evaluation.fusion import FUSED, STREAM_TITLES
 from stpa.evaluation.judging import TITLES
+from stpa.evaluation.lettering import boxes_for_missing_glyphs, shorten
 from stpa.evaluation.metrics import confusion
 from stpa.evaluation.scores import Scores
 
@@ -21,6 +23,8 @@ if TYPE_CHECKING:
     from matplotlib.typing import RcKeyType
 
 _MAX_NUMBERED_CLASSES = 15
+_MAX_NAME = 24
+"""Characters of a class name beside a matrix."""
 _STYLE: dict["RcKeyType", Any] = {
     "font.family": "sans-serif",
     "axes.spines.top": False,
@@ -51,26 +55,46 @@ def draw_sweep(all_scores: Sequence[Scores]) -> Figure:
                 marker="o",
                 label=f"{scores.stream}, {scores.head}",
             )
-        axes.set(xlabel="K, segments a video", ylabel=f"{title}, %", ylim=(0, 102))
+        axes.set(xlabel="K, segments per video", ylabel=f"{title}, %", ylim=(0, 102))
         axes.set_xticks(sorted({count for scores in all_scores for count in scores.logits}))
         axes.grid(axis="y", alpha=0.3)
         figure.legend(loc="outside right upper", frameon=False)
     return figure
 
 
-def draw_confusion(scores: Scores, num_segments: int) -> Figure:
-    """Plot which classes are taken for which, each row summing to one where it has videos."""
-    counts = confusion(scores.at(num_segments), scores.labels.argmax(axis=1))
+def draw_probabilities(title: str, confusion: Confusion, class_names: Sequence[str]) -> Figure:
+    """Plot the mean probabilities that the videos of each class are given by one network."""
+    with mpl.rc_context(_STYLE):
+        figure = Figure(figsize=(4.2, 4.2), layout="constrained")
+        axes = figure.subplots()
+        axes.imshow(confusion, cmap="viridis", vmin=0)
+        axes.set_title(title, loc="left", fontweight="bold")
+        if len(class_names) > _MAX_NUMBERED_CLASSES:
+            axes.set(xticks=[], yticks=[])
+            return figure
+        _name_classes(axes, class_names, fontsize=9)
+        for (row, column), share in np.ndenumerate(confusion):
+            colour = "black" if share > 0.6 * confusion.max() else "white"
+            axes.text(
+                column, row, f"{100 * share:.0f}", ha="center", va="center", color=colour, size=7
+            )
+    return figure
+
+
+def draw_confusion(scores: Scores, num_segments: int, order: Sequence[int]) -> Figure:
+    """Plot which classes are taken for which, in the `order` of class indices.
+
+    Each row sums to one where its class has videos.
+    """
+    counts = confusion(scores.at(num_segments), scores.labels.argmax(axis=1))[np.ix_(order, order)]
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
-    names = scores.class_names
+    names = [scores.class_names[index] for index in order]
     with mpl.rc_context(_STYLE):
         side = 2.5 + 0.45 * min(len(names), 30)
         figure = Figure(figsize=(side, side), layout="constrained")
         axes = figure.subplots()
         axes.imshow(shares, cmap="Purples", vmin=0, vmax=1)
-        size = 10 if len(names) <= 30 else 4
-        axes.set_xticks(range(len(names)), names, rotation=90, fontsize=size)
-        axes.set_yticks(range(len(names)), names, fontsize=size)
+        _name_classes(axes, names, fontsize=10 if len(names) <= 30 else 4)
         axes.set(xlabel="taken for", ylabel="is")
         if len(names) <= _MAX_NUMBERED_CLASSES:
             for (row, column), count in np.ndenumerate(counts):
@@ -80,27 +104,54 @@ def draw_confusion(scores: Scores, num_segments: int) -> Figure:
     return figure
 
 
-def draw_average_precisions(scores: Scores, num_segments: int) -> Figure:
-    """Plot each class's average precision, the highest on top, and how many videos show it."""
-    found = average_precisions(scores.at(num_segments), scores.labels)
-    num_positive = scores.labels.sum(axis=0)
-    order = [index for index in np.argsort(found) if num_positive[index]]
-    names = [f"{scores.class_names[index]} ({num_positive[index]})" for index in order]
+def draw_average_precisions(streams: Sequence[Scores], num_segments: int) -> Figure:
+    """Plot each class's average precision by each network, and how many videos show the class.
+
+    The last network orders the classes: its best class is on top.
+    """
+    fused = streams[-1]
+    num_positive = fused.labels.sum(axis=0)
+    found = [average_precisions(each.at(num_segments), each.labels) for each in streams]
+    order = [index for index in np.argsort(found[-1]) if num_positive[index]]
+    names = [f"{fused.class_names[index]} ({num_positive[index]})" for index in order]
     with mpl.rc_context(_STYLE):
-        figure = Figure(figsize=(8, 1.2 + 0.22 * len(order)), layout="constrained")
+        figure = Figure(figsize=(8, 1.6 + 0.22 * len(order)), layout="constrained")
         axes = figure.subplots()
-        axes.barh(range(len(order)), 100 * found[order], color=_COLOURS[FUSED])
+        for scores, precisions in zip(streams, found, strict=True):
+            axes.plot(
+                100 * precisions[order],
+                range(len(order)),
+                marker="o",
+                linestyle="none",
+                color=_COLOURS.get(scores.stream, _OTHER_COLOUR),
+                alpha=0.8,
+                label=STREAM_TITLES[scores.stream],
+            )
         axes.set_yticks(range(len(order)), names, fontsize=8)
-        axes.set(xlabel="average precision, %", xlim=(0, 100), ylim=(-0.6, len(order) - 0.4))
-        axes.grid(axis="x", alpha=0.3)
+        axes.set(xlabel="average precision, %", xlim=(-2, 102), ylim=(-0.6, len(order) - 0.4))
+        axes.grid(alpha=0.3)
+        figure.legend(loc="outside upper right", ncols=len(streams), frameon=False)
     return figure
 
 
-def embed(figure: Figure) -> str:
-    """Return a figure as the address of an image that is written out in the address itself."""
-    picture = io.StringIO()
-    with mpl.rc_context(_STYLE), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Glyph .* missing from")
-        figure.savefig(picture, format="svg", metadata={"Date": None})
-    encoded = base64.b64encode(picture.getvalue().encode()).decode()
-    return f"data:image/svg+xml;base64,{encoded}"
+def _name_classes(axes: Axes, names: Sequence[str], fontsize: int) -> None:
+    short = [shorten(name, _MAX_NAME) for name in names]
+    axes.set_xticks(range(len(names)), short, rotation=90, fontsize=fontsize)
+    axes.set_yticks(range(len(names)), short, fontsize=fontsize)
+
+
+def embed_plot(figure: Figure) -> str:
+    """Return a plot as the address of an SVG image that is written out in the address itself."""
+    return _embed(figure, "svg", "image/svg+xml", metadata={"Date": None})
+
+
+def embed_photos(figure: Figure) -> str:
+    """Return a figure with photographs as the address of a WebP image, written out likewise."""
+    return _embed(figure, "webp", "image/webp", dpi=90, pil_kwargs={"quality": 80})
+
+
+def _embed(figure: Figure, file_format: str, media_type: str, **options: Any) -> str:
+    picture = io.BytesIO()
+    with mpl.rc_context(_STYLE), boxes_for_missing_glyphs():
+        figure.savefig(picture, format=file_format, **options)
+    return f"data:{media_type};base64,{base64.b64encode(picture.getvalue()).decode()}"

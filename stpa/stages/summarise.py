@@ -1,14 +1,18 @@
 """Write what a retraining came to: figures for a program, a report for a person."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import yaml
 
 from stpa.config import Config, Stream
 from stpa.data.versioning import read_version
+from stpa.evaluation.confusions import StreamComparison
+from stpa.evaluation.examples import Example
 from stpa.evaluation.fusion import FUSED
 from stpa.evaluation.judging import TITLES
-from stpa.evaluation.report import Reason, Report, write_report
+from stpa.evaluation.report import Reason, Report, TrainingProblem, write_report
 from stpa.evaluation.scores import Scores
 from stpa.evaluation.significance import PairedComparison
 from stpa.files import write_json
@@ -18,9 +22,10 @@ from stpa.registry.promotion import Decision, Outcome
 from stpa.registry.tracking import Tracker, open_tracker
 from stpa.stages.candidate import gather_candidate
 from stpa.stages.evaluate import find_scores, track_scores
+from stpa.stages.examples import example_videos, explain_videos
 from stpa.stages.fuse import fuse
 from stpa.stages.tracked_metrics import TEST, tracked_values_of_k
-from stpa.stages.train import SERVED_HEAD, compared_heads
+from stpa.stages.train import SERVED_HEAD, compared_heads, find_trained
 from stpa.workspace import Workspace
 
 
@@ -39,6 +44,10 @@ class Summary:
     decision: Decision
     data_version: str
     seconds: float
+    stream_comparison: StreamComparison | None
+    """What the candidate's streams can tell apart; None where videos have several labels."""
+    example: Path
+    """A test video, to try the result on."""
     report_address: str | None
     """Of the page of MLflow that shows the report; None where MLflow lacks the fusion's run."""
 
@@ -69,49 +78,67 @@ class Summary:
 
 
 def summarise(workspace: Workspace, config: Config, decision: Decision, seconds: float) -> Summary:
-    """Gather the figures of all compared heads; write, and track, summary.json and the report."""
+    """Gather the metrics of all compared heads; write, and track, summary.json and the report."""
     tracker = open_tracker(workspace, config.tracking)
     run_id = tracker.find_run(gather_candidate(workspace, config).key)
     heads = compared_heads(config)
     scores = [part for head in heads for part in _all_scores(workspace, config, head)]
     k = config.evaluate.num_segments
-    data = read_version(workspace.root)
     figures: dict[str, dict[str, float]] = {}
     for part in scores:
         figures.setdefault(part.head, {})[part.stream] = part.headline(k)
+    rgb, flow, fused = candidate = [part for part in scores if part.head == SERVED_HEAD]
+    videos = example_videos(workspace, config, (rgb, flow, fused))
+    examples = explain_videos(workspace, config, SERVED_HEAD, videos)
+    report = _compose_report(workspace, config, decision, scores, examples)
     summary = Summary(
         num_segments=k,
-        headline=scores[0].judging.headline,
+        headline=fused.judging.headline,
         figures=figures,
         k_sweep={
             part.stream: {each: part.headline(each) for each in sorted(part.logits)}
-            for part in scores
-            if part.head == SERVED_HEAD
+            for part in candidate
         },
         decision=decision,
-        data_version=data.id,
+        data_version=report.data_version,
         seconds=seconds,
+        stream_comparison=report.stream_comparison,
+        example=workspace.videos / videos[0].path,
         report_address=run_id and _report_address(tracker, run_id, workspace),
     )
     write_json(workspace.summary, summary.to_dict())
-    report = Report(
-        title=config.promotion.model_name,
-        scores=scores,
-        candidate_head=SERVED_HEAD,
-        num_segments=k,
-        late_fusion=config.evaluate.late_fusion,
-        decision=decision.sentence,
-        promoted=decision.promoted,
-        reasons=[Reason(each.rule, each.passed, each.reason) for each in decision.reasons],
-        data_version=data.id,
-        git_commit=collect_lineage(data)["git.commit"],
-        parameters=yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False),
-        seed=config.train.seed,
-    )
     write_report(workspace.report, report)
     if run_id is not None:
         _track(tracker, run_id, workspace, config, report, decision)
     return summary
+
+
+def _compose_report(
+    workspace: Workspace,
+    config: Config,
+    decision: Decision,
+    scores: Sequence[Scores],
+    examples: Sequence[Example],
+) -> Report:
+    data = read_version(workspace.root)
+    return Report(
+        title=config.promotion.model_name,
+        scores=scores,
+        candidate_head=SERVED_HEAD,
+        num_segments=config.evaluate.num_segments,
+        late_fusion=config.evaluate.late_fusion,
+        decision=decision.sentence,
+        rejected=decision.outcome is Outcome.REJECTED,
+        reasons=[
+            Reason(each.rule, each.passed, each.reason, each.advice) for each in decision.reasons
+        ],
+        training_problems=_training_problems(workspace, config),
+        data_version=data.id,
+        git_commit=collect_lineage(data)["git.commit"],
+        parameters=yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False),
+        seed=config.train.seed,
+        examples=examples,
+    )
 
 
 def _report_address(tracker: Tracker, run_id: str, workspace: Workspace) -> str:
@@ -156,6 +183,15 @@ def _against_baselines(report: Report) -> dict[str, float]:
             if isinstance(paired, PairedComparison):
                 figures[f"p_value_against_{head}"] = paired.p_value
     return figures
+
+
+def _training_problems(workspace: Workspace, config: Config) -> list[TrainingProblem]:
+    return [
+        TrainingProblem(stream.value, head, problem.message, problem.has_learnt)
+        for head in compared_heads(config)
+        for stream in Stream
+        for problem in find_trained(workspace, config, stream, head).problems
+    ]
 
 
 def _all_scores(workspace: Workspace, config: Config, head: str) -> list[Scores]:

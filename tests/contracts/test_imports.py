@@ -36,6 +36,9 @@ def import_on_bare_machine(*modules: str) -> subprocess.CompletedProcess[str]:
         ("stpa.training.loop", "stpa.training.checkpoint", "stpa.training.optim"),
         ("stpa.optical_flow.codec", "stpa.data.sampling", "stpa.data.transforms"),
         (
+            "stpa.evaluation.confusions",
+            "stpa.evaluation.examples",
+            "stpa.evaluation.explain",
             "stpa.evaluation.fusion",
             "stpa.evaluation.metrics",
             "stpa.evaluation.scores",

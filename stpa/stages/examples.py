@@ -1,0 +1,57 @@
+"""Explain some test videos by the trained networks, for the report."""
+
+import logging
+from collections.abc import Sequence
+
+from stpa.config import Config, Stream
+from stpa.data.manifest import Video, read_manifest
+from stpa.errors import StpaError
+from stpa.evaluation.examples import Example, choose_examples
+from stpa.evaluation.predict import Classifier
+from stpa.evaluation.scores import Scores
+from stpa.models.checkpoint import load_model
+from stpa.stages.storage import stream_storage
+from stpa.stages.train import find_trained
+from stpa.workspace import Workspace
+
+logger = logging.getLogger(__name__)
+
+
+def example_videos(
+    workspace: Workspace, config: Config, streams: tuple[Scores, Scores, Scores]
+) -> list[Video]:
+    """Return the one to three test videos of `choose_examples`, from the current scores."""
+    videos = {video.video_id: video for video in read_manifest(workspace.manifest).videos}
+    chosen = choose_examples(*streams, config.evaluate.num_segments)
+    return [videos[streams[0].video_ids[index]] for index in chosen]
+
+
+def explain_videos(
+    workspace: Workspace, config: Config, head: str, videos: Sequence[Video]
+) -> list[Example]:
+    """Explain videos by the current networks of a head, from the stored optical flow.
+
+    That takes as long as judging them. One that cannot be explained is left out with a warning:
+    the report of a long retraining does not depend on its pictures.
+    """
+    networks = {
+        stream.value: load_model(find_trained(workspace, config, stream, head).folder)
+        for stream in Stream
+    }
+    classifier = Classifier(
+        networks,
+        late_fusion=config.evaluate.late_fusion,
+        num_segments=config.evaluate.num_segments,
+        num_crops=config.evaluate.num_crops,
+        optical_flow=config.optical_flow.model_dump(),
+    )
+    rgb, flow = (stream_storage(workspace, config, stream) for stream in Stream)
+    examples = []
+    for video in videos:
+        try:
+            explanation = classifier.explain(video, rgb, stored_flow=flow)
+        except StpaError as error:
+            logger.warning("the report has no picture of %s: %s", video.path, error)
+        else:
+            examples.append(Example(video.path, video.distinct_labels, explanation))
+    return examples
