@@ -11,19 +11,24 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from stpa.commands import open_command, stpa_command
 from stpa.presets import DEFAULT, preset_purposes
 from stpa.workspace import Workspace
 
 if TYPE_CHECKING:
     from stpa.data.check import DatasetCheck
+    from stpa.evaluation.confusions import StreamComparison
     from stpa.params import Change
     from stpa.registry.promotion import Decision
     from stpa.stages.diagnose import Finding
     from stpa.stages.initialise import Initialised
+    from stpa.stages.predict import Prediction
     from stpa.stages.search_result import SearchResult
     from stpa.stages.summarise import Summary
 
 RESULTS = Console()
+_PAIRS_SHOWN = 2
+"""Of each stream; the report has more."""
 
 
 def show_findings(findings: "Iterable[Finding]") -> None:
@@ -106,7 +111,7 @@ def _short(value: object) -> str:
 
 
 def show_decision(decision: "Decision") -> None:
-    """Show what is served now, and the verdict of each rule."""
+    """Show what is served now, the verdict of each rule, and what to do where one failed."""
     table = Table("rule", "passed", "reason")
     for verdict in decision.reasons:
         table.add_row(
@@ -119,18 +124,63 @@ def show_decision(decision: "Decision") -> None:
         f"{decision.outcome}: "
         + ("nothing is served yet" if served is None else f"champion is version {served}")
     )
+    for verdict in decision.reasons:
+        if verdict.advice:
+            RESULTS.print(f"{verdict.rule}: {escape(verdict.advice)}", soft_wrap=True)
+
+
+def show_prediction(prediction: "Prediction") -> None:
+    """Show the likeliest classes of a video, and where the picture is."""
+    table = Table("class", "probability")
+    for name, probability in prediction.best(5):
+        table.add_row(escape(name), f"{probability:.3f}")
+    RESULTS.print(table)
+    RESULTS.print(
+        f"by {prediction.model}; picture: {escape(str(prediction.picture))}", soft_wrap=True
+    )
 
 
 def show_summary(workspace: Workspace, summary: "Summary") -> None:
-    """Show the figures of a retraining, and where to read more."""
+    """Show the metrics of a retraining, where to read more, and what to run next."""
     title = f"{summary.title} on the test videos, K={summary.num_segments}"
     table = Table("head", "rgb", "flow", "fused", title=title)
     for head, figures in summary.figures.items():
         table.add_row(head, *[f"{figures[part]:.3f}" for part in ("rgb", "flow", "fused")])
     RESULTS.print(table)
+    if summary.stream_comparison:
+        _show_streams(summary.stream_comparison)
     show_decision(summary.decision)
-    RESULTS.print(
-        f"report: {workspace.report}\nfigures: {workspace.summary}\n"
-        f"pages of MLflow and Prefect: {sys.argv[0]} ui --workspace {workspace.root}",
-        soft_wrap=True,
-    )
+    RESULTS.out(f"metrics, for programs: {workspace.summary}", highlight=False)
+    _show_next(workspace, summary)
+
+
+def _show_streams(comparison: "StreamComparison") -> None:
+    """Show what each stream mixes up, and which videos only their fusion gets right."""
+    table = Table("stream", "classes mixed up most", "probability")
+    for stream, pairs in comparison.pairs.items():
+        for pair in pairs[:_PAIRS_SHOWN]:
+            names = escape(f"{pair.first}, {pair.second}")
+            table.add_row(stream, names, f"{pair.probability:.2f}")
+    RESULTS.print(table)
+    table = Table("rgb alone", "flow alone", "test videos", "right when fused")
+    for group in comparison.agreement:
+        alone = ("right" if right else "wrong" for right in (group.rgb_right, group.flow_right))
+        table.add_row(*alone, str(group.num_videos), str(group.num_fused_right))
+    RESULTS.print(table)
+
+
+def _show_next(workspace: Workspace, summary: "Summary") -> None:
+    """Show commands as they can be copied, each below what it is for."""
+    rejected = summary.decision.outcome == "rejected"
+    challenger = ["--challenger"] if rejected else []
+    model = "the rejected challenger" if rejected else "the champion"
+    report = open_command(workspace.report)
+    steps = {
+        f"try {model} on a test clip": stpa_command(
+            workspace, "predict", summary.example, *challenger
+        ),
+        "look at runs and models": stpa_command(workspace, "ui"),
+        f"read the report{'' if report else ', in a browser'}": report or str(workspace.report),
+    }
+    for purpose, line in steps.items():
+        RESULTS.out(f"{purpose}:\n  {line}", highlight=False)

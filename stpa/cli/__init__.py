@@ -30,7 +30,7 @@ from stpa.errors import InterruptedTrainingError, StpaError, one_line
 from stpa.flows.server import keep_records, start_server
 from stpa.local_server import MLFLOW_PORT, PREFECT_PORT
 from stpa.params.parts import PagesParams, PredictParams, RollbackParams
-from stpa.results import RESULTS, show_decision, show_findings, show_summary
+from stpa.results import RESULTS, show_decision, show_findings, show_prediction, show_summary
 from stpa.terminal import TERMINAL, log_to_terminal
 from stpa.version import package_version
 from stpa.workspace import Workspace, exclusive, require_room
@@ -250,6 +250,9 @@ def predict(
     picture: Annotated[
         Path | None, typer.Option(help="Where to write the picture; default: beside the report.")
     ] = None,
+    challenger: Annotated[
+        bool, typer.Option("--challenger", help="Use the latest candidate, even a rejected one.")
+    ] = False,
     workspace: WorkspaceOption = Path(),
 ) -> None:
     """Name the action in a video by the champion, and draw the places that decided."""
@@ -257,12 +260,8 @@ def predict(
 
     place, params = open_part(workspace, PredictParams)
     with TERMINAL.console.status(f"looking at {escape(video.name)}"):
-        prediction = run(place, params, video, picture)
-    table = Table("class", "probability")
-    for name, probability in prediction.best(5):
-        table.add_row(escape(name), f"{probability:.3f}")
-    RESULTS.print(table)
-    RESULTS.print(f"by {prediction.model}; picture: {prediction.picture}", soft_wrap=True)
+        prediction = run(place, params, video, picture, challenger=challenger)
+    show_prediction(prediction)
 
 
 @app.command()

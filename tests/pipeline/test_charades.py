@@ -1,6 +1,7 @@
 """Videos of several labels or none, in Charades' layout, from their lists to a champion."""
 
 import re
+import subprocess
 from html import unescape
 from pathlib import Path
 
@@ -123,22 +124,27 @@ def test_runs_hold_average_precisions_at_each_k(workspace: Workspace) -> None:
     assert fused["test/gain_over_tsn_low"] <= gain <= fused["test/gain_over_tsn_high"]
 
 
-def test_another_k_is_judged_against_the_champion_by_map(
+def test_another_k_is_judged_by_map_and_can_be_tried_though_it_is_rejected(
     workspace: Workspace, tmp_path: Path
 ) -> None:
     changed = params(num_segments=1)
-    changed["promotion"] |= {"rules": list(RULES), "min_gain": -1.0}
+    changed["promotion"] |= {"rules": list(RULES), "min_gain": 1.0}
     workspace.params.write_text(yaml.safe_dump(changed, allow_unicode=True), encoding="utf-8")
     done = run_stpa("retrain", "--workspace", workspace.root)
     assert done.returncode == 0, done.stderr
     page = unescape(workspace.report.read_text(encoding="utf-8"))
     assert re.search(r"mAP [01]\.\d{3} against the champion's [01]\.\d{3}.*95% interval", page)
     assert re.search(r"mAP [01]\.\d{3} of 10 videos against chance 0\.\d{3}", page)
-    assert read_json(workspace.summary)["outcome"] in ("promoted", "rejected")
+    assert read_json(workspace.summary)["outcome"] == "rejected"
+    assert "no_worse_than_champion: Nothing needs to be done" in done.stdout
+    [line] = [line for line in done.stdout.splitlines() if " predict " in line]
+    tried = subprocess.run(line, shell=True, capture_output=True, text=True)
+    assert "by small-fusion version 2 (challenger, rejected)" in tried.stdout, tried.stderr
 
     video = workspace.videos / read_manifest(workspace.manifest).videos[0].path
     served = load_part(workspace.params, PredictParams)
     prediction = predict(workspace, served, video, tmp_path / "picture.png")
+    assert prediction.model == "small-fusion version 1 (champion)"
     assert prediction.class_names == CLASSES
     assert all(0 < probability < 1 for probability in prediction.probabilities)
     assert sum(prediction.probabilities) != pytest.approx(1)

@@ -4,6 +4,7 @@ import json
 import math
 import shutil
 import sqlite3
+import subprocess
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
@@ -89,7 +90,15 @@ class TestResults:
         assert f"<td>{100 * summary['fused_top1']:.1f}</td>" in page
         assert summary["data_version"] in page
         assert "version 1 is served" in page
-        assert page.count('<img src="data:image/svg+xml;') == 2
+        assert page.count('<img src="data:image/svg+xml;') == 5
+        assert 1 <= page.count('<img src="data:image/webp;') <= 3
+        assert len(page) < 2_000_000
+
+    def test_the_report_lists_what_each_training_found(self, retrained):
+        page = retrained.report.read_text(encoding="utf-8")
+        for training in TRAININGS:  # of a few steps each
+            stream, head = training.split("-")
+            assert f"<li>{stream}, {head}: only " in page
 
     def test_each_run_and_each_version_is_there_once(self, tracker):
         assert_done_once(tracker)
@@ -146,7 +155,7 @@ class TestAgain:
 
     def test_a_second_run_redoes_nothing_and_says_so(self, retrained, tracker):
         before, version = results(retrained), read_version(retrained.root)
-        done = run_stpa("retrain", "--workspace", retrained.root)
+        done = run_stpa("retrain", "--workspace", retrained.root.name, cwd=retrained.root.parent)
         assert done.returncode == 0, done.stderr
         assert results(retrained) == before
         assert read_version(retrained.root) == version
@@ -158,6 +167,12 @@ class TestAgain:
         assert said.count("is trained already from the same inputs") == len(TRAININGS)
         assert said.count("is evaluated already") == len(TRAININGS)
         assert "unchanged: champion is version 1" in said
+        [line] = [line for line in done.stdout.splitlines() if " predict " in line]
+        assert line.endswith(f"-w '{retrained.root.name}'")
+        tried = subprocess.run(
+            line, shell=True, cwd=retrained.root.parent, capture_output=True, text=True
+        )
+        assert "by small-fusion version 1 (champion)" in tried.stdout, tried.stderr
 
 
 @pytest.mark.slow
