@@ -5,7 +5,6 @@ from typing import Any
 
 import timm
 import torch
-from einops import rearrange
 from torch import nn
 
 import stpa.models.bn_inception  # noqa: F401 - registers it with timm
@@ -129,14 +128,14 @@ class _ChannelsFirst(nn.Module):
     """Maps [frames, height, width, channels] to [frames, channels, height, width]."""
 
     def forward(self, maps: Sequence[torch.Tensor]) -> list[torch.Tensor]:
-        return [rearrange(level, "frames h w channels -> frames channels h w") for level in maps]
+        return [level.permute(0, 3, 1, 2) for level in maps]  # to: frames channels h w
 
 
 class _ChannelsLast(nn.Module):
     """The way back, for the layers behind the top map."""
 
     def forward(self, maps: torch.Tensor) -> torch.Tensor:
-        return rearrange(maps, "frames channels h w -> frames h w channels")
+        return maps.permute(0, 2, 3, 1)  # to: frames h w channels
 
 
 class _PooledFeatures(nn.Module):
