@@ -21,6 +21,7 @@ from stpa.registry.lineage import collect_lineage, run_name
 from stpa.registry.tracking import Dataset, Tracker, open_tracker
 from stpa.stages.storage import stream_storage
 from stpa.stages.tracked_metrics import track_epoch, tracked_epochs
+from stpa.stages.training_progress import TrainingProgress
 from stpa.training.checkpoint import PROGRESS_FILE
 from stpa.training.job import TrainingJob
 from stpa.training.learning import Problem
@@ -239,11 +240,13 @@ def _fit(
         "%s %s: %d clips, %d epochs of %d steps",
         *(run.stream, run.head, len(job.videos), job.num_epochs, job.steps_per_epoch),
     )
+    told = TrainingProgress(job, progress)
     warn = _WarnOnce(f"{run.stream} {run.head}")
     warn(check.before())
 
     def on_epoch(metrics: dict[str, float]) -> None:
         track_epoch(tracker, run_id, metrics)
+        told.on_epoch(metrics)
         warn(check.after(metrics))
 
     with cluster(config.compute.address):
@@ -253,7 +256,7 @@ def _fit(
             compute=config.compute,
             decode_seconds=config.data.decode_deadline_seconds,
             on_epoch=on_epoch,
-            on_step=progress,
+            on_step=told.on_step,
         )
         with checkpoint.as_directory() as folder, atomic_path(run.result) as temporary:
             model = temporary / run.model.name
