@@ -3,7 +3,7 @@
 import logging
 import shutil
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from stpa.compute.tasks import cluster
@@ -11,7 +11,8 @@ from stpa.compute.train import fit_on_cluster, remove_checkpoints, storage_of
 from stpa.config import Config, Stream
 from stpa.data.clips import ClipReader
 from stpa.data.flow_level import flow_deviation
-from stpa.data.manifest import read_manifest
+from stpa.data.manifest import Manifest, read_manifest
+from stpa.data.storage import Storage
 from stpa.data.versioning import DataVersion, read_version
 from stpa.errors import ModelError
 from stpa.files import atomic_path, digest_value, read_json, write_json
@@ -201,13 +202,20 @@ def training_key(config: Config, stream: Stream, head: str, data: DataVersion) -
 def training_job(workspace: Workspace, config: Config, stream: Stream, head: str) -> TrainingJob:
     """Return the training of a network on all training videos."""
     manifest = read_manifest(workspace.manifest)
-    videos = tuple(manifest.select("train"))
     storage = stream_storage(workspace, config, stream)
-    deviation = None
-    if stream is Stream.FLOW and config.model.flow_input == "measured":
-        reader = ClipReader(stream.value, storage, config.train.short_side)
-        deviation = flow_deviation(videos, reader)
-        logger.info("stored flow deviates by %.1f levels: inputs are scaled by it", deviation)
+    job = unmeasured_job(manifest, config, stream, head, storage)
+    if stream is Stream.RGB or config.model.flow_input != "measured":
+        return job
+    reader = ClipReader(stream.value, storage, config.train.short_side)
+    deviation = flow_deviation(job.videos, reader)
+    logger.info("stored flow deviates by %.1f levels: inputs are scaled by it", deviation)
+    return replace(job, flow_deviation=deviation)
+
+
+def unmeasured_job(
+    manifest: Manifest, config: Config, stream: Stream, head: str, storage: Storage
+) -> TrainingJob:
+    """Return what `training_job` does, but for what the stored optical flow decides."""
     return TrainingJob(
         stream=stream,
         head=head,
@@ -215,9 +223,8 @@ def training_job(workspace: Workspace, config: Config, stream: Stream, head: str
         train=config.train,
         class_names=manifest.class_names,
         multi_label=manifest.multi_label,
-        videos=videos,
+        videos=tuple(manifest.select("train")),
         storage=storage,
-        flow_deviation=deviation,
     )
 
 
