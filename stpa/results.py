@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from stpa.stages.search_result import SearchResult
     from stpa.stages.summarise import Summary
 
-RESULTS = Console()
+RESULTS = Console(record=True)  # for the log file
 
 
 def show_findings(findings: "Iterable[Finding]") -> None:

@@ -27,6 +27,11 @@ SECONDS_BETWEEN_LINES = 10.0
 """Off a terminal, where no bar can be drawn."""
 _BAR_WIDTH = 40
 
+ON_TERMINAL = {"is_on_terminal": True}
+"""Extra of records that the terminal shows in another way, for handlers beside it."""
+
+logger = logging.getLogger(__name__)
+
 
 class Terminal:
     """One console, and the bars of all the work that goes on at the same time."""
@@ -60,6 +65,7 @@ class Terminal:
             self._close()
         line = f"{description} ({time.monotonic() - started:.0f} s)"
         self.console.print(f"[green]done[/] {escape(line)}", soft_wrap=True)
+        logger.info("done %s", line, extra=ON_TERMINAL)
 
     def _open(self) -> "_Bars":
         with self._lock:
@@ -131,6 +137,7 @@ def log_to_terminal(debug: bool) -> None:
     Without, Prefect and Ray would tell each error several times over, with tracebacks.
     """
     handler = RichHandler(console=TERMINAL.console, show_path=debug, show_time=False)
+    handler.addFilter(lambda record: not getattr(record, "is_on_terminal", False))
     if not debug:
         handler.addFilter(logging.Filter("stpa"))
     logging.basicConfig(level=logging.WARNING, format="%(message)s", handlers=[handler])

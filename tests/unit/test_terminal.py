@@ -1,5 +1,6 @@
 """What progress looks like on a terminal, and where no bar can be drawn."""
 
+import logging
 from io import StringIO
 
 import pytest
@@ -7,7 +8,7 @@ from rich.console import Console
 
 from stpa import terminal
 from stpa.progress import NO_DETAILS, Details
-from stpa.terminal import Terminal
+from stpa.terminal import ON_TERMINAL, Terminal, log_to_terminal
 
 DETAILS = {
     "epoch": "12/16",
@@ -101,3 +102,20 @@ def test_work_without_details_keeps_its_count_and_times():
     [line] = printed_on(paper).splitlines()
     assert line.startswith("extract optical flow ━")
     assert "3/8 0:00:00" in line
+
+
+def test_a_record_of_what_the_terminal_shows_already_is_not_shown_again(monkeypatch, caplog):
+    caplog.set_level(logging.INFO, logger="stpa")  # and back at the end
+    screen = make_terminal(to_terminal=False, width=80)
+    monkeypatch.setattr(terminal, "TERMINAL", screen)
+    root = logging.getLogger()
+    before = root.handlers[:]
+    root.handlers = []
+    try:
+        log_to_terminal(debug=False)
+        logging.getLogger("stpa.x").warning("once", extra=ON_TERMINAL)
+        logging.getLogger("stpa.x").warning("news")
+    finally:
+        root.handlers = before
+    assert "once" not in printed(screen)
+    assert "news" in printed(screen)
