@@ -12,7 +12,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import Executor, ProcessPoolExecutor
 from functools import partial
 from itertools import product
@@ -148,7 +148,7 @@ class _Keeper:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
-    def after_step(self, done: int, total: int) -> Wish:
+    def after_step(self, done: int, total: int, means: Mapping[str, float]) -> Wish:
         """Go on."""
         return Wish.GO_ON
 

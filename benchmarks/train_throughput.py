@@ -9,7 +9,7 @@ the first steps of a block are not counted, since the loader has worked ahead in
 import os
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -141,7 +141,7 @@ class _Rivals:
         """Of a step, in each turn."""
         self.progress: ReportProgress = silent
 
-    def after_step(self, done: int, total: int) -> Wish:
+    def after_step(self, done: int, total: int, means: Mapping[str, float]) -> Wish:
         """Start the clock where the warm steps end, and stop it at the end of the turn."""
         place = done % (self._warm_steps + self._steps)
         if place == self._warm_steps:

@@ -20,10 +20,10 @@ logger = logging.getLogger(__name__)
 
 
 @task(**RETRIES, task_run_name="train-{stream}-{head}")
-def train_network(root: Path, stream: Stream, head: str) -> TrainedModel:
-    """Run the train stage for one network."""
+def train_network(root: Path, stream: Stream, head: str, turn: str) -> TrainedModel:
+    """Run the train stage for one network; `turn` says which of all it is, such as "2 of 4"."""
     workspace, config = open_workspace(root)
-    with watched(f"train {stream} {head}") as progress:
+    with watched(f"train {stream} {head}", turn) as progress:
         return run_train(workspace, config, stream, head, progress)
 
 
@@ -33,17 +33,22 @@ def train(
 ) -> list[TrainedModel]:
     """Train `streams` (default: both) with each of `heads` (those that params.yaml compares)."""
     workspace, config = open_workspace(root)
-    wanted = streams or list(Stream)
+    wanted, compared = streams or list(Stream), heads or compared_heads(config)
+    num_networks = len(wanted) * len(compared)
     models = []
     # Within the flow: Prefect's own handler, from before it, would end the tasks at once.
     with exclusive(workspace), keeping_cluster(), leaving_when_asked():
-        for head in heads or compared_heads(config):
+        for index, head in enumerate(compared):
             leave_if_asked()
+            first = index * len(wanted) + 1
+            turns = {
+                stream: f"{number} of {num_networks}" for number, stream in enumerate(wanted, first)
+            }
             missing = [each for each in wanted if not is_trained(workspace, config, each, head)]
             if len(missing) > 1 and _have_room(config, len(missing)):
-                models += _train_together(root, wanted, head)
+                models += _train_together(root, head, turns)
             else:
-                models += [train_network(root, stream, head) for stream in wanted]
+                models += [train_network(root, each, head, turn) for each, turn in turns.items()]
     return models
 
 
@@ -52,9 +57,11 @@ def _have_room(config: Config, num_trainings: int) -> bool:
         return trainings_at_once(config.compute) >= num_trainings
 
 
-def _train_together(root: Path, streams: list[Stream], head: str) -> list[TrainedModel]:
-    """Train at the same time; one that fails does not take the cluster from the others."""
-    running = [train_network.submit(root, stream, head) for stream in streams]
+def _train_together(root: Path, head: str, turns: dict[Stream, str]) -> list[TrainedModel]:
+    """Train the streams of `turns` at the same time; one that fails does not take the cluster
+    from the others.
+    """
+    running = [train_network.submit(root, stream, head, turn) for stream, turn in turns.items()]
     for ended in as_completed(running):
         fault = ended.result(raise_on_failure=False)
         # Its words would else come with the end of the last.

@@ -17,7 +17,7 @@ from prefect.tasks import exponential_backoff
 from stpa.config import Config
 from stpa.errors import StpaError, one_line
 from stpa.params import load_config
-from stpa.progress import ReportProgress
+from stpa.progress import NO_DETAILS, Details, ReportProgress, describe
 from stpa.terminal import TERMINAL
 from stpa.workspace import Workspace
 
@@ -38,19 +38,22 @@ def name_run() -> str:
 
 
 @contextmanager
-def watched(description: str) -> Iterator[ReportProgress]:
-    """Show the progress of the block on the terminal and as a Prefect artifact."""
+def watched(description: str, turn: str = "") -> Iterator[ReportProgress]:
+    """Show the progress of the block on the terminal and as a Prefect artifact.
+
+    `turn` says which of several it is, such as "2 of 4".
+    """
     artifact = _ProgressArtifact(description)
     artifact.show(0.0)
     updated = time.monotonic()
 
-    with TERMINAL.bar(description) as draw:
+    with TERMINAL.bar(f"{description}, {turn}" if turn else description) as draw:
 
-        def report(done: int, total: int) -> None:
+        def report(done: int, total: int, details: Details = NO_DETAILS, /) -> None:
             nonlocal updated
-            draw(done, total)
+            draw(done, total, details)
             if time.monotonic() - updated >= SECONDS_BETWEEN_UPDATES:
-                artifact.show(100.0 * done / max(total, 1))
+                artifact.show(100.0 * done / max(total, 1), describe(done, total, details))
                 updated = time.monotonic()
 
         yield report
@@ -65,8 +68,8 @@ class _ProgressArtifact:
         self._id: UUID | None = None
         self._lost = False
 
-    def show(self, percent: float) -> None:
-        """Draw the bar, or draw it again."""
+    def show(self, percent: float, text: str = "") -> None:
+        """Draw the bar, or draw it again, with a text beside what it is of."""
         if self._lost:
             return
         try:
@@ -75,7 +78,8 @@ class _ProgressArtifact:
                 created = create_progress_artifact(percent, key=key, description=self._description)
                 self._id = cast("UUID", created)
             else:
-                update_progress_artifact(self._id, percent)
+                description = f"{self._description}: {text}" if text else self._description
+                update_progress_artifact(self._id, percent, description)
         except Exception as error:  # whatever it is, hours of training weigh more
             self._lost = True
             logger.warning("Prefect shows no more of %s: %s", self._description, one_line(error))

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from stpa.stages.search_result import SearchResult
     from stpa.stages.summarise import Summary
 
-RESULTS = Console()
+RESULTS = Console(record=True)  # for the log file
 _PAIRS_SHOWN = 2
 """Of each stream; the report has more."""
 

@@ -117,6 +117,11 @@ class Workspace:
         return self.root / "prefect"
 
     @property
+    def logs(self) -> Path:
+        """A file for each of the last commands that worked here (`stpa.log_file`)."""
+        return self.root / "logs"
+
+    @property
     def report(self) -> Path:
         """The report of the last retraining, for a browser."""
         return self.root / "report" / "index.html"

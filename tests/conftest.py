@@ -17,6 +17,7 @@ from xdist.scheduler import LoadScopeScheduling
 # hold with pytest 9.)
 SHARE_RETRAINING = (
     "test_bad_input",
+    "test_estimate",
     "test_moved",
     "test_prefect_records",
     "test_restore",

@@ -20,6 +20,7 @@ from stpa.cli.workspace import (
     HeadOption,
     StreamOption,
     WorkspaceOption,
+    at_work,
     chosen_heads,
     chosen_streams,
     given_options,
@@ -33,7 +34,7 @@ from stpa.params.parts import PagesParams, PredictParams, RollbackParams
 from stpa.results import RESULTS, show_decision, show_findings, show_prediction, show_summary
 from stpa.terminal import TERMINAL, log_to_terminal
 from stpa.version import package_version
-from stpa.workspace import Workspace, exclusive, require_room
+from stpa.workspace import Workspace, require_room
 
 if TYPE_CHECKING:
     from stpa.evaluation.scores import Scores
@@ -110,14 +111,16 @@ def ingest(
     from stpa.stages.ingest import ingest as run
 
     place, config = open_workspace(workspace)
-    with exclusive(place), TERMINAL.bar("ingest videos") as progress:
-        result = run(place, config, source, progress)
-    manifest = result.manifest
-    RESULTS.print(
-        f"{len(manifest.videos)} videos of {len(manifest.class_names)} classes: "
-        f"{len(manifest.select('train'))} to train, {len(manifest.select('test'))} to test, "
-        f"{len(manifest.quarantined)} quarantined; {result.num_come} came, {result.num_left} left"
-    )
+    with at_work(place, "ingest"):
+        with TERMINAL.bar("ingest videos") as progress:
+            result = run(place, config, source, progress)
+        manifest = result.manifest
+        RESULTS.print(
+            f"{len(manifest.videos)} videos of {len(manifest.class_names)} classes: "
+            f"{len(manifest.select('train'))} to train, {len(manifest.select('test'))} to test, "
+            f"{len(manifest.quarantined)} quarantined; "
+            f"{result.num_come} came, {result.num_left} left"
+        )
 
 
 @app.command()
@@ -132,7 +135,7 @@ def extract(
     from stpa.stages.extract import extract_untracked
 
     place, config = open_workspace(workspace)
-    with exclusive(place), TERMINAL.bar("extract optical flow") as progress:
+    with at_work(place, "extract"), TERMINAL.bar("extract optical flow") as progress:
         if untracked:
             extract_untracked(place, config, progress)
         else:
@@ -158,15 +161,15 @@ def train(
         return
     if submit_job(place, config, "train", arguments):
         return
-    with exclusive(place):
+    with at_work(place, "train"):
         require_room(place)
         server = start_server(place.prefect)
         from stpa.flows.train import train as train_flow
 
         with server:
             models = train_flow(place.root, heads, streams)
-    for model in models:
-        RESULTS.print(f"{'unchanged: ' if model.reused else ''}{model.folder}")
+        for model in models:
+            RESULTS.print(f"{'unchanged: ' if model.reused else ''}{model.folder}")
 
 
 @app.command()
@@ -179,11 +182,12 @@ def evaluate(
     place, config = open_workspace(workspace)
     table = Table("head", "stream", *[f"K={k}" for k in sorted(config.evaluate.sweep)])
     networks = product(chosen_heads(config, head), chosen_streams(stream))
-    for chosen_head, chosen_stream in networks:
-        with exclusive(place), TERMINAL.bar(f"evaluate {chosen_stream} {chosen_head}") as progress:
-            scores = run(place, config, chosen_stream, chosen_head, progress)
-        table.add_row(chosen_head, chosen_stream, *_by_k(scores))
-    RESULTS.print(table)
+    with at_work(place, "evaluate"):
+        for chosen_head, chosen_stream in networks:
+            with TERMINAL.bar(f"evaluate {chosen_stream} {chosen_head}") as progress:
+                scores = run(place, config, chosen_stream, chosen_head, progress)
+            table.add_row(chosen_head, chosen_stream, *_by_k(scores))
+        RESULTS.print(table)
 
 
 @app.command()
@@ -205,9 +209,10 @@ def promote(workspace: WorkspaceOption = Path()) -> None:
     from stpa.stages.promote import promote as run
 
     place, config = open_workspace(workspace)
-    with exclusive(place), TERMINAL.bar("register and judge") as progress:
-        decision = run(place, config, progress)
-    show_decision(decision)
+    with at_work(place, "promote"):
+        with TERMINAL.bar("register and judge") as progress:
+            decision = run(place, config, progress)
+        show_decision(decision)
 
 
 @app.command()
@@ -216,7 +221,7 @@ def rollback(workspace: WorkspaceOption = Path()) -> None:
     from stpa.stages.promote import rollback as run
 
     place, params = open_part(workspace, RollbackParams)
-    with exclusive(place):
+    with at_work(place, "rollback"):
         show_decision(run(place, params))
 
 
@@ -234,14 +239,14 @@ def retrain(
         return
     if submit_job(place, config, "retrain", arguments):
         return
-    with exclusive(place):
+    with at_work(place, "retrain"):
         require_room(place)
         server = start_server(place.prefect)
         from stpa.flows.retrain import retrain as retrain_flow
 
         with server:
             summary = retrain_flow(place.root, source)
-    show_summary(place, summary)
+        show_summary(place, summary)
 
 
 @app.command()
@@ -297,9 +302,12 @@ def _by_k(scores: "Scores") -> list[str]:
 
 
 def _one_line(error: Exception) -> str:
+    """Return what is wrong, and where the log is: a note of `stpa.log_file`."""
+    notes = getattr(error, "__notes__", [])
+    where = f" ({'; '.join(notes)})" if notes else ""
     if isinstance(error, StpaError):
-        return one_line(error)
+        return one_line(error) + where
     if isinstance(error, OSError) and error.errno == errno.ENOSPC:
         place = error.filename or "the disk"
-        return f"no space is left at {place}: free some and run the same command again"
-    return f"{type(error).__name__}: {one_line(error)} (stpa --debug says more)"
+        return f"no space is left at {place}: free some and run the same command again{where}"
+    return f"{type(error).__name__}: {one_line(error)}{where or ' (stpa --debug says more)'}"

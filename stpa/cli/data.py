@@ -5,11 +5,10 @@ from typing import Annotated
 
 import typer
 
-from stpa.cli.workspace import WorkspaceOption, open_part, open_workspace
+from stpa.cli.workspace import WorkspaceOption, at_work, open_part, open_workspace
 from stpa.params.parts import RestoreParams
 from stpa.results import RESULTS, show_check
 from stpa.terminal import TERMINAL
-from stpa.workspace import exclusive
 
 data_app = typer.Typer(
     help="Check a downloaded dataset; bring back the data of a run.", no_args_is_help=True
@@ -59,6 +58,7 @@ def restore(
     from stpa.stages.restore import restore as run_restore
 
     place, params = open_part(workspace, RestoreParams)
-    with exclusive(place), TERMINAL.console.status("fetching what is not here"):
-        version = run_restore(place, params, run)
-    RESULTS.print(f"{place.root} holds data version {version.id}")
+    with at_work(place, "restore"):
+        with TERMINAL.console.status("fetching what is not here"):
+            version = run_restore(place, params, run)
+        RESULTS.print(f"{place.root} holds data version {version.id}")

@@ -6,11 +6,16 @@ from typing import Annotated
 import typer
 
 from stpa.cli.jobs import AttachOption, StopOption, attend_job, submit_job
-from stpa.cli.workspace import WorkspaceOption, chosen_heads, given_options, open_workspace
+from stpa.cli.workspace import (
+    WorkspaceOption,
+    at_work,
+    chosen_heads,
+    given_options,
+    open_workspace,
+)
 from stpa.config import Stream
 from stpa.results import show_search
 from stpa.terminal import TERMINAL
-from stpa.workspace import exclusive
 
 
 def search(
@@ -43,7 +48,8 @@ def search(
     streams = searched_streams(plan, stream)
     if submit_job(place, config, "search", arguments, plan):
         return
-    for each in streams:
-        with exclusive(place), TERMINAL.bar(f"search {each} {chosen}") as progress:
-            result = run(place, config, plan, each, chosen, progress)
-        show_search(place, result)
+    with at_work(place, "search"):
+        for each in streams:
+            with TERMINAL.bar(f"search {each} {chosen}") as progress:
+                result = run(place, config, plan, each, chosen, progress)
+            show_search(place, result)

@@ -1,5 +1,8 @@
 """How every command finds its workspace, and the networks that it is for."""
 
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, TypeVar
 
@@ -7,9 +10,14 @@ import typer
 
 from stpa.config import Config, Section, Stream
 from stpa.errors import ConfigError
-from stpa.workspace import Workspace
+from stpa.log_file import logging_to_file
+from stpa.results import RESULTS
+from stpa.terminal import ON_TERMINAL
+from stpa.workspace import Workspace, exclusive
 
 Part = TypeVar("Part", bound=Section)
+
+logger = logging.getLogger(__name__)
 
 WorkspaceOption = Annotated[
     Path,
@@ -35,6 +43,17 @@ def open_part(root: Path, part: type[Part]) -> tuple[Workspace, Part]:
 
     workspace = Workspace(root)
     return workspace, load_part(workspace.params, part)
+
+
+@contextmanager
+def at_work(workspace: Workspace, command: str) -> Iterator[None]:
+    """Keep every other process from changing the workspace (`exclusive`), and write a log file
+    there, with what the command answers within the block.
+    """
+    with exclusive(workspace), logging_to_file(workspace.logs, command):
+        yield
+        if answer := RESULTS.export_text().rstrip():
+            logger.info("answered:\n%s", answer, extra=ON_TERMINAL)
 
 
 def chosen_heads(config: Config, wanted: str | None) -> list[str]:

@@ -1,5 +1,6 @@
 """Where a training's workers and the process that submitted it leave word for each other."""
 
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import ray
@@ -9,13 +10,23 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from tenacity import retry, retry_if_exception_type, stop_after_attempt
 
 
+class Step(NamedTuple):
+    """How far a training is."""
+
+    done: int
+    """Steps, counted over all epochs."""
+    total: int
+    means: Mapping[str, float]
+    """Over the epoch so far (`stpa.training.guard.LossGuard.means`)."""
+
+
 class News(NamedTuple):
     """What has come from the workers since the last look."""
 
     epochs: list[dict[str, float]]
     """Their metrics."""
-    steps: tuple[int, int]
-    """How many are done, of how many."""
+    step: Step | None
+    """The last one, whether it is new or not; None before the first."""
     group: PlacementGroup | None
     """What workers that have started hold of the cluster."""
 
@@ -25,7 +36,7 @@ class _Desk:
 
     def __init__(self) -> None:
         self._epochs: list[dict[str, float]] = []
-        self._steps = (0, 1)
+        self._step: Step | None = None
         self._group: PlacementGroup | None = None
         self._is_leaving = False
 
@@ -35,16 +46,16 @@ class _Desk:
     def put_epoch(self, metrics: dict[str, float]) -> None:
         self._epochs.append(metrics)
 
-    def put_steps(self, done: int, total: int) -> bool:
+    def put_step(self, step: Step) -> bool:
         """Return whether to leave."""
-        self._steps = (done, total)
+        self._step = step
         return self._is_leaving
 
     def ask_to_leave(self) -> None:
         self._is_leaving = True
 
     def take(self) -> News:
-        news = News(self._epochs, self._steps, self._group)
+        news = News(self._epochs, self._step, self._group)
         self._epochs, self._group = [], None
         return news
 

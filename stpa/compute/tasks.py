@@ -5,7 +5,8 @@ import os
 import signal
 import socket
 import threading
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+import time
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import islice
 from typing import Any, TypeVar
@@ -185,6 +186,31 @@ def map_unordered(
                 ray.cancel(reference, force=True)
 
 
+def call_in_fresh_processes(
+    functions: Sequence[Callable[[], Result]],
+    *,
+    num_cpus: float,
+    num_gpus: float,
+    max_seconds: float,
+    purpose: str,
+) -> list[tuple[float, Result]]:
+    """Return, for each function, how many seconds its process took to start, and its result.
+
+    Each process ends with its call, so that nothing of what that loaded stays in memory. Raises
+    ComputeError, which names their `purpose`, where all of it takes over `max_seconds`.
+    """
+    remote = ray.remote(num_cpus=num_cpus, num_gpus=num_gpus, max_retries=0, max_calls=1)
+    asked = time.time()
+    references = [remote(_call_and_time).remote(function) for function in functions]
+    _, late = ray.wait(references, num_returns=len(references), timeout=max_seconds)
+    for reference in late:
+        ray.cancel(reference, force=True)
+    if late:
+        raise ComputeError(f"{purpose} took over {max_seconds:.0f} s")
+    results = [_fetch(reference, purpose) for reference in references]
+    return [(started - asked, result) for started, result in results]
+
+
 def count_slots(wanted: Mapping[str, float], purpose: str) -> int:
     """Return how often the resources `wanted` fit on the cluster at once.
 
@@ -209,6 +235,11 @@ def gpu_share(tasks_per_gpu: int) -> float:
 def _call(function: Callable[[Item], Result], item: Item) -> Result:
     """Run in a worker. Ray makes tasks of plain functions alone, not of partials."""
     return function(item)
+
+
+def _call_and_time(function: Callable[[], Result]) -> tuple[float, Result]:
+    """Run in a worker; return when the call began, too."""
+    return time.time(), function()
 
 
 def _describe(resources: Mapping[str, float]) -> str:

@@ -6,7 +6,7 @@ import shutil
 import tempfile
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from contextlib import nullcontext
 from functools import partial
@@ -21,14 +21,13 @@ from ray.exceptions import OutOfMemoryError
 from ray.train import ControllerError, TrainingFailedError, WorkerGroupError
 from ray.util.placement_group import PlacementGroup
 
-from stpa.compute.desk import News, open_desk
+from stpa.compute.desk import News, Step, open_desk
 from stpa.compute.fail_fast import FailFast
 from stpa.compute.tasks import count_slots
 from stpa.config import ComputeConfig
 from stpa.errors import ComputeError, InterruptedTrainingError, LostWorkersError, StpaError
 from stpa.files import digest_value
 from stpa.interruption import is_asked_again, is_asked_to_leave
-from stpa.progress import ReportProgress, silent
 from stpa.training.agreement import Wish
 from stpa.training.fit import Place, fit
 from stpa.training.job import TrainingJob
@@ -50,6 +49,7 @@ together, which costs milliseconds, and notice is given a minute or two before."
 logger = logging.getLogger(__name__)
 
 OnEpoch = Callable[[dict[str, float]], None]
+OnStep = Callable[[int, int, Mapping[str, float]], None]
 OnGroup = Callable[[PlacementGroup], None]
 
 
@@ -60,15 +60,16 @@ def fit_on_cluster(
     compute: ComputeConfig,
     decode_seconds: float,
     on_epoch: OnEpoch,
-    on_step: ReportProgress = silent,
+    on_step: OnStep = lambda done, total, means: None,
     on_group: OnGroup = lambda group: None,
 ) -> ray.train.Checkpoint:
     """Train on the connected Ray cluster; return the last checkpoint.
 
     `storage` is this run's own folder or s3:// address: called again with the same one, after a
     kill for instance, the run goes on from its last checkpoint. In this process, `on_epoch` is
-    called with each epoch's metrics, `on_step` now and then with the steps done, and `on_group`
-    with what the workers hold of the cluster, when they start.
+    called with each epoch's metrics, `on_step` several times per second, from the first step on,
+    with the steps done, all steps, and means over the epoch so far (`LossGuard.means`, of the
+    clips of rank 0), and `on_group` with what the workers hold of the cluster, when they start.
 
     Raises a worker's StpaError at once, as it would come again; InterruptedTrainingError where
     this process is asked to leave (`stpa.interruption`); and ComputeError when the cluster is too
@@ -187,7 +188,7 @@ class _Worker:
         self._answer: ray.ObjectRef | None = None
         self._is_noticed = False
 
-    def after_step(self, done: int, total: int) -> Wish:
+    def after_step(self, done: int, total: int, means: Mapping[str, float]) -> Wish:
         """Tell the desk, and look for what it and the cluster wish."""
         wish = Wish.GO_ON
         if not self._is_noticed and done % NOTICE_STEPS == 0:
@@ -196,7 +197,7 @@ class _Worker:
         if self._rank == 0 and self._has_answered():
             if self._answer is not None and ray.get(self._answer):
                 wish = Wish.LEAVE
-            self._answer = self._desk.put_steps.remote(done, total)
+            self._answer = self._desk.put_step.remote(Step(done, total, means))
         return wish
 
     def keep(
@@ -266,14 +267,15 @@ def _resources(compute: ComputeConfig) -> dict[str, float]:
     return resources | ({"GPU": compute.gpus_per_worker} if compute.gpus_per_worker else {})
 
 
-def _relay(desk: Any, on_epoch: OnEpoch, on_step: ReportProgress, on_group: OnGroup) -> News:
+def _relay(desk: Any, on_epoch: OnEpoch, on_step: OnStep, on_group: OnGroup) -> News:
     """Pass on what has been reported since the last time, and return it."""
     news: News = ray.get(desk.take.remote())
     if news.group is not None:
         on_group(news.group)
     for metrics in news.epochs:
         on_epoch(metrics)
-    on_step(*news.steps)
+    if news.step is not None:
+        on_step(news.step.done, news.step.total, news.step.means)
     return news
 
 

@@ -63,6 +63,11 @@ class StepSampler(Sampler[list[int]]):
         """Return the number of steps in a whole epoch."""
         return self._num_passes * self._steps_per_pass
 
+    @property
+    def mean_size(self) -> float:
+        """The mean of `size_of` over all steps."""
+        return self._num_clips / self._steps_per_pass
+
     def size_of(self, step: int) -> int:
         """Return how many clips all processes take together in a step."""
         done = step % self._steps_per_pass * self._batch_size

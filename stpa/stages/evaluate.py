@@ -104,6 +104,11 @@ def today_sweep(config: Config) -> Sweep:
     return Sweep(values_of_k, config.evaluate.grid, config.evaluate.num_crops)
 
 
+def is_evaluated(workspace: Workspace, config: Config, stream: Stream, head: str) -> bool:
+    """Return whether `find_scores` finds those of a trained network."""
+    return _scores_file(workspace, config, find_trained(workspace, config, stream, head)).exists()
+
+
 def find_scores(workspace: Workspace, config: Config, stream: Stream, head: str) -> Scores:
     """Return the scores that `evaluate` made from today's inputs; raise DataError for none."""
     path = _scores_file(workspace, config, find_trained(workspace, config, stream, head))

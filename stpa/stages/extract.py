@@ -1,6 +1,7 @@
 """Store the optical flow of every video that lacks it, in parallel, and version it."""
 
 import logging
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -49,12 +50,7 @@ def extract_untracked(
     videos = read_manifest(workspace.manifest).usable
     outputs = {video.video_id: workspace.optical_flow / video.flow_path for video in videos}
     _remove_others(workspace.optical_flow, set(outputs.values()))
-    missing = [
-        video
-        for video in videos
-        if read_provenance(outputs[video.video_id])
-        != provenance(**_settings(video, config.optical_flow))
-    ]
+    missing = find_missing(workspace, config.optical_flow, videos)
     num_done = len(videos) - len(missing)
     progress(num_done, len(videos))
     if not missing:
@@ -77,6 +73,18 @@ def extract_untracked(
                 with atomic_path(outputs[video.video_id]) as temporary:
                     temporary.write_bytes(content)
             progress(num_done + num_new, len(videos))
+
+
+def find_missing(
+    workspace: Workspace, config: OpticalFlowConfig, videos: Sequence[Video]
+) -> list[Video]:
+    """Return the videos whose optical flow is not stored, or was made in another way."""
+    return [
+        video
+        for video in videos
+        if read_provenance(workspace.optical_flow / video.flow_path)
+        != provenance(**_settings(video, config))
+    ]
 
 
 def _extract_one(

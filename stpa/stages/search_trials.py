@@ -1,5 +1,6 @@
 """The trials of a search as they run: chosen, kept, and tracked below the search's own run."""
 
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,9 @@ from stpa.registry.tracking import Tracker
 from stpa.search.study import Outcome, Study, Trial
 from stpa.stages.search_plan import with_values
 from stpa.stages.tracked_metrics import track_epoch
+from stpa.stages.training_progress import describe_epoch
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -95,10 +99,12 @@ class TrackedTrials:
         return None
 
     def on_epoch(self, number: int, metrics: dict[str, float]) -> None:
-        """Track and keep the metrics of an epoch."""
-        run_id, _ = self._running[number]
+        """Track and keep the metrics of an epoch, and log its line."""
+        run_id, num_epochs = self._running[number]
         track_epoch(self._tracker, run_id, metrics)
         self._study.add_figure(number, int(metrics["epoch"]), metrics[self._metric])
+        name = f"{self._run.stream} {self._run.head} trial {number}"
+        logger.info("%s", describe_epoch(name, metrics, num_epochs))
 
     def on_end(self, number: int, fault: str | None) -> None:
         """Track and keep how a trial ended; its checkpoints are of no more use."""

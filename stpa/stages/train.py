@@ -3,7 +3,7 @@
 import logging
 import shutil
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from pydantic import TypeAdapter, ValidationError
@@ -13,7 +13,8 @@ from stpa.compute.train import fit_on_cluster, remove_checkpoints, storage_of
 from stpa.config import Config, Stream
 from stpa.data.clips import ClipReader
 from stpa.data.flow_level import flow_deviation
-from stpa.data.manifest import read_manifest
+from stpa.data.manifest import Manifest, read_manifest
+from stpa.data.storage import Storage
 from stpa.data.versioning import DataVersion, read_version
 from stpa.errors import ModelError
 from stpa.files import atomic_path, digest_value, read_json, write_json
@@ -23,6 +24,7 @@ from stpa.registry.lineage import collect_lineage, run_name
 from stpa.registry.tracking import Dataset, Tracker, open_tracker
 from stpa.stages.storage import stream_storage
 from stpa.stages.tracked_metrics import track_epoch, tracked_epochs
+from stpa.stages.training_progress import TrainingProgress
 from stpa.training.checkpoint import PROGRESS_FILE
 from stpa.training.job import TrainingJob
 from stpa.training.learning import Problem
@@ -215,13 +217,20 @@ def training_key(config: Config, stream: Stream, head: str, data: DataVersion) -
 def training_job(workspace: Workspace, config: Config, stream: Stream, head: str) -> TrainingJob:
     """Return the training of a network on all training videos."""
     manifest = read_manifest(workspace.manifest)
-    videos = tuple(manifest.select("train"))
     storage = stream_storage(workspace, config, stream)
-    deviation = None
-    if stream is Stream.FLOW and config.model.flow_input == "measured":
-        reader = ClipReader(stream.value, storage, config.train.short_side)
-        deviation = flow_deviation(videos, reader)
-        logger.info("stored flow deviates by %.1f levels: inputs are scaled by it", deviation)
+    job = unmeasured_job(manifest, config, stream, head, storage)
+    if stream is Stream.RGB or config.model.flow_input != "measured":
+        return job
+    reader = ClipReader(stream.value, storage, config.train.short_side)
+    deviation = flow_deviation(job.videos, reader)
+    logger.info("stored flow deviates by %.1f levels: inputs are scaled by it", deviation)
+    return replace(job, flow_deviation=deviation)
+
+
+def unmeasured_job(
+    manifest: Manifest, config: Config, stream: Stream, head: str, storage: Storage
+) -> TrainingJob:
+    """Return what `training_job` does, but for what the stored optical flow decides."""
     return TrainingJob(
         stream=stream,
         head=head,
@@ -229,9 +238,8 @@ def training_job(workspace: Workspace, config: Config, stream: Stream, head: str
         train=config.train,
         class_names=manifest.class_names,
         multi_label=manifest.multi_label,
-        videos=videos,
+        videos=tuple(manifest.select("train")),
         storage=storage,
-        flow_deviation=deviation,
     )
 
 
@@ -254,11 +262,13 @@ def _fit(
         "%s %s: %d clips, %d epochs of %d steps",
         *(run.stream, run.head, len(job.videos), job.num_epochs, job.steps_per_epoch),
     )
+    told = TrainingProgress(job, progress)
     warn = _WarnOnce(f"{run.stream} {run.head}")
     warn(check.before())
 
     def on_epoch(metrics: dict[str, float]) -> None:
         track_epoch(tracker, run_id, metrics)
+        told.on_epoch(metrics)
         warn(check.after(metrics))
 
     with cluster(config.compute.address):
@@ -268,7 +278,7 @@ def _fit(
             compute=config.compute,
             decode_seconds=config.data.decode_deadline_seconds,
             on_epoch=on_epoch,
-            on_step=progress,
+            on_step=told.on_step,
         )
         with checkpoint.as_directory() as folder, atomic_path(run.result) as temporary:
             model = temporary / run.model.name

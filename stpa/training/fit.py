@@ -1,6 +1,6 @@
 """Fit one stream's network: alone, or as one of several data-parallel processes."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, runtime_checkable
@@ -55,8 +55,11 @@ class Place:
 class Host(Protocol):
     """Runs a fit: it hears how far that is, keeps its checkpoints, and may ask it to stop."""
 
-    def after_step(self, done: int, total: int) -> Wish:
-        """Hear of each step, counted over all epochs; every process does."""
+    def after_step(self, done: int, total: int, means: Mapping[str, float]) -> Wish:
+        """Take note of each step, counted over all epochs; every process does.
+
+        `means` are those of this process over the epoch so far (`LossGuard.means`).
+        """
         ...
 
     def keep(
@@ -116,11 +119,13 @@ class _Fit:
         self._network.train()
         hold_frozen_batch_norm(self.trained.network.backbone, self._job.frozen_batch_norms)
         metrics = EpochMetrics(self._device, self._place.rank, progress.totals)
+        self._guard.start_epoch()
         for batch in metrics.waiting(self._loader):
             metrics.add(self._train_step(batch), self._sampler.share_of(progress.step))
             progress.step += 1
             done = progress.epoch * len(self._sampler) + progress.step
-            wish = self._agreement.reach(self._host.after_step(done, self._num_steps))
+            wish = self._host.after_step(done, self._num_steps, self._guard.means)
+            wish = self._agreement.reach(wish)
             if wish > Wish.GO_ON or self._is_checkpoint_due(done):
                 progress.totals = metrics.totals(self._place.world_size)
                 self._keep()
@@ -159,7 +164,7 @@ class _Fit:
         if self.trained.average is not None:
             self.trained.average.update_parameters(self.trained.network)
         name = f"step {step + 1} of epoch {epoch + 1}"
-        self._guard.watch(seen["loss"], seen["gradient_norm"], batch["index"], name)
+        self._guard.watch(seen, batch["index"], name)
         return seen
 
     def _is_checkpoint_due(self, done: int) -> bool:

@@ -1,7 +1,7 @@
-"""Stops a training whose numbers have gone wrong, and names the videos it was at."""
+"""Stops a training whose metrics have gone wrong, and names the videos that it was at."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 import torch
@@ -13,9 +13,15 @@ LARGEST = 1e6
 (eq. 6) has no lower bound. The gradient is clipped: its norm need only be a number."""
 
 
+MEANS = ("loss", "top1")
+"""What a person follows a training by."""
+_WATCHED = ("gradient_norm", *MEANS)
+"""What comes from the device in one copy per step."""
+
+
 class _Step(NamedTuple):
     values: torch.Tensor
-    """The loss and the gradient's norm."""
+    """Those of `_WATCHED`."""
     arrived: torch.cuda.Event | None
     videos: Sequence[int]
     name: str
@@ -24,22 +30,37 @@ class _Step(NamedTuple):
 class LossGuard:
     """Looks at the loss and the gradient's norm of each step one step later.
 
-    By then they have come from the device anyway: to look at once would let a GPU run dry.
+    By then they have come from the device anyway: to look at once would let a GPU run dry. The
+    means that are shown while an epoch runs are kept here, as they need the same copy.
     """
 
     def __init__(self, name_of: Callable[[int], str]) -> None:
         """`name_of` names the video of an item's index."""
         self._name_of = name_of
         self._last: _Step | None = None
+        self.start_epoch()
 
-    def watch(
-        self, loss: torch.Tensor, gradient_norm: torch.Tensor, videos: torch.Tensor, step: str
-    ) -> None:
-        """Take a step's numbers, and look at those of the step before. Raises ModelError."""
+    def start_epoch(self) -> None:
+        """Start the means again."""
+        self._num_clips, self._sums = 0, dict.fromkeys(MEANS, 0.0)
+
+    @property
+    def means(self) -> dict[str, float]:
+        """Means of `MEANS` over this process's clips of the epoch, but for its last step.
+
+        Empty after the first one.
+        """
+        if not self._num_clips:
+            return {}
+        return {name: total / self._num_clips for name, total in self._sums.items()}
+
+    def watch(self, seen: Mapping[str, torch.Tensor], videos: torch.Tensor, step: str) -> None:
+        """Take a step's metrics, and look at those of the step before. Raises ModelError."""
         self.settle()
-        values, arrived = torch.stack([loss.detach(), gradient_norm.detach()]), None
+        values = torch.stack([seen[name].detach().float() for name in _WATCHED])
+        arrived = None
         if values.is_cuda:
-            host = torch.empty(2, pin_memory=True)
+            host = torch.empty(len(_WATCHED), pin_memory=True)
             values = host.copy_(values, non_blocking=True)
             arrived = torch.cuda.Event()
             arrived.record()
@@ -52,8 +73,12 @@ class LossGuard:
         (values, arrived, videos, step), self._last = self._last, None
         if arrived is not None:
             arrived.synchronize()
-        loss, norm = values.tolist()
+        seen = dict(zip(_WATCHED, values.tolist(), strict=True))
+        loss, norm = seen["loss"], seen["gradient_norm"]
         if abs(loss) <= LARGEST and math.isfinite(norm):
+            self._num_clips += len(videos)
+            for name in MEANS:
+                self._sums[name] += seen[name] * len(videos)
             return
         names = ", ".join(self._name_of(index) for index in videos)
         is_sound = abs(loss) <= LARGEST  # the gradient is that of all workers

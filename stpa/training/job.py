@@ -46,6 +46,11 @@ class TrainingJob:
         return len(StepSampler.of(len(self.videos), self.train))
 
     @property
+    def clips_per_step(self) -> float:
+        """Mean over the steps: the last one of a pass over the clips takes what is left."""
+        return StepSampler.of(len(self.videos), self.train).mean_size
+
+    @property
     def learning_check(self) -> LearningCheck:
         """What finds out whether this training learns."""
         ignorance = Ignorance.of(

@@ -37,6 +37,8 @@ class Interrupted:
     """What was measured before the kill, by the training's folder."""
     commit: str
     """Of the code, as Git names it."""
+    told: str
+    """What the second one showed on standard error."""
 
 
 @pytest.fixture(scope="session")
@@ -56,7 +58,7 @@ def interrupted(tmp_path_factory: pytest.TempPathFactory, source: Path) -> Inter
     first_epochs = {run.name: _first_epoch(run) for run in checkpointed(workspace)}
     done = run_stpa(*retrain)
     assert done.returncode == 0, done.stderr
-    return Interrupted(workspace, first_epochs, commit or "unknown")
+    return Interrupted(workspace, first_epochs, commit or "unknown", done.stderr)
 
 
 @pytest.fixture(scope="session")

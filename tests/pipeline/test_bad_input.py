@@ -40,9 +40,11 @@ class Outcome:
 
     @property
     def error(self) -> str:
-        """The one line that a failed command says."""
+        """The one line that a failed command says, without where its log is."""
         assert self.code == 1, self
         [line] = self.err.splitlines()
+        line, has_log, log = line.partition(" (log: ")
+        assert not has_log or Path(log.removesuffix(")")).exists()
         assert line.startswith("error: ")
         assert "Error" not in line, "a fault that a person can cause has no class name"
         return line
@@ -90,11 +92,12 @@ def ingested(tmp_path_factory: pytest.TempPathFactory, source: Path) -> Workspac
 
 
 def content(root: Path) -> dict[str, tuple[int, int]]:
-    """Map each file to its size and time; a lock and the services' databases do not count."""
+    """Map each file to its size and time; a lock, logs and the services' databases do not count."""
     return {
         str(path.relative_to(root)): (path.stat().st_size, path.stat().st_mtime_ns)
         for path in root.rglob("*")
-        if path.is_file() and path.relative_to(root).parts[0] not in (".lock", "mlflow", "prefect")
+        if path.is_file()
+        and path.relative_to(root).parts[0] not in (".lock", "logs", "mlflow", "prefect")
     }
 
 

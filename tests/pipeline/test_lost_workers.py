@@ -133,7 +133,7 @@ def fit_job(
         compute=ComputeConfig(**(small_params()["compute"] | settings)),
         decode_seconds=60.0,
         on_epoch=lambda metrics: None,
-        on_step=lambda done, total: on_step(done),
+        on_step=lambda done, total, means: on_step(done),
     )
     return Path(checkpoint.path)
 

@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 import shutil
 import sqlite3
 import subprocess
@@ -141,6 +142,37 @@ class TestResults:
             [(best, _probability)] = prediction.best(1)
             assert best == prediction.class_names[scores.index(max(scores))]
             assert (tmp_path / "picture.png").stat().st_size > 1000
+
+
+class TestTold:
+    """Of the second `stpa retrain`, which finds the flow of the first one, and no network."""
+
+    @pytest.fixture
+    def told(self, interrupted: Interrupted) -> str:
+        return " ".join(interrupted.told.split())
+
+    def test_what_is_to_do_is_told_before_it_starts(self, told):
+        before, _, _ = told.partition("epoch 2 of")
+        assert f"to do: train 4 networks, 2 at once (rgb stpa {2 * NUM_EPOCHS} steps, " in before
+        assert "to do: evaluate 4 networks on 4 test videos: about" in before
+        assert "unchanged: the optical flow of 8 videos" in before
+        assert "in all about" in before
+
+    def test_each_network_tells_its_turn_and_its_epochs(self, told):
+        for turn, name in enumerate(("rgb stpa", "flow stpa", "rgb tsn", "flow tsn"), start=1):
+            assert f"done train {name}, {turn} of 4 (" in told
+            line = rf"{name}: epoch {NUM_EPOCHS} of {NUM_EPOCHS}: loss -?\d+\.\d\d\d, "
+            assert re.search(rf"{line}training accuracy \d\.\d\d, \d+\.\d clips/s ", told)
+
+    def test_the_log_files_tell_the_same_and_the_answer(self, interrupted: Interrupted, told):
+        killed, ended, *_ = sorted(interrupted.workspace.logs.glob("*-retrain.log"))
+        assert "ended after" not in killed.read_text(encoding="utf-8")
+        log = ended.read_text(encoding="utf-8")
+        for line in re.findall(r"rgb tsn: epoch .*? clips/s", told):
+            assert line in log
+        assert "INFO stpa.terminal: done train flow tsn, 4 of 4 (" in log
+        assert "promoted: champion is version 1" in log
+        assert "ended after" in log
 
 
 class TestAgain:

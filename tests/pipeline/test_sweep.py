@@ -35,7 +35,7 @@ def address() -> Iterator[str]:
 def sweep_and_keep(workspace: Workspace, address: str, kill_at: int | None = None) -> LogitsByVideo:
     """Sweep with a file of unfinished scores; when `kill_at` videos are done, kill this process."""
 
-    def progress(done: int, total: int) -> None:
+    def progress(done: int, total: int, *_details: object) -> None:
         if done == kill_at:
             os.kill(os.getpid(), signal.SIGKILL)
 

@@ -6,13 +6,22 @@ import signal
 import socket
 import sys
 import time
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import Any
 
+import psutil
 import pytest
 import ray
 
-from stpa.compute.tasks import KEEP_FREED_MEMORY, cluster, keeping_cluster, map_unordered
+from stpa.compute.tasks import (
+    KEEP_FREED_MEMORY,
+    call_in_fresh_processes,
+    cluster,
+    keeping_cluster,
+    map_unordered,
+)
 from stpa.errors import ComputeError, DataError
 
 
@@ -181,3 +190,32 @@ class TestMapUnordered:
         with cluster(None):
             pass
         assert ray.is_initialized()
+
+
+@pytest.mark.usefixtures("local_cluster")
+class TestFreshProcesses:
+    def call(self, *functions: Callable[[], Any], max_seconds: float = 120.0) -> list[Any]:
+        return call_in_fresh_processes(
+            functions, num_cpus=0.5, num_gpus=0.0, max_seconds=max_seconds, purpose="measuring"
+        )
+
+    def test_each_call_has_a_process_that_ends_with_it(self):
+        processes = [process for _, process in self.call(os.getpid, os.getpid)]
+        assert len({*processes, os.getpid()}) == 3
+        deadline = time.monotonic() + 60
+        while any(map(psutil.pid_exists, processes)):
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+
+    def test_the_start_of_a_process_is_timed_without_its_call(self):
+        started = time.monotonic()
+        [(start_seconds, _)] = self.call(partial(time.sleep, 1.0))
+        assert 0 < start_seconds <= time.monotonic() - started - 1.0
+
+    def test_calls_that_take_too_long_are_ended(self):
+        with pytest.raises(ComputeError, match=r"^measuring took over 0 s$"):
+            self.call(partial(time.sleep, 600.0), max_seconds=0.1)
+
+    def test_what_a_call_raises_is_raised_here(self):
+        with pytest.raises(DataError, match=r"^video 3 does not decode$"):
+            self.call(partial(refuse_three, 3))

@@ -15,7 +15,7 @@ def test_notice_of_a_lost_node_is_heeded_once_by_a_checkpoint(monkeypatch):
 
     monkeypatch.setattr(ray.train, "get_preemption_info", look)
     worker = _Worker(rank=1, desk=None)
-    wishes = [worker.after_step(done, 1000) for done in range(1, 4 * NOTICE_STEPS + 1)]
+    wishes = [worker.after_step(done, 1000, {}) for done in range(1, 4 * NOTICE_STEPS + 1)]
     assert wishes.index(Wish.CHECKPOINT) == 2 * NOTICE_STEPS - 1
     assert wishes.count(Wish.CHECKPOINT) == 1
     assert set(wishes) == {Wish.GO_ON, Wish.CHECKPOINT}

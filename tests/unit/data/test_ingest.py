@@ -59,7 +59,7 @@ def test_only_a_changed_video_is_decoded_again(source, workspace, make_config, p
 
 
 def test_a_killed_ingest_goes_on_where_it_stopped(source, workspace, make_config, probed):
-    def kill(done: int, total: int) -> None:
+    def kill(done: int, total: int, *_details: object) -> None:
         if probed and done == 5:
             raise KeyboardInterrupt
 

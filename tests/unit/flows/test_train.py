@@ -48,5 +48,5 @@ def test_what_ends_one_training_is_told_at_once_and_the_other_ends(
     monkeypatch.setattr(train, "run_train", run)
     together = flow(train._train_together)
     with pytest.raises(type(fault), match=str(fault)):
-        together(Path(), list(Stream), "stpa")
+        together(Path(), "stpa", {Stream.RGB: "1 of 2", Stream.FLOW: "2 of 2"})
     assert said_before_the_end == told

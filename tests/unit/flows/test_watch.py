@@ -67,6 +67,10 @@ class TestProgressArtifact:
 
         monkeypatch.setattr(watch, "create_progress_artifact", create)
         monkeypatch.setattr(watch, "update_progress_artifact", lambda *args: shown.append(args))
-        with watched("train RGB stpa") as progress:
-            progress(1, 4)
-        assert shown == [("train-rgb-stpa", "train RGB stpa", 0.0), ("id", 25.0), ("id", 100.0)]
+        with watched("train RGB stpa", "2 of 4") as progress:
+            progress(1, 4, {"epoch": "1/2", "loss": "0.9"})
+        assert shown == [
+            ("train-rgb-stpa", "train RGB stpa", 0.0),
+            ("id", 25.0, "train RGB stpa: epoch 1/2, loss 0.9"),
+            ("id", 100.0, "train RGB stpa"),
+        ]

@@ -47,6 +47,12 @@ def tracker(tmp_path_factory: pytest.TempPathFactory) -> Tracker:
     return Tracker(default_uri(Workspace(tmp_path_factory.mktemp("tracked"))), "e")
 
 
+def measured(epoch: int, figure: float) -> dict[str, float]:
+    """Return the metrics of an epoch."""
+    speed = {"videos_per_second": 14.23}
+    return {"epoch": float(epoch), "loss": 0.912, "top1": 0.75, "validation/top1": figure, **speed}
+
+
 class Desk:
     """The trials of one process, and what they report to."""
 
@@ -64,12 +70,12 @@ class Desk:
             tracker=tracker,
             parent=self.run_id,
             lineage={"stream": "rgb", "data.version": "91f4d6fce48e"},
-            progress=lambda done, total: self.reported.append((done, total)),
+            progress=lambda done, total, *_details: self.reported.append((done, total)),
         )
 
     def learn(self, number: int, figures: list[float]) -> None:
         for epoch, figure in enumerate(figures, start=1):
-            self.trials.on_epoch(number, {"epoch": float(epoch), "validation/top1": figure})
+            self.trials.on_epoch(number, measured(epoch, figure))
 
 
 def statuses(tracker: Tracker, desk: Desk) -> dict[str, tuple[str, str]]:
@@ -118,6 +124,19 @@ def test_every_trial_is_told_as_what_it_came_to(config, run, tracker):
     assert desk.reported == [(n, 8) for n in range(1, len(desk.study.ended) + 1)]
 
 
+def test_each_epoch_of_a_trial_is_logged_with_its_accuracy_on_held_out_clips(
+    config, run, tracker, caplog
+):
+    caplog.set_level("INFO")
+    desk = Desk(config, run, tracker)
+    attempt = desk.trials.start()
+    assert attempt is not None
+    desk.learn(attempt.number, [0.25, 0.5])
+    [*_, line] = [record.getMessage() for record in caplog.records]
+    name = f"rgb stpa trial {attempt.number}"
+    assert line == f"{name}: epoch 2 of 2: loss 0.912, held-out accuracy 0.50, 14.2 clips/s"
+
+
 def test_there_are_no_more_trials_than_asked_for(config, run, tracker):
     desk = Desk(config, run, tracker)
     while attempt := desk.trials.start():
@@ -140,7 +159,7 @@ def test_what_was_given_up_goes_on_in_the_same_run_from_the_epoch_that_it_came_t
     attempt = again.trials.start()
     assert attempt is not None
     assert (attempt.number, attempt.epochs_done) == (first.number, 1)
-    again.trials.on_epoch(first.number, {"epoch": 2.0, "validation/top1": 0.75})
+    again.trials.on_epoch(first.number, measured(2, 0.75))
     again.trials.on_end(first.number, None)
     assert statuses(tracker, again)[name] == ("FINISHED", "finished")
     assert again.study.trials[first.number].figures == {1: 0.5, 2: 0.75}

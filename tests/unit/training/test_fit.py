@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -68,9 +69,11 @@ class FolderHost:
         self.output, self.leave_after = output, leave_after
         self.checkpoints: list[Path] = []
         self.steps: list[tuple[int, int]] = []
+        self.means: list[Mapping[str, float]] = []
 
-    def after_step(self, done: int, total: int) -> Wish:
+    def after_step(self, done: int, total: int, means: Mapping[str, float]) -> Wish:
         self.steps.append((done, total))
+        self.means.append(means)
         return Wish.LEAVE if done == self.leave_after else Wish.GO_ON
 
     def keep(self, metrics: dict[str, float] | None, write_checkpoint: Any) -> None:
@@ -132,6 +135,18 @@ def test_asked_to_leave_it_does_with_a_checkpoint_to_go_on_from(root, tmp_path):
     assert host.steps == [(1, 6), (2, 6), (3, 6)]
     resumed = train(job, tmp_path / "resumed", host.checkpoints[-1])
     assert_same_tensors(resumed[-1] / WEIGHTS_FILE, undisturbed[-1] / WEIGHTS_FILE)
+
+
+def test_the_host_is_told_the_means_of_the_epoch_s_steps_but_for_the_last(root, tmp_path):
+    host = FolderHost(tmp_path)
+    fit(make_job(root, batch_size=1, num_epochs=2), Place(checkpoint_steps=1), host)
+    # Totals of an epoch that goes on; the loss of a step by itself is their difference.
+    totals = [read_progress(each)["totals"] for each in host.checkpoints]
+    for step in (1, 2, 3):
+        before = totals[step - 1]
+        assert host.means[step]["loss"] == pytest.approx(before["loss"] / before["clips"])
+        assert host.means[step]["top1"] == pytest.approx(before["top1"] / before["clips"])
+    assert host.means[0] == host.means[4] == {}
 
 
 def test_the_model_is_the_moving_average_of_the_weights(root, tmp_path):

@@ -10,7 +10,8 @@ VIDEOS = torch.arange(7)
 
 
 def watch(guard: LossGuard, loss: float, norm: float = 1.0, step: str = "step 1") -> None:
-    guard.watch(torch.tensor(loss), torch.tensor(norm), VIDEOS, step)
+    seen = {"loss": loss, "gradient_norm": norm, "top1": 0.5}
+    guard.watch({name: torch.tensor(value) for name, value in seen.items()}, VIDEOS, step)
 
 
 @pytest.mark.parametrize(
@@ -52,3 +53,17 @@ def test_sound_numbers_pass_however_large_the_gradient_that_is_clipped():
     for loss, norm in [(0.0, 0.0), (-LARGEST, 1e30), (LARGEST, 1.0)]:
         watch(guard, loss, norm)
     guard.settle()
+
+
+def test_means_are_over_the_clips_of_the_steps_before_the_last():
+    guard = LossGuard(str)
+    assert guard.means == {}
+    for loss, top1, num_clips in [(1.0, 1.0, 1), (4.0, 0.5, 2), (100.0, 0.0, 1)]:
+        seen = {"loss": loss, "top1": top1, "gradient_norm": 1.0}
+        guard.watch(
+            {name: torch.tensor(value) for name, value in seen.items()}, VIDEOS[:num_clips], ""
+        )
+    assert guard.means == pytest.approx({"loss": 3.0, "top1": 2 / 3})
+    guard.settle()
+    guard.start_epoch()
+    assert guard.means == {}

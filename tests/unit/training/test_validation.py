@@ -39,7 +39,7 @@ def fit_and_keep(job: TrainingJob, place: Place, initialise: str | None, found: 
         )
 
     class Host:
-        def after_step(self, done: int, total: int) -> Wish:
+        def after_step(self, done: int, total: int, means: Any) -> Wish:
             return Wish.GO_ON
 
         def keep(self, metrics: dict[str, float] | None, write_checkpoint: Any) -> None:

@@ -92,7 +92,7 @@ def test_what_a_killed_copy_left_is_removed(source, destination):
 
 
 def test_a_copy_that_was_cut_off_is_not_taken_for_the_dataset(source, destination):
-    def kill(done: int, total: int) -> None:
+    def kill(done: int, total: int, *_details: object) -> None:
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):

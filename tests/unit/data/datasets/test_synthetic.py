@@ -111,7 +111,7 @@ def test_a_missing_clip_alone_is_made_again(tmp_path, generate):
     lost = next(tmp_path.rglob("*.avi"))
     lost.unlink()
     reports = []
-    generate(tmp_path, progress=lambda done, total: reports.append((done, total)))
+    generate(tmp_path, progress=lambda done, total, *_details: reports.append((done, total)))
     assert reports == [(18, 18)]
     assert _contents(tmp_path) == whole
     assert {path for path, stamp in _stamps(tmp_path).items() if stamp != before[path]} == {lost}

@@ -1,0 +1,153 @@
+"""What a retraining has to do, and about how long that takes, before it starts."""
+
+import logging
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from stpa.compute.tasks import joined_address
+from stpa.config import Config
+from stpa.errors import StpaError, one_line
+from stpa.progress import format_duration
+from stpa.stages.evaluate import today_sweep
+from stpa.stages.measure import Speed, measure
+from stpa.stages.workload import Workload, find_workload
+from stpa.training.job import TrainingJob
+from stpa.workspace import Workspace
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """Seconds that each kind of work takes; they follow one another."""
+
+    extract: float
+    train: float
+    evaluate: float
+    trainings_at_once: int
+
+    @property
+    def total(self) -> float:
+        """Seconds of all work."""
+        return self.extract + self.train + self.evaluate
+
+
+def log_estimate(workspace: Workspace, config: Config) -> None:
+    """Log what a retraining of the ingested videos has to do, and about how long that takes."""
+    work = find_workload(workspace, config)
+    estimate, problem = None, ""
+    if address := joined_address(config.compute.address):
+        problem = f"the work is done elsewhere, on the cluster at {address}"
+    elif not work.is_empty:
+        try:
+            estimate = estimate_seconds(config, work, measure(workspace, config, work))
+        except StpaError as error:  # the work itself raises it again if it cannot go on
+            problem = one_line(error)
+    for line in describe(work, estimate, problem):
+        logger.info("%s", line)
+
+
+def estimate_seconds(config: Config, work: Workload, speed: Speed) -> Estimate:
+    """Return how long `work` takes at a machine's speed."""
+    groups = list(_trained_together(work, speed.num_trainings))
+    sweeps = [_sweep_seconds(config, work, name, speed) for name in work.to_evaluate]
+    return Estimate(
+        extract=_extraction_seconds(work, speed),
+        train=math.fsum(
+            max(_training_seconds(config, work.jobs[name], speed) for name in group)
+            for group in groups
+        ),
+        # All sweeps run in the processes of the first.
+        evaluate=speed.start_seconds + math.fsum(sweeps) if sweeps else 0.0,
+        trainings_at_once=max(map(len, groups), default=0),
+    )
+
+
+def _trained_together(work: Workload, num_trainings: int) -> Iterator[Sequence[str]]:
+    """Yield the networks that train at the same time, as `stpa.flows.train` does."""
+    for head in dict.fromkeys(work.jobs[name].head for name in work.to_train):
+        names = [name for name in work.to_train if work.jobs[name].head == head]
+        if len(names) <= num_trainings:
+            yield names
+        else:
+            yield from ([name] for name in names)
+
+
+def _extraction_seconds(work: Workload, speed: Speed) -> float:
+    if not work.to_extract:
+        return 0.0
+    at_once = min(speed.num_extractions, len(work.to_extract))
+    return speed.start_seconds + _num_frames(work) * speed.extract_seconds / at_once
+
+
+def _training_seconds(config: Config, job: TrainingJob, speed: Speed) -> float:
+    computing = speed.networks[f"{job.stream} {job.head}"].clip_seconds
+    # A clip of flow takes no longer: each of its stored frames is a key frame.
+    reading = speed.read_seconds * config.train.num_segments
+    # Loader processes read the next clips while the trainer computes; without any, it reads too.
+    num_readers = config.compute.loader_processes
+    clip_seconds = max(computing, reading / num_readers) if num_readers else computing + reading
+    num_clips = job.num_epochs * job.steps_per_epoch * job.clips_per_step
+    return speed.start_seconds + num_clips * clip_seconds / config.compute.workers_per_stream
+
+
+def _sweep_seconds(config: Config, work: Workload, name: str, speed: Speed) -> float:
+    sweep, stream = today_sweep(config), work.jobs[name].stream
+    # All K share the frames that they have in common.
+    num_frames = sum(len(sweep.distinct_positions(video, stream)) for video in work.test_videos)
+    frame_seconds = speed.read_seconds + sweep.num_crops * speed.networks[name].frame_seconds
+    at_once = max(1, min(speed.num_evaluations, len(work.test_videos)))
+    return num_frames * frame_seconds / at_once
+
+
+def describe(work: Workload, estimate: Estimate | None, problem: str = "") -> Iterator[str]:
+    """Yield one line per kind of work, one for what is done, and one for all together.
+
+    Without an estimate, `problem` says why.
+    """
+    if work.to_extract:
+        yield (
+            f"to do: optical flow of {len(work.to_extract)} videos ({_num_frames(work):,} frames)"
+            f"{_about(estimate and estimate.extract)}"
+        )
+    if work.to_train:
+        steps = ", ".join(
+            f"{name} {work.jobs[name].num_epochs * work.jobs[name].steps_per_epoch:,} steps"
+            for name in work.to_train
+        )
+        at_once = estimate.trainings_at_once if estimate else 1
+        yield (
+            f"to do: train {_count(work.to_train)}{f', {at_once} at once' if at_once > 1 else ''} "
+            f"({steps}){_about(estimate and estimate.train)}"
+        )
+    if work.to_evaluate:
+        videos = f"{len(work.test_videos)} test videos"
+        about = _about(estimate and estimate.evaluate)
+        yield f"to do: evaluate {_count(work.to_evaluate)} on {videos}{about}"
+    if unchanged := "; ".join(_unchanged(work)):
+        yield f"unchanged: {unchanged}"
+    if estimate:
+        yield f"in all about {format_duration(estimate.total)}"
+    elif problem and not work.is_empty:
+        yield f"how long that takes cannot be estimated: {problem}"
+
+
+def _num_frames(work: Workload) -> int:
+    return sum(video.num_frames for video in work.to_extract)
+
+
+def _about(seconds: float | None) -> str:
+    return "" if seconds is None else f": about {format_duration(seconds)}"
+
+
+def _count(names: Sequence[str]) -> str:
+    return f"{len(names)} network{'s' if len(names) > 1 else ''}"
+
+
+def _unchanged(work: Workload) -> Iterator[str]:
+    if num_there := len(work.videos) - len(work.to_extract):
+        yield f"the optical flow of {num_there} videos"
+    for done, missing in (("trained", work.to_train), ("evaluated", work.to_evaluate)):
+        if names := [name for name in work.jobs if name not in missing]:
+            yield f"{done} are {', '.join(names)}"

@@ -1,0 +1,74 @@
+"""What a retraining has to do, as of the ingested videos."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from itertools import product
+
+from stpa.config import Config, Stream
+from stpa.data.manifest import Video, read_manifest
+from stpa.data.storage import Folder
+from stpa.data.versioning import read_version
+from stpa.errors import VersioningError
+from stpa.stages.evaluate import is_evaluated
+from stpa.stages.extract import find_missing
+from stpa.stages.train import compared_heads, is_trained, unmeasured_job
+from stpa.training.job import TrainingJob
+from stpa.workspace import Workspace
+
+
+@dataclass(frozen=True)
+class Workload:
+    """The work of a retraining, and which of it is not done yet.
+
+    Networks have names such as "rgb stpa", and come in the order of their training.
+    """
+
+    videos: tuple[Video, ...]
+    test_videos: tuple[Video, ...]
+    to_extract: tuple[Video, ...]
+    """Videos whose optical flow is missing."""
+    jobs: Mapping[str, TrainingJob]
+    """All trainings that params.yaml compares, by the name of the network."""
+    to_train: tuple[str, ...]
+    to_evaluate: tuple[str, ...]
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether all is done."""
+        return not (self.to_extract or self.to_train or self.to_evaluate)
+
+
+def find_workload(workspace: Workspace, config: Config) -> Workload:
+    """Find what is missing: optical flow by the stored files, the rest by its inputs."""
+    manifest = read_manifest(workspace.manifest)
+    to_extract = find_missing(workspace, config.optical_flow, manifest.usable)
+    is_versioned = _is_versioned(workspace)
+    jobs: dict[str, TrainingJob] = {}
+    to_train, to_evaluate = [], []
+    for head, stream in product(compared_heads(config), Stream):
+        name = f"{stream} {head}"
+        storage = Folder(workspace.videos if stream is Stream.RGB else workspace.optical_flow)
+        jobs[name] = unmeasured_job(manifest, config, stream, head, storage)
+        # New flow is another data version, which flow networks and all scores depend on.
+        stays = is_versioned and not (to_extract and stream is Stream.FLOW)
+        if not (stays and is_trained(workspace, config, stream, head)):
+            to_train.append(name)
+        if to_extract or name in to_train or not is_evaluated(workspace, config, stream, head):
+            to_evaluate.append(name)
+    return Workload(
+        videos=tuple(manifest.usable),
+        test_videos=tuple(manifest.select("test")),
+        to_extract=tuple(to_extract),
+        jobs=jobs,
+        to_train=tuple(to_train),
+        to_evaluate=tuple(to_evaluate),
+    )
+
+
+def _is_versioned(workspace: Workspace) -> bool:
+    """Return whether the last extraction was from the ingested videos."""
+    try:
+        read_version(workspace.root)
+    except VersioningError:
+        return False
+    return True
