@@ -69,24 +69,30 @@ def retrained(interrupted: Interrupted) -> Workspace:
 
 @pytest.fixture
 def imported(tmp_path: Path) -> Path:
-    """A file that appears when a module of `current_folder` is imported, and names the process."""
+    """A file that appears when a module of `trapped` is imported, and names the process."""
     return tmp_path / "imported.log"
 
 
 @pytest.fixture
-def current_folder(tmp_path: Path, imported: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The current folder: a workspace, next to files and a folder named as modules in use."""
+def trapped(tmp_path: Path, imported: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The current folder, which holds files and a folder named like modules in use."""
+    folder = tmp_path / "current folder"
+    (folder / "stpa" / "data").mkdir(parents=True)
+    for name in NAMESAKES:
+        (folder / f"{name}.py").write_text(TRAP.format(log=str(imported)))
+    for name in ("PYTHONPATH", "PREFECT_API_URL", "PREFECT_HOME", "RAY_ADDRESS"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.chdir(folder)
+    return folder
+
+
+@pytest.fixture
+def current_folder(trapped: Path) -> Path:
+    """The same folder, made a workspace."""
     params = small_params(compute={"loader_processes": 1}, evaluate={"baseline": False})
     for stream in ("rgb", "flow"):
         params["train"][stream] |= {"epochs": 1}
-    root = make_workspace(tmp_path / "current folder", params).root
-    for name in NAMESAKES:
-        (root / f"{name}.py").write_text(TRAP.format(log=str(imported)))
-    (root / "stpa" / "data").mkdir(parents=True)
-    for name in ("PYTHONPATH", "PREFECT_API_URL", "PREFECT_HOME", "RAY_ADDRESS"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.chdir(root)
-    return root
+    return make_workspace(trapped, params).root
 
 
 def _first_epoch(run: Path) -> dict[str, float]:
