@@ -77,12 +77,9 @@ def choose_clips_at_once(
 ) -> int:
     """Return how many of the `num_clips` of a worker's step go through the network together.
 
-    For "auto", as many as fit `memory_share` of what is free on the network's device; raises
-    ModelError where even the fewest do not.
+    The worker may take `memory_share` of what is free on the network's device. Raises ModelError
+    as `clips_that_fit` does.
     """
-    stated = job.train.clips_at_once
-    if stated != "auto":
-        return min(stated or num_clips, num_clips)
     device = network.mean.device
     free = int(memory_share * free_memory(device))  # before the measurement takes some
     return clips_that_fit(job, measure_memory(job, network), free, num_clips, device.type)
@@ -91,11 +88,15 @@ def choose_clips_at_once(
 def clips_that_fit(
     job: TrainingJob, memory: StepMemory, free: int, num_clips: int, device: str
 ) -> int:
-    """Return how many clips at once fit into `free` bytes of a `device`, "cpu" or "cuda".
+    """Return `train.clips_at_once`, at most `num_clips`.
 
-    All `num_clips` where batch norms learn: they would take statistics of each part. Raises
-    ModelError where what must go at once does not fit.
+    Where it is "auto", return how many fit into `free` bytes of a `device`, "cpu" or "cuda", or all
+    where batch norms learn, which would take statistics of each part; raise ModelError where what
+    must go at once does not fit.
     """
+    stated = job.train.clips_at_once
+    if stated != "auto":
+        return min(stated or num_clips, num_clips)
     fewest = 1 if job.may_part_steps else num_clips
     if memory.of(fewest) > free:
         raise ModelError(_shortage(job, memory, free, num_clips))

@@ -15,7 +15,7 @@ from stpa.models.network import ActionNetwork
 from stpa.training import memory as module
 from stpa.training.fit import Place, fit
 from stpa.training.job import TrainingJob
-from stpa.training.memory import StepMemory, choose_clips_at_once, clips_that_fit, measure_memory
+from stpa.training.memory import StepMemory, clips_that_fit, measure_memory
 from tests.unit.training.test_fit import (
     FolderHost,
     make_job,
@@ -25,7 +25,7 @@ from tests.unit.training.test_fit import (
     write_videos,
 )
 
-FROZEN = {"freeze_batch_norm": "all"}
+FROZEN: dict[str, Any] = {"freeze_batch_norm": "all"}
 MEMORY = StepMemory(fixed=100, per_clip=10)
 FAR_TOO_MUCH = 2**60
 """Elements that no machine has room for."""
@@ -150,10 +150,9 @@ def test_one_clip_that_does_not_fit_is_refused_before_the_training_starts(
 
 
 @pytest.mark.parametrize(("stated", "expected"), [(None, 8), (3, 3), (99, 8)])
-def test_a_stated_number_counts_whatever_is_free(stated, expected, monkeypatch):
-    monkeypatch.setattr(module, "free_memory", lambda device: 0)
+def test_a_stated_number_counts_whatever_is_free(stated, expected):
     job = make_job(Path(), **FROZEN, clips_at_once=stated)
-    assert choose_clips_at_once(job, ActionNetwork(job.spec), 8, 1.0) == expected
+    assert clips_that_fit(job, MEMORY, 0, 8, "cpu") == expected
 
 
 class TestMeasuring:
