@@ -16,6 +16,7 @@ from stpa.flows.train import train
 from stpa.flows.watch import RETRIES, name_run, open_workspace
 from stpa.registry.promotion import Decision
 from stpa.stages.estimate import log_estimate
+from stpa.stages.pretrained import prepare_weights
 from stpa.stages.summarise import Summary
 from stpa.stages.summarise import summarise as run_summarise
 from stpa.workspace import Workspace, exclusive
@@ -35,6 +36,7 @@ def retrain(root: Path = Path(), source: Path | None = None) -> Summary:
     workspace, config = open_workspace(root)
     with exclusive(workspace), keeping_cluster():
         find_cluster(config.compute.address)  # rather than after hours of ingest
+        prepare_weights(config)
         ingest(root, source)
         log_estimate(workspace, config)
         extract(root)

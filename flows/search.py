@@ -7,6 +7,7 @@ from prefect.artifacts import create_table_artifact
 
 from stpa.config import Stream
 from stpa.flows.watch import RETRIES, name_run, open_workspace, watched
+from stpa.stages.pretrained import prepare_weights
 from stpa.stages.search import search as run_search
 from stpa.stages.search_plan import read_plan, searched_streams
 from stpa.stages.search_result import SearchResult
@@ -31,6 +32,7 @@ def search(
     workspace, config = open_workspace(root)
     results = []
     with exclusive(workspace):
+        prepare_weights(config)
         for each in searched_streams(read_plan(space, config), stream):
             result = search_network(root, space, each, head)
             create_table_artifact(

@@ -12,6 +12,7 @@ from stpa.config import Config, Stream
 from stpa.errors import InterruptedTrainingError, one_line
 from stpa.flows.watch import RETRIES, name_run, open_workspace, watched
 from stpa.interruption import leave_if_asked, leaving_when_asked
+from stpa.stages.pretrained import prepare_weights
 from stpa.stages.train import TrainedModel, compared_heads, is_trained
 from stpa.stages.train import train as run_train
 from stpa.workspace import exclusive
@@ -38,6 +39,7 @@ def train(
     models = []
     # Within the flow: Prefect's own handler, from before it, would end the tasks at once.
     with exclusive(workspace), keeping_cluster(), leaving_when_asked():
+        prepare_weights(config)  # for all networks, rather than by each of them
         for index, head in enumerate(compared):
             leave_if_asked()
             first = index * len(wanted) + 1

@@ -232,9 +232,12 @@ class TrainConfig(Section):
     min_steps_per_epoch: PositiveInt
     """An epoch passes over the training clips once or, where they are too few for so many steps,
     as often as it takes: small datasets need steps as well."""
-    clips_at_once: PositiveInt | None
+    clips_at_once: Literal["auto"] | int | None
     """Clips of each worker that go through the network together; the gradients of the batch's parts
-    are summed up. null: all of its share. Batch norms that learn take statistics of a part."""
+    are summed up. null: all of its share. Batch norms that learn take statistics of a part.
+    auto: as many as fit the free memory of the worker's host or GPU, and on a CPU no more than make
+    it faster; a worker that trains alone and runs out of memory goes on with half as many. Where
+    batch norms learn, auto is null, and an error where that does not fit."""
     frames_at_once: PositiveInt | None
     """Frames of each clip whose feature maps are held together; more are computed again in the
     backward pass, for long clips in bounded memory. null: all. Needs all batch norms frozen, which
@@ -286,12 +289,28 @@ class TrainConfig(Section):
             )
         return short_side
 
+    @field_validator("clips_at_once", mode="before")
+    @classmethod
+    def _is_auto_or_a_count(cls, clips: Any) -> Any:
+        if clips in ("auto", None) or (type(clips) is int and clips > 0):
+            return clips
+        raise ValueError(f"train.clips_at_once {clips!r} must be auto, null or a number from 1 on")
+
     @field_validator("freeze_batch_norm")
     @classmethod
     def _chunks_share_no_statistics(cls, which: str, info: Info) -> str:
         if info.data.get("frames_at_once") is not None and which not in ("all", "pretrained"):
             raise ValueError(f"train.frames_at_once needs train.freeze_batch_norm all, not {which}")
         return which
+
+    def frozen_batch_norms(self, pretrained: bool | str) -> str:
+        """Return which batch norms keep what they came with: none, all_but_first, or all.
+
+        `pretrained` is that of `ModelConfig`.
+        """
+        if self.freeze_batch_norm != "pretrained":
+            return self.freeze_batch_norm
+        return "none" if pretrained is False else "all"
 
     def stream(self, stream: Stream) -> StreamConfig:
         """Return the part for one network."""

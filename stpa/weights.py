@@ -1,7 +1,8 @@
 """Weights files, local or at any fsspec URL, read without running what they hold."""
 
 import pickle
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -50,16 +51,35 @@ def weights_digest(location: str) -> str:
         raise _unreadable(location, error) from error
 
 
+def weights_size(location: str) -> int | None:
+    """Return a weights file's size in bytes, where its file system knows it, and fetch nothing.
+
+    Raises ModelError where the file is absent.
+    """
+    import fsspec
+
+    with _explained(location):
+        filesystem, remote = fsspec.url_to_fs(location)
+        return filesystem.info(remote)["size"]
+
+
 def _local_path(location: str) -> Path:
     if "://" not in location:
         return Path(location)
-    try:
+    with _explained(location):
         return _fetch(location)
+
+
+@contextmanager
+def _explained(url: str) -> Iterator[None]:
+    """Raise what a file system raises as a ModelError."""
+    try:
+        yield
     except ModelError:
         raise
     except Exception as error:  # Each file system has exceptions of its own.
         raise ModelError(
-            f"weights file {location} cannot be fetched ({first_line(error)}): "
+            f"weights file {url} cannot be fetched ({first_line(error)}): "
             "check the address, the credentials and the network"
         ) from error
 

@@ -85,14 +85,20 @@ def run_trials(
             "Ray Tune does not work over Ray Client: give compute.address as the cluster's Jobs "
             "API, http://host:8265, or, on a node of it, as host:6379"
         )
-    at_once = trainings_at_once(compute)
+    room = trainings_at_once(compute)
+    at_once = min(room, max_concurrent or room)
     for name, value in _SETTINGS.items():
         os.environ.setdefault(name, value)
     folder = folder.resolve()
     state = folder / "tune"  # of no use to a later search, which goes by its own record
     shutil.rmtree(state, ignore_errors=True)
     trainable = ray.tune.with_parameters(
-        _train, job=job, folder=folder, compute=compute, decode_seconds=decode_seconds
+        _train,
+        job=job,
+        folder=folder,
+        compute=compute,
+        decode_seconds=decode_seconds,
+        num_trainings=at_once,
     )
     caught = _Caught()
     tuner = ray.tune.Tuner(
@@ -105,7 +111,7 @@ def run_trials(
             search_alg=_Suggestions(trials, caught),
             scheduler=_scheduler(early_stopping, max_epochs),
             num_samples=num_trials,
-            max_concurrent_trials=min(at_once, max_concurrent or at_once),
+            max_concurrent_trials=at_once,
             trial_name_creator=_name,
             trial_dirname_creator=_name,
         ),
@@ -137,6 +143,7 @@ def _train(
     folder: Path,
     compute: ComputeConfig,
     decode_seconds: float,
+    num_trainings: int,
 ) -> None:
     """Run in a trial's own process, which outlives neither a stop nor the search."""
     attempt: Attempt = config["attempt"]
@@ -160,6 +167,7 @@ def _train(
             decode_seconds=decode_seconds,
             on_epoch=report,
             on_group=groups.append,
+            num_trainings=num_trainings,
         )
     except LostWorkersError:
         raise

@@ -23,8 +23,9 @@ from ray.util.placement_group import PlacementGroup
 
 from stpa.compute.desk import News, Step, open_desk
 from stpa.compute.fail_fast import FailFast
+from stpa.compute.memory_share import memory_share, node_cpus
 from stpa.compute.tasks import count_slots
-from stpa.config import ComputeConfig
+from stpa.config import ComputeConfig, Stream
 from stpa.errors import ComputeError, InterruptedTrainingError, LostWorkersError, StpaError
 from stpa.files import digest_value
 from stpa.interruption import is_asked_again, is_asked_to_leave
@@ -62,6 +63,7 @@ def fit_on_cluster(
     on_epoch: OnEpoch,
     on_step: OnStep = lambda done, total, means: None,
     on_group: OnGroup = lambda group: None,
+    num_trainings: int = len(Stream),
 ) -> ray.train.Checkpoint:
     """Train on the connected Ray cluster; return the last checkpoint.
 
@@ -70,6 +72,7 @@ def fit_on_cluster(
     called with each epoch's metrics, `on_step` several times per second, from the first step on,
     with the steps done, all steps, and means over the epoch so far (`LossGuard.means`, of the
     clips of rank 0), and `on_group` with what the workers hold of the cluster, when they start.
+    Up to `num_trainings` at once, this one included, share the memory of a node.
 
     Raises a worker's StpaError at once, as it would come again; InterruptedTrainingError where
     this process is asked to leave (`stpa.interruption`); and ComputeError when the cluster is too
@@ -82,7 +85,7 @@ def fit_on_cluster(
     desk = open_desk()
     trainer = ray.train.torch.TorchTrainer(
         # A closure: of arguments that Ray passes, the controller would import all the modules.
-        lambda: _work(job, desk, compute, decode_seconds),
+        lambda: _work(job, desk, compute, decode_seconds, num_trainings),
         scaling_config=_scaling(compute),
         run_config=ray.train.RunConfig(
             **_place_of(storage),
@@ -218,7 +221,13 @@ class _Worker:
         return self._answer is None or bool(ray.wait([self._answer], timeout=0)[0])
 
 
-def _work(job: TrainingJob, desk: Any, compute: ComputeConfig, decode_seconds: float) -> None:
+def _work(
+    job: TrainingJob,
+    desk: Any,
+    compute: ComputeConfig,
+    decode_seconds: float,
+    num_trainings: int,
+) -> None:
     """Run in every worker process."""
     context = ray.train.get_context()
     place = Place(
@@ -228,6 +237,7 @@ def _work(job: TrainingJob, desk: Any, compute: ComputeConfig, decode_seconds: f
         loader_processes=compute.loader_processes,
         decode_seconds=decode_seconds,
         checkpoint_steps=compute.checkpoint_steps,
+        memory_share=memory_share(compute, node_cpus(), num_trainings),
     )
     host = _Worker(place.rank, desk)
     if place.rank == 0:
@@ -290,8 +300,8 @@ def _cause(error: TrainingFailedError, compute: ComputeConfig) -> StpaError:
             return failure
         if isinstance(failure, OutOfMemoryError):
             return ComputeError(
-                "a node of the cluster ran out of memory: set train.clips_at_once lower, or "
-                f"compute.loader_processes below {compute.loader_processes}"
+                "a node of the cluster ran out of memory: set train.clips_at_once to auto or "
+                f"lower, or compute.loader_processes below {compute.loader_processes}"
             )
     last_line = str(error).strip().splitlines()[-1]
     return LostWorkersError(

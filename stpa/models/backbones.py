@@ -1,15 +1,18 @@
 """Backbones: any timm CNN as a feature pyramid, for RGB frames or stacks of optical flow."""
 
 from collections.abc import Sequence
+from pickle import UnpicklingError
 from typing import Any
 
 import timm
 import torch
+from safetensors import SafetensorError
 from torch import nn
 
 import stpa.models.bn_inception  # noqa: F401 - registers it with timm
 from stpa.errors import ModelError, first_line
 from stpa.models.cut import cut, trace
+from stpa.models.published import fetch_weights
 from stpa.shapes import Float
 from stpa.weights import read_weights
 
@@ -184,15 +187,21 @@ def _check_known(name: str) -> None:
 
 def _create(name: str, pretrained: bool, options: dict) -> TimmCnn:
     _check_known(name)
+    file = fetch_weights(name) if pretrained else None
+    # Without the file, timm would ask the hub each time, for minutes where there is no network.
+    source = {"file": str(file)} if file else None
     try:
         # Without classes, timm's CNNs end at the pooled features.
-        cnn = timm.create_model(name, pretrained=pretrained, num_classes=0, **options)
+        cnn = timm.create_model(
+            name, pretrained=pretrained, num_classes=0, pretrained_cfg_overlay=source, **options
+        )
     except (TypeError, ValueError) as error:
         raise ModelError(f"model.backbone_options do not suit {name}: {error}") from error
-    except (OSError, RuntimeError) as error:
+    except (OSError, RuntimeError, SafetensorError, UnpicklingError) as error:
+        advice = f"remove {file} and try again" if file else "check the network"
         raise ModelError(
-            f"the published weights of {name} cannot be fetched ({first_line(error)}): "
-            "check the network, or set model.pretrained to a .safetensors file or to false"
+            f"the published weights of {name} cannot be read ({first_line(error)}): {advice}, "
+            "or set model.pretrained to a weights file or to false"
         ) from error
     if not hasattr(cnn, "feature_info"):
         raise ModelError(f"timm's {name} does not name its feature maps: take another")

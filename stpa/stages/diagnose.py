@@ -29,6 +29,8 @@ from stpa.registry.candidate import read_serving
 from stpa.registry.tracking import Version, default_uri, relocate_store
 from stpa.registry.tracking.connection import SQLITE
 from stpa.registry.tracking.models import Models
+from stpa.stages.memory import describe_memory
+from stpa.stages.pretrained import describe_weights
 from stpa.workspace import Workspace
 
 PACKAGES = ("torch", "timm", "av", "dvc", "ray", "mlflow", "prefect")
@@ -58,6 +60,8 @@ def diagnose(workspace: Workspace) -> list[Finding]:
         "GPU": _gpu,
         "decoders": _decoders,
         "dataset": _dataset,
+        "weights": lambda _workspace, config: describe_weights(config),
+        "memory": describe_memory,
         "DVC remote": _remote,
         "Ray": _ray,
         "MLflow": _mlflow,

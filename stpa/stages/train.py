@@ -195,7 +195,7 @@ def _trained(run: _Run, *, reused: bool) -> TrainedModel:
 
 def training_key(config: Config, stream: Stream, head: str, data: DataVersion) -> str:
     """Digest everything that decides the weights of a stream's network."""
-    unused = ONLY_FOR_ATTENTION if head == BASELINE_HEAD else set()
+    unused = _without_effect(config, head)
     train = config.train.model_dump(mode="json", exclude={"rgb", "flow", *unused})
     weights = config.model.pretrained
     if isinstance(weights, str):
@@ -212,6 +212,19 @@ def training_key(config: Config, stream: Stream, head: str, data: DataVersion) -
             "optical_flow": data.optical_flow if stream is Stream.FLOW else None,
         }
     )
+
+
+def _without_effect(config: Config, head: str) -> set[str]:
+    """Return the parameters that decide nothing of the weights of a network with `head`.
+
+    How many clips and frames go at once changes what dropout draws and how sums are rounded, but no
+    expectation, unless batch norms learn and take statistics of a stated number of clips.
+    """
+    unused = {"clips_at_once", "frames_at_once"}
+    frozen = config.train.frozen_batch_norms(config.model.pretrained)
+    if frozen != "all" and isinstance(config.train.clips_at_once, int):
+        unused.remove("clips_at_once")
+    return unused | (ONLY_FOR_ATTENTION if head == BASELINE_HEAD else set())
 
 
 def training_job(workspace: Workspace, config: Config, stream: Stream, head: str) -> TrainingJob:

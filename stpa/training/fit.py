@@ -1,5 +1,6 @@
 """Fit one stream's network: alone, or as one of several data-parallel processes."""
 
+import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,9 +13,7 @@ from torch.nn.utils import convert_conv2d_weight_memory_format
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils.data import BatchSampler, Sampler
 
-from stpa.config import Stream
-from stpa.data.batch_transforms import crop_clips
-from stpa.data.clips import ClipReader, Clips, FixedClips, TrainClips
+from stpa.data.clips import Clips
 from stpa.data.loader import ClipLoader
 from stpa.data.step_sampler import StepSampler
 from stpa.errors import InterruptedTrainingError, ModelError
@@ -25,7 +24,9 @@ from stpa.training.checkpoint import Progress, Trained, read_checkpoint, write_c
 from stpa.training.epoch_metrics import EpochMetrics, summarise
 from stpa.training.guard import LossGuard
 from stpa.training.job import TrainingJob
-from stpa.training.loop import Batch, train_step
+from stpa.training.job_clips import fixed_clips, on_device, train_clips
+from stpa.training.loop import Batch, is_out_of_memory, train_step
+from stpa.training.memory import choose_clips_at_once
 from stpa.training.optim import (
     build_optimizer,
     build_schedule,
@@ -33,6 +34,8 @@ from stpa.training.optim import (
     hold_frozen_batch_norm,
 )
 from stpa.training.validation import validate
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -49,6 +52,8 @@ class Place:
     checkpoint_steps: int | None = None
     """Steps from one checkpoint to the next, counted over all epochs, each of which also ends with
     one; None: that alone."""
+    memory_share: float = 1.0
+    """What this process may take of the memory that is free on its host or GPU as it starts."""
 
 
 @runtime_checkable
@@ -76,8 +81,9 @@ def fit(job: TrainingJob, place: Place, host: Host, resume_from: Path | None = N
     """Train for the job's epochs, going on from the checkpoint `resume_from` if there is one.
 
     What a step draws depends on the seed, the epoch, the step and the rank alone, so a run resumed
-    after any step equals an undisturbed one. With `world_size` above 1, the default process group
-    must be up. Raises InterruptedTrainingError when the host asks to stop.
+    after any step equals an undisturbed one; if it takes another number of clips at once, then but
+    for rounding and dropout. With `world_size` above 1, the default process group must be up.
+    Raises InterruptedTrainingError when the host asks to stop.
     """
     run = _Fit(job, place, host)
     if resume_from is not None:
@@ -85,10 +91,14 @@ def fit(job: TrainingJob, place: Place, host: Host, resume_from: Path | None = N
     try:
         while run.progress.epoch < run.epochs:
             run.train_epoch()
-    except torch.OutOfMemoryError as error:
+    except RuntimeError as error:
+        if not is_out_of_memory(error):
+            raise
+        is_least = run.clips_at_once == 1
+        advice = "lower train.input_size" if is_least else "set train.clips_at_once below that"
         raise ModelError(
-            f"{place.device} lacks the memory for its share of {job.train.batch_size} clips of "
-            f"{job.train.num_segments} frames: set train.clips_at_once, or train.frames_at_once"
+            f"{place.device} lacks the memory for {run.clips_at_once} clip(s) of "
+            f"{job.train.num_segments} frames at once: {advice}, or set train.frames_at_once"
         ) from error
 
 
@@ -98,14 +108,17 @@ class _Fit:
     def __init__(self, job: TrainingJob, place: Place, host: Host) -> None:
         self._job, self._place, self._host = job, place, host
         self._device = torch.device(place.device)
-        self._options = job.step_options
-        self._clips = _clips(job)
+        self._clips = train_clips(job)
         self._sampler = StepSampler.of(len(job.videos), job.train, place.rank, place.world_size)
-        self._loader = _load(self._clips, self._sampler, place)
-        self._held_out = _held_out_clips(job, place) if job.validation else None
+        self._loader = self._load(self._clips, self._sampler)
         self.epochs = job.num_epochs
         self._num_steps = self.epochs * len(self._sampler)
         self.trained = _build(job, self._device, self._num_steps)
+        share = max(1, self._sampler.share_of(0))  # the first step is the largest
+        self.clips_at_once = choose_clips_at_once(
+            job, self.trained.network, share, place.memory_share
+        )
+        self._held_out = self._load_held_out() if job.validation else None
         self.progress = Progress()
         self._network = _parallel(job, self.trained.network, place)
         self._guard = LossGuard(lambda index: str(self._clips.video(index)))
@@ -138,7 +151,7 @@ class _Fit:
         rate = min(group["lr"] for group in self.trained.optimizer.param_groups)
         epoch = progress.epoch + 1
         summary = summarise(metrics.totals(self._place.world_size), self._device)
-        summary |= {"learning_rate": rate, "epoch": epoch}
+        summary |= {"learning_rate": rate, "epoch": epoch, "clips_at_once": self.clips_at_once}
         if self._held_out is not None:
             summary |= validate(
                 self.trained.model,
@@ -150,22 +163,57 @@ class _Fit:
         self._keep(summary)
 
     def _train_step(self, batch: Batch) -> dict[str, torch.Tensor]:
-        epoch, step, rank = self.progress.epoch, self.progress.step, self._place.rank
-        torch.manual_seed(_step_seed(self._job.train.seed, epoch, step, rank))
-        part = self._sampler.share_of(step) / self._sampler.size_of(step)
-        seen = train_step(
-            self._network,
-            _on_device(batch, self._job, self._device),
-            self.trained.optimizer,
-            self._options,
-            part * self._place.world_size,
-        )
+        epoch, step = self.progress.epoch, self.progress.step
+        sent = on_device(batch, self._job, self._device)
+        while (seen := self._try_step(sent)) is None:
+            self._halve_clips_at_once()
         self.trained.schedule.step()
         if self.trained.average is not None:
             self.trained.average.update_parameters(self.trained.network)
         name = f"step {step + 1} of epoch {epoch + 1}"
         self._guard.watch(seen, batch["index"], name)
         return seen
+
+    def _try_step(self, batch: Batch) -> dict[str, torch.Tensor] | None:
+        """Take a step; return None where it is to be taken again, as memory ran out.
+
+        The exception ends here: its traceback refers to what filled the memory.
+        """
+        epoch, step, rank = self.progress.epoch, self.progress.step, self._place.rank
+        torch.manual_seed(_step_seed(self._job.train.seed, epoch, step, rank))
+        part = self._sampler.share_of(step) / self._sampler.size_of(step)
+        options = self._job.step_options(self.clips_at_once)
+        weight = part * self._place.world_size
+        try:
+            return train_step(self._network, batch, self.trained.optimizer, options, weight)
+        except RuntimeError as error:
+            # Other workers may have received some of this one's gradients: it cannot repeat alone.
+            may_repeat = self._job.may_part_steps and self._place.world_size == 1
+            if may_repeat and self.clips_at_once > 1 and is_out_of_memory(error):
+                return None
+            raise
+
+    def _halve_clips_at_once(self) -> None:
+        self.trained.optimizer.zero_grad(set_to_none=True)
+        if self._device.type == "cuda":
+            torch.cuda.empty_cache()  # in pieces of the sizes that were too large
+        self.clips_at_once //= 2
+        logger.warning("memory ran out: %d clip(s) at once from here on", self.clips_at_once)
+
+    def _load_held_out(self) -> ClipLoader:
+        """Load this process's share of the clips to validate on, as many at once as in training."""
+        clips, place = fixed_clips(self._job), self._place
+        share = range(place.rank, len(clips), place.world_size)
+        return self._load(clips, BatchSampler(share, self.clips_at_once, drop_last=False))
+
+    def _load(self, clips: Clips, batches: Sampler[list[int]]) -> ClipLoader:
+        return ClipLoader(
+            clips,
+            batches=batches,
+            num_processes=self._place.loader_processes,
+            decode_seconds=self._place.decode_seconds,
+            pin_memory=self._device.type == "cuda",
+        )
 
     def _is_checkpoint_due(self, done: int) -> bool:
         """Tell whether one is due amid an epoch, after so many steps of all."""
@@ -213,62 +261,6 @@ def _parallel(job: TrainingJob, network: ActionNetwork, place: Place) -> nn.Modu
     if job.train.compile:
         parallel.compile()
     return parallel
-
-
-def _clips(job: TrainingJob) -> TrainClips:
-    return TrainClips(
-        job.videos,
-        job.class_names,
-        _reader(job),
-        num_segments=job.train.num_segments,
-        input_size=job.train.input_size,
-        scales=job.train.stream(job.stream).scale_jitter,
-        horizontal_flip=job.train.horizontal_flip,
-        seed=job.train.seed,
-        crop_later=job.train.crop_on_device,
-    )
-
-
-def _held_out_clips(job: TrainingJob, place: Place) -> ClipLoader:
-    """Return this process's share of the clips to validate on."""
-    clips = FixedClips(
-        job.validation,
-        job.class_names,
-        _reader(job),
-        num_segments=job.train.num_segments,
-        input_size=job.train.input_size,
-    )
-    share = range(place.rank, len(clips), place.world_size)
-    size = -(-job.train.batch_size // place.world_size)
-    return _load(clips, BatchSampler(share, size, drop_last=False), place)
-
-
-def _reader(job: TrainingJob) -> ClipReader:
-    return ClipReader(job.stream.value, job.storage, job.train.short_side)
-
-
-def _load(clips: Clips, batches: Sampler[list[int]], place: Place) -> ClipLoader:
-    return ClipLoader(
-        clips,
-        batches=batches,
-        num_processes=place.loader_processes,
-        decode_seconds=place.decode_seconds,
-        pin_memory=place.device.startswith("cuda"),
-    )
-
-
-def _on_device(batch: Batch, job: TrainingJob, device: torch.device) -> Batch:
-    """Send a batch to the device, and crop it there where that is left to it."""
-    sent = {name: value.to(device, non_blocking=True) for name, value in batch.items()}
-    if job.train.crop_on_device:
-        sent["frames"] = crop_clips(
-            sent["frames"],
-            sent["box"],
-            sent["mirrored"],
-            job.train.input_size,
-            is_flow=job.stream is Stream.FLOW,
-        )
-    return sent
 
 
 def _step_seed(seed: int, epoch: int, step: int, rank: int) -> int:

@@ -99,13 +99,15 @@ class TrainingJob:
     @property
     def frozen_batch_norms(self) -> str:
         """Which batch norms keep what they came with: none, all_but_first, or all."""
-        if self.train.freeze_batch_norm != "pretrained":
-            return self.train.freeze_batch_norm
-        return "none" if self.model.pretrained is False else "all"
+        return self.train.frozen_batch_norms(self.model.pretrained)
 
     @property
-    def step_options(self) -> StepOptions:
-        """How each step is computed."""
+    def may_part_steps(self) -> bool:
+        """Whether workers may choose how many clips go at once: no batch norm takes statistics."""
+        return self.train.clips_at_once == "auto" and self.frozen_batch_norms == "all"
+
+    def step_options(self, clips_at_once: int) -> StepOptions:
+        """Return how a step is computed, with so many clips at once."""
         train = self.train
         losses = LossOptions(
             train.interactive_loss,
@@ -120,6 +122,6 @@ class TrainingJob:
             label_smoothing=train.label_smoothing,
             mixup_alpha=train.mixup_alpha,
             precision=train.precision,
-            clips_at_once=train.clips_at_once,
+            clips_at_once=clips_at_once,
             frames_at_once=train.frames_at_once,
         )

@@ -10,6 +10,7 @@ from torch import nn
 from torch.nn import functional as F
 from torch.nn.parallel import DistributedDataParallel
 
+from stpa.errors import ModelError
 from stpa.models.aggregation import at_least_float32
 from stpa.models.heads import HeadOutput
 from stpa.shapes import Float
@@ -66,6 +67,9 @@ def train_step(
     its device is that of `batch`. `gradient_weight` is the batch's part in the clips of all
     processes, times their number: 1 where all have as many, 0 where none of these count. Nothing
     here waits for the device, but mixup.
+
+    Where memory runs out before any weight has moved (`is_out_of_memory`), the same step can be
+    taken again with fewer clips at once; raises ModelError where it runs out later.
     """
     optimizer.zero_grad(set_to_none=True)
     # Regularised as a whole: the parts that memory asks for must not change which clips are mixed.
@@ -83,8 +87,21 @@ def train_step(
         for name, value in seen.items():
             means[name] = means.get(name, 0.0) + value.detach() * share
     norm = nn.utils.clip_grad_norm_(network.parameters(), options.gradient_clip)
-    optimizer.step()
+    try:
+        optimizer.step()
+    except RuntimeError as error:
+        if not is_out_of_memory(error):
+            raise
+        raise ModelError(  # some weights may have moved: this step cannot be taken again
+            "memory is short of what the optimizer keeps of each weight: choose a smaller "
+            "model.backbone, or let fewer trainings share the machine"
+        ) from error
     return means | {"gradient_norm": norm}
+
+
+def is_out_of_memory(error: RuntimeError) -> bool:
+    """Return whether an allocation failed, of torch on a GPU or on a CPU."""
+    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
 
 
 def _regularise(

@@ -18,6 +18,7 @@ from stpa.models.network import ActionNetwork
 from stpa.optical_flow.extract import extract_video
 from stpa.training.job import TrainingJob
 from stpa.training.loop import train_step
+from stpa.training.memory import choose_clips_at_once
 from stpa.training.optim import freeze_batch_norm, hold_frozen_batch_norm
 
 BUDGET_SECONDS = 0.5
@@ -52,9 +53,11 @@ def time_network(job: TrainingJob, device: str, clips_per_step: int) -> NetworkT
     labels = torch.arange(num_clips, device=device) % num_classes
     batch = {"frames": frames, "target": F.one_hot(labels, num_classes).float()}
     optimizer = torch.optim.SGD(network.parameters(), lr=1e-9)
+    clips_at_once = choose_clips_at_once(job, network, num_clips, memory_share=1.0)
+    options = job.step_options(clips_at_once)
 
     def train() -> None:
-        train_step(network, batch, optimizer, job.step_options)
+        train_step(network, batch, optimizer, options)
 
     @torch.inference_mode()
     def test() -> None:

@@ -207,6 +207,11 @@ class TestFaults:
             ("train", {"short_side": 200}, "train.short_side 200 is below train.input_size 224"),
             (
                 "train",
+                {"clips_at_once": 0},
+                "train.clips_at_once 0 must be auto, null or a number from 1 on",
+            ),
+            (
+                "train",
                 {"frames_at_once": 4, "freeze_batch_norm": "all_but_first"},
                 "frames_at_once needs train.freeze_batch_norm all, not all_but_first",
             ),

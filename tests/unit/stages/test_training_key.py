@@ -56,3 +56,19 @@ def test_what_any_network_uses_trains_each_again(
     head: str, section: str, name: str, value: Any
 ) -> None:
     assert key(head, **{section: {name: value}}) != key(head)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("clips_at_once", 2), ("clips_at_once", None), ("frames_at_once", 2)]
+)
+def test_what_only_saves_memory_trains_no_network_again(name: str, value: int | None) -> None:
+    frozen = {"freeze_batch_norm": "all"}
+    assert key(SERVED_HEAD, train=frozen | {name: value}) == key(SERVED_HEAD, train=frozen)
+
+
+def test_batch_norms_that_learn_from_a_stated_number_of_clips_are_trained_again() -> None:
+    learning = {"freeze_batch_norm": "none"}
+    auto, whole, two = (
+        key(SERVED_HEAD, train=learning | {"clips_at_once": number}) for number in ("auto", None, 2)
+    )
+    assert auto == whole != two
