@@ -4,6 +4,7 @@ import re
 import shutil
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
 import timm
@@ -40,7 +41,7 @@ def home(tmp_path: Path, source: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def keep_weights(cache: Path, name: str) -> None:
     """Write weights, drawn at random, where Hugging Face's library keeps what it has fetched."""
-    cnn = timm.create_model(name)
+    cnn: Any = timm.create_model(name)
     folder = cache / f"models--{cnn.pretrained_cfg['hf_hub_id'].replace('/', '--')}"
     (folder / "refs").mkdir(parents=True)
     (folder / "refs" / "main").write_text("0" * 40)
