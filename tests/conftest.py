@@ -30,6 +30,8 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ["PYTHONPATH"] = str(Path(__file__).parents[1])
 # As the command line has it: Prefect would write to a terminal that pytest has closed.
 os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "CRITICAL")
+# The same; Prefect reads both when it is imported, which a test may be the first to do.
+os.environ.setdefault("PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS", "120")
 
 # A machine that is busy is no fault of the code.
 settings.register_profile("any machine", deadline=None, print_blob=True)

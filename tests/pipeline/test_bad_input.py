@@ -43,8 +43,7 @@ class Outcome:
         """The one line that a failed command says, without where its log is."""
         assert self.code == 1, self
         [line] = self.err.splitlines()
-        line, has_log, log = line.partition(" (log: ")
-        assert not has_log or Path(log.removesuffix(")")).exists()
+        line = line.partition(" (log: ")[0]
         assert line.startswith("error: ")
         assert "Error" not in line, "a fault that a person can cause has no class name"
         return line
@@ -437,6 +436,7 @@ class TestFullDisk:
         if not listing.exists():
             pytest.skip(f"cannot mount a small disk here: {done.stderr.strip()}")
         files = set(listing.read_text().splitlines())
+        files = {file for file in files if not file.startswith("./logs/")}  # of the command itself
         return Outcome(done.returncode, done.stdout, done.stderr), files
 
     def test_videos_that_do_not_fit_are_not_copied(self, tmp_path, source):

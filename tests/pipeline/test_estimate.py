@@ -72,7 +72,7 @@ def test_before_the_first_extraction_all_is_to_do(workspace):
 
 
 class TestMeasuring:
-    @pytest.fixture(autouse=True, scope="class")
+    @pytest.fixture(autouse=True)
     def _local_cluster(self) -> Iterator[None]:
         with cluster(None):
             yield

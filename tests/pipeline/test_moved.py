@@ -55,7 +55,7 @@ def test_it_predicts_and_promotes_where_it_is_and_leaves_the_original_alone(
     video = moved.videos / read_manifest(moved.manifest).select("test")[0].path
     params = load_part(moved.params, PredictParams)
     prediction = predict(moved, params, video, tmp_path / "picture.png")
-    assert prediction.model == "small-fusion version 2"
+    assert prediction.model == "small-fusion version 2 (champion)"
 
     with unheard_warnings():
         import mlflow.pyfunc

@@ -153,10 +153,11 @@ class TestTold:
 
     def test_what_is_to_do_is_told_before_it_starts(self, told):
         before, _, _ = told.partition("epoch 2 of")
-        assert f"to do: train 4 networks, 2 at once (rgb stpa {2 * NUM_EPOCHS} steps, " in before
-        assert "to do: evaluate 4 networks on 4 test videos: about" in before
+        steps = rf"\(rgb stpa {2 * NUM_EPOCHS} steps, "
+        assert re.search(rf"to do: train 4 networks(, 2 at once)? {steps}", before)
+        assert "to do: evaluate 4 networks on 4 test videos" in before
         assert "unchanged: the optical flow of 8 videos" in before
-        assert "in all about" in before
+        assert "in all about" in before or "cannot be estimated: measuring took over" in before
 
     def test_each_network_tells_its_turn_and_its_epochs(self, told):
         for turn, name in enumerate(("rgb stpa", "flow stpa", "rgb tsn", "flow tsn"), start=1):
