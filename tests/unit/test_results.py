@@ -48,7 +48,7 @@ def say(
 
 @pytest.fixture(autouse=True)
 def _program(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sys, "argv", [".venv/bin/stpa"])
+    monkeypatch.setattr(sys, "argv", ["envs/bin/stpa"])
     monkeypatch.delenv("DISPLAY", raising=False)
     monkeypatch.delenv("WAYLAND_DISPLAY", raising=False)
 
@@ -58,9 +58,9 @@ def test_a_retraining_ends_with_what_to_run_next(outcome, capsys):
     lines = say(decision(outcome), capsys)
     assert lines[-6:] == [
         "try the champion on a test clip:",
-        "  .venv/bin/stpa predict 'my ws/data/videos/a.avi' -w 'my ws'",
+        "  envs/bin/stpa predict 'my ws/data/videos/a.avi' -w 'my ws'",
         "look at runs and models:",
-        "  .venv/bin/stpa ui -w 'my ws'",
+        "  envs/bin/stpa ui -w 'my ws'",
         "read the report, in a browser:",
         "  my ws/report/index.html",
     ]
@@ -73,7 +73,7 @@ def test_a_rejected_challenger_comes_with_advice_and_can_be_tried(capsys):
     assert "rejected: nothing is served yet" in lines
     assert "above_chance: Add clips of [more] recordings." in lines
     assert not any(line.startswith("known:") for line in lines)
-    assert "  .venv/bin/stpa predict 'my ws/data/videos/a.avi' --challenger -w 'my ws'" in lines
+    assert "  envs/bin/stpa predict 'my ws/data/videos/a.avi' --challenger -w 'my ws'" in lines
 
 
 def test_streams_are_told_by_what_they_mix_up_and_by_what_fusion_adds(capsys):
