@@ -449,3 +449,8 @@ class Config(Section):
     promotion: PromotionConfig
     compute: ComputeConfig
     tracking: TrackingConfig
+
+    @property
+    def clips_per_worker(self) -> int:
+        """The largest number of a step's clips that any worker of a training takes."""
+        return -(-self.train.batch_size // self.compute.workers_per_stream)

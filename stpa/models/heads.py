@@ -8,7 +8,7 @@ and a clip of any length is trained and judged in bounded memory.
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import torch
 from torch import nn
@@ -98,6 +98,9 @@ class Head(nn.Module, ABC):
     A head looks at each frame alone first, and then at the frames that make a clip: so each
     frame of a video is looked at once, however many clips it belongs to.
     """
+
+    attends: ClassVar[bool] = False
+    """Whether it learns attention, which settings and losses of attention are for."""
 
     def __init__(self, options: HeadOptions) -> None:
         super().__init__()
@@ -194,6 +197,8 @@ class TsnHead(MergingHead):
 class StpaHead(MergingHead):
     """Attend over all positions of all frames; the d maps go on through the tail as one frame."""
 
+    attends = True
+
     def __init__(self, options: HeadOptions) -> None:
         super().__init__(options)
         height, width = options.map_size
@@ -277,4 +282,4 @@ MAP_NORMS: dict[str, Callable[[AttentionState], torch.Tensor]] = {
 }
 """What an attention map's weights are normalised by: l2 is the paper's."""
 
-HEADS: dict[str, Callable[[HeadOptions], Head]] = {"stpa": StpaHead, "tsn": TsnHead}
+HEADS: dict[str, type[Head]] = {"stpa": StpaHead, "tsn": TsnHead}

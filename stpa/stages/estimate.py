@@ -82,13 +82,13 @@ def _extraction_seconds(work: Workload, speed: Speed) -> float:
 
 
 def _training_seconds(config: Config, job: TrainingJob, speed: Speed) -> float:
-    computing = speed.networks[f"{job.stream} {job.head}"].clip_seconds
+    computing = speed.networks[job.name].clip_seconds
     # A clip of flow takes no longer: each of its stored frames is a key frame.
     reading = speed.read_seconds * config.train.num_segments
     # Loader processes read the next clips while the trainer computes; without any, it reads too.
     num_readers = config.compute.loader_processes
     clip_seconds = max(computing, reading / num_readers) if num_readers else computing + reading
-    num_clips = job.num_epochs * job.steps_per_epoch * job.clips_per_step
+    num_clips = job.num_steps * job.clips_per_step
     return speed.start_seconds + num_clips * clip_seconds / config.compute.workers_per_stream
 
 
@@ -112,10 +112,7 @@ def describe(work: Workload, estimate: Estimate | None, problem: str = "") -> It
             f"{_about(estimate and estimate.extract)}"
         )
     if work.to_train:
-        steps = ", ".join(
-            f"{name} {work.jobs[name].num_epochs * work.jobs[name].steps_per_epoch:,} steps"
-            for name in work.to_train
-        )
+        steps = ", ".join(f"{name} {work.jobs[name].num_steps:,} steps" for name in work.to_train)
         at_once = estimate.trainings_at_once if estimate else 1
         yield (
             f"to do: train {_count(work.to_train)}{f', {at_once} at once' if at_once > 1 else ''} "

@@ -108,14 +108,13 @@ def _of_videos(
 
 
 def _of_networks(config: Config, work: Workload, stream: Stream) -> Measurements:
-    clips_per_worker = -(-config.train.batch_size // config.compute.workers_per_stream)
     wanted = {*work.to_train, *work.to_evaluate}
     return {
         name: partial(
             time_network,
             replace(job, videos=()),  # they would be sent to the process
             config.compute.device,
-            clips_per_worker,
+            config.clips_per_worker,
         )
         for name, job in work.jobs.items()
         if name in wanted and job.stream is stream

@@ -46,7 +46,7 @@ def _describe_need(
     manifest = read_manifest(workspace.manifest) if known else Manifest(())
     job = unmeasured_job(manifest, config, stream, SERVED_HEAD, Folder(workspace.videos))
     job = replace(job, class_names=job.class_names or UNKNOWN_CLASSES)
-    num_clips = -(-config.train.batch_size // config.compute.workers_per_stream)
+    num_clips = config.clips_per_worker
     memory = measure_memory(job, ActionNetwork(job.spec))
     number = clips_that_fit(job, memory, free, num_clips, device)
     need = (

@@ -21,7 +21,7 @@ from stpa.stages.search_plan import with_values
 from stpa.stages.search_result import SearchResult, write_result
 from stpa.stages.search_trials import SearchRun, TrackedTrials
 from stpa.stages.train import training_job, training_key, training_videos
-from stpa.training.fit import TrainingJob
+from stpa.training.job import TrainingJob
 from stpa.training.validation import validation_metric
 from stpa.workspace import Workspace
 

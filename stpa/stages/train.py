@@ -19,6 +19,7 @@ from stpa.data.versioning import DataVersion, read_version
 from stpa.errors import ModelError
 from stpa.files import atomic_path, digest_value, read_json, write_json
 from stpa.models.checkpoint import SPEC_FILE, WEIGHTS_FILE
+from stpa.models.heads import HEADS
 from stpa.progress import ReportProgress, silent
 from stpa.registry.lineage import collect_lineage, run_name
 from stpa.registry.tracking import Dataset, Tracker, open_tracker
@@ -48,8 +49,8 @@ ONLY_FOR_ATTENTION = {
     "attention_loss",
     "attention_weight",
 }
-"""Parameters that decide nothing of the baseline's weights, so that one baseline serves every
-ablation of the attention. (Where a network is cut changes no number that it computes.)"""
+"""Parameters that decide nothing of the weights of a head without attention, so that one baseline
+serves every ablation of it. (Where a network is cut changes no number that it computes.)"""
 
 logger = logging.getLogger(__name__)
 
@@ -224,7 +225,7 @@ def _without_effect(config: Config, head: str) -> set[str]:
     frozen = config.train.frozen_batch_norms(config.model.pretrained)
     if frozen != "all" and isinstance(config.train.clips_at_once, int):
         unused.remove("clips_at_once")
-    return unused | (ONLY_FOR_ATTENTION if head == BASELINE_HEAD else set())
+    return unused | (set() if HEADS[head].attends else ONLY_FOR_ATTENTION)
 
 
 def training_job(workspace: Workspace, config: Config, stream: Stream, head: str) -> TrainingJob:
@@ -272,11 +273,11 @@ def _fit(
     """Train on the cluster, and keep the model folder and the history."""
     check = job.learning_check
     logger.info(
-        "%s %s: %d clips, %d epochs of %d steps",
-        *(run.stream, run.head, len(job.videos), job.num_epochs, job.steps_per_epoch),
+        "%s: %d clips, %d epochs of %d steps",
+        *(job.name, len(job.videos), job.num_epochs, job.steps_per_epoch),
     )
     told = TrainingProgress(job, progress)
-    warn = _WarnOnce(f"{run.stream} {run.head}")
+    warn = _WarnOnce(job.name)
     warn(check.before())
 
     def on_epoch(metrics: dict[str, float]) -> None:
@@ -321,7 +322,7 @@ def _judge_learning(job: TrainingJob, run: _Run) -> list[Problem]:
     check = job.learning_check
     problems = [*check.before(), *check.after(last)]
     if any(not problem.has_learnt for problem in problems):
-        logger.error("%s %s has learnt nothing: it will not be served", run.stream, run.head)
+        logger.error("%s has learnt nothing: it will not be served", job.name)
     return problems
 
 

@@ -21,7 +21,7 @@ class TrainingProgress:
     """Reports how far one training is."""
 
     def __init__(self, job: TrainingJob, report: ReportProgress) -> None:
-        self._name = f"{job.stream} {job.head}"
+        self._name = job.name
         self._num_epochs, self._steps_per_epoch = job.num_epochs, job.steps_per_epoch
         self._clips_per_step = job.clips_per_step
         self._report = report

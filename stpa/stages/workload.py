@@ -46,9 +46,10 @@ def find_workload(workspace: Workspace, config: Config) -> Workload:
     jobs: dict[str, TrainingJob] = {}
     to_train, to_evaluate = [], []
     for head, stream in product(compared_heads(config), Stream):
-        name = f"{stream} {head}"
         storage = Folder(workspace.videos if stream is Stream.RGB else workspace.optical_flow)
-        jobs[name] = unmeasured_job(manifest, config, stream, head, storage)
+        job = unmeasured_job(manifest, config, stream, head, storage)
+        name = job.name
+        jobs[name] = job
         # New flow is another data version, which flow networks and all scores depend on.
         stays = is_versioned and not (to_extract and stream is Stream.FLOW)
         if not (stays and is_trained(workspace, config, stream, head)):

@@ -9,6 +9,7 @@ from stpa.data.manifest import Video, label_matrix
 from stpa.data.step_sampler import StepSampler
 from stpa.data.storage import Storage
 from stpa.models.backbones import published_normalisation
+from stpa.models.heads import HEADS
 from stpa.models.network import NetworkSpec
 from stpa.training.learning import Ignorance, LearningCheck
 from stpa.training.loop import LossOptions, StepOptions
@@ -37,6 +38,11 @@ class TrainingJob:
     """Judged by after each epoch; they change no weight. None: nothing is judged."""
 
     @property
+    def name(self) -> str:
+        """What a person knows the network by, such as "rgb stpa"."""
+        return f"{self.stream} {self.head}"
+
+    @property
     def num_epochs(self) -> int:
         return self.train.stream(self.stream).epochs
 
@@ -44,6 +50,11 @@ class TrainingJob:
     def steps_per_epoch(self) -> int:
         """Optimiser steps, however many workers share them."""
         return len(StepSampler.of(len(self.videos), self.train))
+
+    @property
+    def num_steps(self) -> int:
+        """Optimiser steps over all epochs."""
+        return self.num_epochs * self.steps_per_epoch
 
     @property
     def clips_per_step(self) -> float:
@@ -58,13 +69,12 @@ class TrainingJob:
             label_smoothing=self.train.label_smoothing,
             multi_label=self.multi_label,
         )
-        attends = self.head != "tsn"
         return LearningCheck(
             self.stream,
             self.num_epochs,
             self.steps_per_epoch,
             ignorance,
-            has_printed_loss=attends
+            has_printed_loss=HEADS[self.head].attends
             and self.train.interactive_loss == "paper"
             and self.train.interactive_weight > 0,
         )
