@@ -18,6 +18,11 @@ def stpa_command(workspace: Workspace, name: str, *arguments: str | Path) -> str
     return shlex.join([_program(), name, *map(str, arguments), *root])
 
 
+def init_command(workspace: Workspace, params: Path) -> str:
+    """Return the line that gives `workspace` the values of a params file, as `stpa_command`."""
+    return shlex.join([_program(), "init", str(workspace.root), "--params", str(params)])
+
+
 def open_command(path: Path) -> str | None:
     """Return the line that opens a file in the desktop's program for it; None without a desktop."""
     if sys.platform == "darwin":

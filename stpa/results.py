@@ -3,7 +3,6 @@
 Bars, log and errors go to standard error (`stpa.terminal`).
 """
 
-import sys
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
@@ -11,7 +10,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from stpa.commands import open_command, stpa_command
+from stpa.commands import init_command, open_command, stpa_command
 from stpa.presets import DEFAULT, preset_purposes
 from stpa.workspace import Workspace
 
@@ -98,11 +97,11 @@ def show_search(workspace: Workspace, result: "SearchResult") -> None:
         outcome = escape(f"{trial.outcome} {trial.reason}".strip())
         table.add_row(str(trial.number), figure, str(trial.epoch), *values, outcome)
     RESULTS.print(table)
-    RESULTS.print(
+    RESULTS.out(
         f"{'unchanged: ' if result.reused else ''}{result.params}, picture: {result.picture}\n"
-        f"to train with the best: {sys.argv[0]} init {workspace.root} --params {result.params}, "
-        f"then {sys.argv[0]} retrain --workspace {workspace.root}",
-        soft_wrap=True,
+        f"to train with the best:\n  {init_command(workspace, result.params)}\n"
+        f"  {stpa_command(workspace, 'retrain')}",
+        highlight=False,
     )
 
 

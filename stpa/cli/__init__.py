@@ -260,7 +260,7 @@ def predict(
     ] = False,
     workspace: WorkspaceOption = Path(),
 ) -> None:
-    """Name the action in a video by the champion, and draw the places that decided."""
+    """Name the action in a video by the champion, and draw what decided."""
     from stpa.stages.predict import predict as run
 
     place, params = open_part(workspace, PredictParams)

@@ -108,6 +108,10 @@ class Explanation:
         convert = judging_of(self.multi_label).probabilities
         return {stream: convert(each) for stream, each in logits.items()}
 
+    def answer(self) -> Float[np.ndarray, " classes"]:
+        """Return the probabilities of all classes that are the answer: the fused ones, if any."""
+        return next(iter(self.probabilities().values()))
+
     def lead(self, stream: str) -> float:
         """Return the contrast of one stream's own logits: the winner's over the runner-up's."""
         logits = self.streams[stream].logits

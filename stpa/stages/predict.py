@@ -8,7 +8,6 @@ import numpy as np
 from stpa.data.probe import probe_videos
 from stpa.data.storage import Folder
 from stpa.errors import DataError
-from stpa.evaluation.judging import judging_of
 from stpa.evaluation.picture import check_format, draw_prediction, write_picture
 from stpa.evaluation.predict import Classifier, describe_video
 from stpa.models.checkpoint import load_model
@@ -72,5 +71,4 @@ def predict(
     role = f"challenger, {decision}" if challenger else "champion"
     name = f"{version.name} version {version.number} ({role})"
     write_picture(picture, draw_prediction(explanation, video.name, f"by {name}"))
-    probabilities = judging_of(classifier.multi_label).probabilities(explanation.scores)
-    return Prediction(serving.class_names, tuple(probabilities.tolist()), name, picture)
+    return Prediction(serving.class_names, tuple(explanation.answer().tolist()), name, picture)

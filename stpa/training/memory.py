@@ -80,6 +80,8 @@ def choose_clips_at_once(
     The worker may take `memory_share` of what is free on the network's device. Raises ModelError
     as `clips_that_fit` does.
     """
+    if job.train.clips_at_once != "auto":  # nothing to measure
+        return _stated(job, num_clips)
     device = network.mean.device
     free = int(memory_share * free_memory(device))  # before the measurement takes some
     return clips_that_fit(job, measure_memory(job, network), free, num_clips, device.type)
@@ -94,9 +96,8 @@ def clips_that_fit(
     where batch norms learn, which would take statistics of each part; raise ModelError where what
     must go at once does not fit.
     """
-    stated = job.train.clips_at_once
-    if stated != "auto":
-        return min(stated or num_clips, num_clips)
+    if job.train.clips_at_once != "auto":
+        return _stated(job, num_clips)
     fewest = 1 if job.may_part_steps else num_clips
     if memory.of(fewest) > free:
         raise ModelError(_shortage(job, memory, free, num_clips))
@@ -105,6 +106,12 @@ def clips_that_fit(
     fitting = (int(PLANNED_SHARE[device] * free) - memory.fixed) // max(1, memory.per_clip)
     useful = -(-USEFUL_FRAMES // job.train.num_segments) if device == "cpu" else num_clips
     return max(1, min(fitting, useful, num_clips))
+
+
+def _stated(job: TrainingJob, num_clips: int) -> int:
+    """Return the number in params.yaml, at most `num_clips`; null is all of them."""
+    stated = job.train.clips_at_once
+    return min(stated, num_clips) if isinstance(stated, int) else num_clips
 
 
 def _shortage(job: TrainingJob, memory: StepMemory, free: int, num_clips: int) -> str:

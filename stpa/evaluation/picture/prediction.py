@@ -77,7 +77,7 @@ def _draw_classes(page: Page, explanation: Explanation) -> None:
 
 
 def _title(explanation: Explanation, name: str) -> str:
-    probabilities, contrast = next(iter(explanation.probabilities().values())), explanation.contrast
+    probabilities, contrast = explanation.answer(), explanation.contrast
     winner = f"{shorten(explanation.winner, 28)} {probabilities[contrast.winner]:.0%}"
     title = f"{shorten(name, 40)}: {winner}"
     if explanation.runner_up is None:
