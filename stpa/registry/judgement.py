@@ -41,6 +41,8 @@ class Judgement(BaseModel, ABC):
     video_ids: tuple[str, ...] = Field(min_length=1)
     problems: tuple[str, ...] = ()
     """Why a training of its networks taught it nothing, one sentence per network that failed."""
+    learnt: tuple[str, ...] = ()
+    """Its networks whose training did not fail."""
 
     @property
     def title(self) -> str:
@@ -178,16 +180,18 @@ def judge_scores(
     class_names: tuple[str, ...],
     video_ids: tuple[str, ...],
     problems: tuple[str, ...] = (),
+    learnt: tuple[str, ...] = (),
 ) -> Judgement:
     """Judge a classifier by its scores; `labels` are each video's, without repetitions.
 
-    `problems` say of which of its networks the training failed, and why.
+    `problems` say of which of its networks the training failed, and why; `learnt` are the others.
     """
     asked = {
         "data_version": data_version,
         "class_names": class_names,
         "video_ids": video_ids,
         "problems": problems,
+        "learnt": learnt,
     }
     if multi_label:
         rows = tuple(tuple(row) for row in scores.tolist())

@@ -74,12 +74,18 @@ def knows_all_classes(
 def has_learnt(
     challenger: Judgement, champion: Judgement | None, config: PromotionConfig
 ) -> Ruling:
-    """Demand that every network's training got below the loss of guessing, with more than one
-    answer (`stpa.training.learning`)."""
-    if challenger.problems:
-        advice = "Change what the reason names, and retrain."
-        return Ruling(False, " ".join(challenger.problems), advice)
-    return Ruling(True, "every network learnt from its training videos")
+    """Demand that a network's training got below the loss of guessing, with more than one answer
+    (`stpa.training.learning`).
+
+    One stream may know nothing by the nature of the classes, as a single frame does of a swipe's
+    direction; what its scores do to the fusion is judged by the rules on the fusion's figure.
+    """
+    problems = " ".join(challenger.problems)
+    if not problems:
+        return Ruling(True, "every network learnt from its training videos")
+    if challenger.learnt:
+        return Ruling(True, f"{' and '.join(challenger.learnt)} learnt, though {problems}")
+    return Ruling(False, problems, "Change what the reason names, and retrain.")
 
 
 def above_chance(

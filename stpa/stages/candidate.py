@@ -36,6 +36,10 @@ def gather_candidate(workspace: Workspace, config: Config) -> Candidate:
 
 
 def _judgement(fused: Scores, num_segments: int, models: Iterable[TrainedModel]) -> Judgement:
+    failures = {
+        f"{model.stream} {model.head}": [each for each in model.problems if not each.has_learnt]
+        for model in models
+    }
     return judge_scores(
         fused.at(num_segments),
         [tuple(fused.class_names[place] for place in row.nonzero()[0]) for row in fused.labels],
@@ -43,10 +47,6 @@ def _judgement(fused: Scores, num_segments: int, models: Iterable[TrainedModel])
         data_version=fused.data_version,
         class_names=fused.class_names,
         video_ids=fused.video_ids,
-        problems=tuple(
-            f"{model.stream} {model.head}: {problem}."
-            for model in models
-            for problem in model.problems
-            if not problem.has_learnt
-        ),
+        problems=tuple(f"{name}: {each}." for name, found in failures.items() for each in found),
+        learnt=tuple(name for name, found in failures.items() if not found),
     )

@@ -322,7 +322,7 @@ def _judge_learning(job: TrainingJob, run: _Run) -> list[Problem]:
     check = job.learning_check
     problems = [*check.before(), *check.after(last)]
     if any(not problem.has_learnt for problem in problems):
-        logger.error("%s has learnt nothing: it will not be served", job.name)
+        logger.error("%s has learnt nothing", job.name)
     return problems
 
 

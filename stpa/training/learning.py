@@ -62,7 +62,7 @@ class Problem:
     message: str
     """What was seen, and what to change."""
     has_learnt: bool
-    """False: the network knows nothing, and must not be served."""
+    """False: the network knows nothing."""
 
     def __str__(self) -> str:
         return self.message

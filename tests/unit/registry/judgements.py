@@ -14,6 +14,7 @@ def judgement(
     data_version: str = "data1",
     offset: int = 0,
     problems: tuple[str, ...] = (),
+    learnt: tuple[str, ...] = (),
 ) -> SingleLabelJudgement:
     """Judge one video of class `a` for each entry; `offset` numbers the first."""
     return SingleLabelJudgement(
@@ -23,6 +24,7 @@ def judgement(
         labels=("a",) * len(right),
         predictions=tuple("a" if is_right else "b" for is_right in right),
         problems=problems,
+        learnt=learnt,
     )
 
 

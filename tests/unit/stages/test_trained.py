@@ -81,7 +81,7 @@ def test_a_broken_record_is_named_with_what_to_do(
     assert str(raised.value).startswith(f"{done} is not the record of a training: remove it")
 
 
-def test_only_a_network_that_has_learnt_nothing_stands_in_the_way_of_promotion(
+def test_only_a_network_that_has_learnt_nothing_counts_as_failed(
     workspace: Workspace,
     config: Config,
     keep: Callable[[Stream, str], Path],
@@ -95,3 +95,4 @@ def test_only_a_network_that_has_learnt_nothing_stands_in_the_way_of_promotion(
     monkeypatch.setattr(candidate, "fuse", lambda *arguments: fused)
     judgement = gather_candidate(workspace, config).judgement
     assert judgement.problems == ("flow stpa: one class for all.",)
+    assert judgement.learnt == ("rgb stpa",)
