@@ -15,7 +15,6 @@ from typing import Annotated, Literal
 import torch
 import typer
 from torch import nn
-from torch.nn.utils import convert_conv2d_weight_memory_format
 
 from benchmarks.material import LOSSES, NUM_CLASSES, network_spec
 from benchmarks.measure import (
@@ -60,22 +59,20 @@ def main(
     input_size: InputSizeOption = 299,
     batch: Annotated[int, typer.Option(min=1, help="Clips.")] = 1,
     compiled: Annotated[bool, typer.Option("--compile", help="By torch.compile.")] = False,
-    channels_last: Annotated[bool, typer.Option("--channels-last")] = False,
     repeats: RepeatsOption = 5,
     device: DeviceOption = None,
     dtype: DtypeOption = "float32",
 ) -> None:
     """Time forward, and forward and backward with both losses, at K = 3 and 25."""
     setting = Setting.choose(device, dtype)
-    layout = torch.channels_last if channels_last else torch.contiguous_format
     attending, bare = _networks(network_spec(backbone, input_size), peer)
     for network in (attending, bare):
-        convert_conv2d_weight_memory_format(network.to(setting.device), layout)
+        network.to(setting.device)
         if compiled:
             network.compile()
     figures = []
     for num_frames in frames or (3, 25):
-        batch_of_clips = _random_batch(batch, num_frames, input_size, layout, setting)
+        batch_of_clips = _random_batch(batch, num_frames, input_size, setting)
         for phase, work, bound in (("inference", _infer, 1.05), ("training", _train, 1.10)):
             for network in (attending, bare):
                 network.train(phase == "training")
@@ -99,7 +96,6 @@ def main(
         input_size=input_size,
         batch=batch,
         compiled=compiled,
-        channels_last=channels_last,
         repeats=repeats,
     )
 
@@ -116,10 +112,10 @@ def _networks(spec: NetworkSpec, peer: str) -> tuple[ActionNetwork, nn.Module]:
 
 
 def _random_batch(
-    num_clips: int, num_frames: int, side: int, layout: torch.memory_format, setting: Setting
+    num_clips: int, num_frames: int, side: int, setting: Setting
 ) -> tuple[UInt8[torch.Tensor, "clips time 3 side side"], Float[torch.Tensor, "clips classes"]]:
     frames = torch.randint(0, 256, (num_clips * num_frames, 3, side, side), dtype=torch.uint8)
-    clips = frames.contiguous(memory_format=layout).unflatten(0, (num_clips, num_frames))
+    clips = frames.unflatten(0, (num_clips, num_frames))
     targets = torch.eye(NUM_CLASSES)[torch.randint(0, NUM_CLASSES, (num_clips,))]
     return clips.to(setting.device), targets.to(setting.device)
 

@@ -110,9 +110,8 @@ class _BareStep:
         self._frames = torch.randn(size, device=device)
         self._labels = torch.randint(NUM_CLASSES, size[:1], device=device)
         self._setting = setting
-        if setting.device == "cuda":  # as in `fit`
-            convert_conv2d_weight_memory_format(network, torch.channels_last)
-            self._frames = self._frames.contiguous(memory_format=torch.channels_last)
+        convert_conv2d_weight_memory_format(network, torch.channels_last)  # as in ActionNetwork
+        self._frames = self._frames.contiguous(memory_format=torch.channels_last)
         self._network = network
         with FlopCounterMode(display=False) as counter:
             self()

@@ -4,6 +4,7 @@ from dataclasses import asdict, dataclass
 
 import torch
 from torch import nn
+from torch.nn.utils import convert_conv2d_weight_memory_format
 from torch.utils.checkpoint import checkpoint
 
 from stpa.data.sampling import FLOW_ZERO, STACK_LENGTH
@@ -113,6 +114,8 @@ class ActionNetwork(nn.Module):
         mean, std = _normalisation(spec)
         self.register_buffer("mean", mean, persistent=False)
         self.register_buffer("std", std, persistent=False)
+        # What convolutions are written for: a step is 1.4 times as fast with MobileNetV2 on CPUs.
+        convert_conv2d_weight_memory_format(self, torch.channels_last)
 
     def forward(
         self,

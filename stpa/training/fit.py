@@ -9,7 +9,6 @@ from typing import Protocol, runtime_checkable
 import torch
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
-from torch.nn.utils import convert_conv2d_weight_memory_format
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils.data import BatchSampler, Sampler
 
@@ -234,8 +233,6 @@ def _build(job: TrainingJob, device: torch.device, num_steps: int) -> Trained:
     torch.manual_seed(job.train.seed)
     network = ActionNetwork(job.spec, job.model.pretrained)
     network.to(device)
-    if device.type == "cuda":  # whose convolutions are written for it
-        convert_conv2d_weight_memory_format(network, torch.channels_last)
     freeze_batch_norm(network.backbone, job.frozen_batch_norms)
     optimizer = build_optimizer(
         network,
