@@ -55,7 +55,7 @@ class TestProgressArtifact:
         with watched("train rgb") as progress:
             for done in range(3):
                 progress(done, 3)
-        [record] = caplog.records
+        [record] = [record for record in caplog.records if record.name == watch.__name__]
         assert record.getMessage() == "Prefect shows no more of train rgb: the server is gone"
 
     def test_it_is_made_once_and_drawn_to_the_end(self, monkeypatch):
