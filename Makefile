@@ -2,6 +2,7 @@
 
 PYTHON ?= python3
 BIN := .venv/bin
+PART ?= 1/1
 
 .PHONY: help setup demo test test-slow test-cluster bench check format clean
 .DEFAULT_GOAL := help
@@ -27,11 +28,11 @@ demo: .venv/.ready ## Run the whole pipeline on generated clips, in outputs/demo
 test: .venv/.ready ## Run the tests, but for the slow ones, in up to four processes (of up to 4 GB)
 	$(BIN)/python -m pytest -m "not slow" --numprocesses auto --maxprocesses 4
 
-test-slow: .venv/.ready ## Run the slow tests
-	$(BIN)/python -m pytest -m slow
-
-test-cluster: .venv/.ready ## Of the slow tests, those that kill workers, nodes and searches of a Ray cluster
+test-cluster: .venv/.ready ## Run the slow tests that kill workers, nodes and searches of a Ray cluster
 	$(BIN)/python -m pytest -m cluster
+
+test-slow: .venv/.ready ## Run the other slow tests; PART=2/8 is the second of eight parts
+	$(BIN)/python -m pytest -m "slow and not cluster" --part $(PART)
 
 bench: .venv/.ready ## Run all benchmarks but dataset_scale (hours on two cores)
 	$(BIN)/python -m benchmarks.decode

@@ -50,6 +50,29 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> LoadSco
     return _SharedFixtures(config, log)
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--part", type=_part, default=(1, 1), help="K/N: of the chosen modules, each Nth from the Kth"
+    )
+
+
+def _part(text: str) -> tuple[int, int]:
+    number, count = map(int, text.split("/"))
+    if not 1 <= number <= count:
+        raise ValueError(f"{text} is no part: K is from 1 to N")
+    return number, count
+
+
+@pytest.hookimpl(trylast=True)  # after -m and -k have chosen
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Keep the modules of `--part`, whole: they share fixtures."""
+    number, count = config.getoption("part")
+    chosen = set(sorted({item.path for item in items})[number - 1 :: count])
+    left_out = [item for item in items if item.path not in chosen]
+    items[:] = [item for item in items if item.path in chosen]
+    config.hook.pytest_deselected(items=left_out)
+
+
 @pytest.fixture
 def heed_interrupts() -> Iterator[None]:
     """Undo what a shell does to background work, which ignores SIGINT, and its children with it."""
