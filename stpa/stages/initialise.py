@@ -4,10 +4,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from shlex import quote
 
+from stpa.config import Config
 from stpa.data.datasets.base import VIDEO_SUFFIXES, is_hidden
 from stpa.errors import ConfigError
 from stpa.files import back_up, write_text
 from stpa.params import (
+    EXTENDS,
     Change,
     Document,
     check_params,
@@ -62,6 +64,7 @@ def initialise(workspace: Workspace, params: Path, *, replace: bool = False) -> 
     unless `replace`.
     """
     document = read_document(params)
+    _require_all_sections(document, params, workspace)
     upgrade(document, params)
     values = document.values
     settle_estimator(values, workspace)
@@ -131,6 +134,19 @@ def _origin(params: Path) -> str:
 
 def _is_ours(pipeline: Path) -> bool:
     return pipeline.read_bytes() == PIPELINE.read_bytes()
+
+
+def _require_all_sections(document: Document, params: Path, workspace: Workspace) -> None:
+    """Raise ConfigError for a file that states some changes, and not of what."""
+    sections = [name for name in Config.model_fields if name != "version"]
+    missing = [name for name in sections if name not in document.root]
+    if not missing:
+        return
+    base = workspace.params if workspace.params.exists() else preset_path("standard")
+    raise ConfigError(
+        f"{params} has no {', '.join(missing)}: a file that changes some keys of another begins "
+        f"with a line that names it, such as `{EXTENDS}: {base.resolve()}`"
+    )
 
 
 def _require_room_for_workspace(root: Path, *, replace: bool) -> None:
