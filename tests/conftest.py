@@ -51,9 +51,8 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> LoadSco
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption(
-        "--part", type=_part, default=(1, 1), help="K/N: of the chosen modules, each Nth from the Kth"
-    )
+    help_text = "K/N: of the chosen modules, each Nth from the Kth"
+    parser.addoption("--part", type=_part, default=(1, 1), help=help_text)
 
 
 def _part(text: str) -> tuple[int, int]:
