@@ -38,7 +38,7 @@ from stpa.progress import silent
 from stpa.stages.evaluate import today_sweep
 from stpa.stages.initialise import initialise
 from stpa.stages.storage import stream_storage
-from stpa.stages.train import compared_heads, training_job
+from stpa.stages.training_job import compared_heads, training_job
 from stpa.terminal import TERMINAL
 from stpa.training.agreement import Wish
 from stpa.training.fit import Place, fit

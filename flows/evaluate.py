@@ -10,7 +10,7 @@ from stpa.evaluation.scores import Scores
 from stpa.flows.watch import RETRIES, name_run, open_workspace, watched
 from stpa.stages.evaluate import evaluate as run_evaluate
 from stpa.stages.fuse import fuse
-from stpa.stages.train import compared_heads
+from stpa.stages.training_job import compared_heads
 
 
 @task(**RETRIES, task_run_name="evaluate-{stream}-{head}")

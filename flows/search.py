@@ -11,7 +11,7 @@ from stpa.stages.pretrained import prepare_weights
 from stpa.stages.search import search as run_search
 from stpa.stages.search_plan import read_plan, searched_streams
 from stpa.stages.search_result import SearchResult
-from stpa.stages.train import SERVED_HEAD
+from stpa.stages.training_job import SERVED_HEAD
 from stpa.workspace import exclusive
 
 

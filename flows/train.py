@@ -13,8 +13,9 @@ from stpa.errors import InterruptedTrainingError, one_line
 from stpa.flows.watch import RETRIES, name_run, open_workspace, watched
 from stpa.interruption import leave_if_asked, leaving_when_asked
 from stpa.stages.pretrained import prepare_weights
-from stpa.stages.train import TrainedModel, compared_heads, is_trained
+from stpa.stages.train import TrainedModel, is_trained
 from stpa.stages.train import train as run_train
+from stpa.stages.training_job import compared_heads
 from stpa.workspace import exclusive
 
 logger = logging.getLogger(__name__)

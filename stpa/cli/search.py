@@ -37,7 +37,7 @@ def search(
     """
     from stpa.stages.search import search as run
     from stpa.stages.search_plan import read_plan, searched_streams
-    from stpa.stages.train import SERVED_HEAD
+    from stpa.stages.training_job import SERVED_HEAD
 
     place, config = open_workspace(workspace)
     [chosen] = chosen_heads(config, head or SERVED_HEAD)

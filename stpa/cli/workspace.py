@@ -58,7 +58,7 @@ def at_work(workspace: Workspace, command: str) -> Iterator[None]:
 
 def chosen_heads(config: Config, wanted: str | None) -> list[str]:
     """Return the `wanted` head, or all that params.yaml compares; raises ConfigError."""
-    from stpa.stages.train import compared_heads
+    from stpa.stages.training_job import compared_heads
 
     heads = compared_heads(config)
     if wanted is not None and wanted not in heads:

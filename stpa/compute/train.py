@@ -299,9 +299,12 @@ def _cause(error: TrainingFailedError, compute: ComputeConfig) -> StpaError:
         if isinstance(failure, StpaError):
             return failure
         if isinstance(failure, OutOfMemoryError):
+            lower = ", compute.loader_processes" if compute.loader_processes else ""
             return ComputeError(
-                "a node of the cluster ran out of memory: set train.clips_at_once to auto or "
-                f"lower, or compute.loader_processes below {compute.loader_processes}"
+                "a node of the cluster ran out of memory: close other programs, set "
+                f"train.clips_at_once to auto or lower, lower train.input_size{lower} or "
+                "train.num_segments, or raise compute.cpus_per_worker, so that fewer trainings "
+                "share a node"
             )
     last_line = str(error).strip().splitlines()[-1]
     return LostWorkersError(

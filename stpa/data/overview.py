@@ -78,12 +78,13 @@ def find_concerns(manifest: Manifest, config: DataConfig) -> Iterator[str]:
         yield (
             f"`{largest.label}` has {largest.num_clips} clips and `{smallest.label}` "
             f"{smallest.num_clips}: a network that always answers `{largest.label}` is often "
-            "right; look at the mean over classes in the report, or even the numbers out"
+            "right; look at the mean over classes in the report, or add clips of the smaller "
+            "classes"
         )
 
 
 def _about_groups(videos: Sequence[Video], config: DataConfig) -> Iterator[str]:
-    """Tell of names in which a folder's pattern finds no recording: each is one of its own."""
+    """Report names in which a folder's pattern finds no recording: each is one of its own."""
     alone = [video for video in videos if video.group == video.path]
     if config.dataset != "folder" or not alone:
         return

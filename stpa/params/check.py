@@ -16,7 +16,7 @@ from stpa.params.document import WEIGHTS, value_at
 def check_params(params: dict[str, Any], origin: Path) -> Config:
     """Turn plain values into a `Config`; `origin` is named in the error."""
     if faults := find_faults(params):
-        raise ConfigError(f"{origin} has {len(faults)} fault(s): " + "; ".join(faults))
+        raise ConfigError(f"{origin} has {len(faults)} error(s): " + "; ".join(faults))
     return Config.model_validate(params)
 
 

@@ -34,7 +34,7 @@ def load_part(path: Path, part: type[Part]) -> Part:
     upgrade(document, path)
     values = _keep_fields(document.values, part)
     if faults := find_misshapes(values, part):
-        raise ConfigError(f"{path} has {len(faults)} fault(s): " + "; ".join(faults))
+        raise ConfigError(f"{path} has {len(faults)} error(s): " + "; ".join(faults))
     return part.model_validate(values)
 
 
@@ -56,7 +56,7 @@ def read_params(path: Path) -> dict[str, Any]:
 def settle_estimator(params: dict[str, Any], workspace: Workspace) -> None:
     """Put a name in the place of the "auto" that `optical_flow.estimator` may be.
 
-    Options are of a named estimator: beside them, "auto" stays, and is told as unknown.
+    Options are of a named estimator: with options, "auto" is kept and reported as unknown.
     """
     estimator = value_at(params, "optical_flow", "estimator")
     if estimator == AUTO and not value_at(params, "optical_flow", "options"):

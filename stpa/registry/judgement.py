@@ -4,7 +4,7 @@ Classes and labels are names, so that classifiers with different classes compare
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Annotated, ClassVar
 
 import numpy as np
@@ -39,10 +39,10 @@ class Judgement(BaseModel, ABC):
     class_names: tuple[str, ...] = Field(min_length=1)
     """What the classifier can answer."""
     video_ids: tuple[str, ...] = Field(min_length=1)
-    problems: tuple[str, ...] = ()
-    """Why a training of its networks taught it nothing, one sentence per network that failed."""
+    failed: dict[str, str] = {}
+    """Those of its networks whose training taught them nothing, and why."""
     learnt: tuple[str, ...] = ()
-    """Its networks whose training did not fail."""
+    """Its other networks."""
 
     @property
     def title(self) -> str:
@@ -53,6 +53,11 @@ class Judgement(BaseModel, ABC):
     @abstractmethod
     def figure(self) -> float:
         """How good the classifier is, in [0, 1]; more is better."""
+
+    @property
+    def only_answer(self) -> str | None:
+        """The class that all videos are given, where there is one and they do not all show it."""
+        return None
 
     @abstractmethod
     def against_chance(self) -> Chance:
@@ -86,6 +91,11 @@ class SingleLabelJudgement(Judgement):
     def figure(self) -> float:
         """Top-1: the share of the videos named rightly."""
         return float(self._correct(self.video_ids).mean())
+
+    @property
+    def only_answer(self) -> str | None:
+        answers = set(self.predictions)
+        return self.predictions[0] if len(answers) == 1 and set(self.labels) != answers else None
 
     def against_chance(self) -> Chance:
         """Test the right answers by a binomial test."""
@@ -179,18 +189,18 @@ def judge_scores(
     data_version: str,
     class_names: tuple[str, ...],
     video_ids: tuple[str, ...],
-    problems: tuple[str, ...] = (),
+    failed: Mapping[str, str] | None = None,
     learnt: tuple[str, ...] = (),
 ) -> Judgement:
     """Judge a classifier by its scores; `labels` are each video's, without repetitions.
 
-    `problems` say of which of its networks the training failed, and why; `learnt` are the others.
+    `failed` are those of its networks whose training failed, and why; `learnt` are the others.
     """
     asked = {
         "data_version": data_version,
         "class_names": class_names,
         "video_ids": video_ids,
-        "problems": problems,
+        "failed": dict(failed or {}),
         "learnt": learnt,
     }
     if multi_label:

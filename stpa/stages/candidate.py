@@ -8,7 +8,8 @@ from stpa.files import digest_value
 from stpa.registry.candidate import Candidate, Network
 from stpa.registry.judgement import Judgement, judge_scores
 from stpa.stages.fuse import fuse
-from stpa.stages.train import SERVED_HEAD, TrainedModel, find_trained
+from stpa.stages.train import TrainedModel, find_trained
+from stpa.stages.training_job import SERVED_HEAD
 from stpa.workspace import Workspace
 
 
@@ -47,6 +48,6 @@ def _judgement(fused: Scores, num_segments: int, models: Iterable[TrainedModel])
         data_version=fused.data_version,
         class_names=fused.class_names,
         video_ids=fused.video_ids,
-        problems=tuple(f"{name}: {each}." for name, found in failures.items() for each in found),
+        failed={name: "; ".join(map(str, found)) for name, found in failures.items() if found},
         learnt=tuple(name for name, found in failures.items() if not found),
     )

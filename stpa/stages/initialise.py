@@ -50,7 +50,7 @@ class ReplacementError(ConfigError):
         """Name the file; `changes` are for the caller to show."""
         super().__init__(
             f"{path} stays as it is, but has other values for {len(changes)} key(s): --replace "
-            "takes the new ones, and keeps the old file beside it"
+            "takes the new ones, and keeps a copy of the old file"
         )
         self.changes = changes
 
@@ -162,7 +162,7 @@ def _require_room_for_workspace(root: Path, *, replace: bool) -> None:
     if pipeline.exists() and not _is_ours(pipeline) and not replace:
         raise ConfigError(
             f"{pipeline} is not that of stpa: take another folder, or --replace it, which keeps "
-            "the old file beside it"
+            "a copy of the old file"
         )
 
 

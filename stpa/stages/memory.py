@@ -13,8 +13,8 @@ from stpa.data.storage import Folder
 from stpa.errors import ComputeError
 from stpa.free_memory import free_memory
 from stpa.models.network import ActionNetwork
-from stpa.stages.train import SERVED_HEAD, unmeasured_job
-from stpa.training.memory import clips_that_fit, gigabytes, measure_memory
+from stpa.stages.training_job import SERVED_HEAD, unmeasured_job
+from stpa.training.memory import clips_that_fit, gigabytes, measure_memory, stated_clips
 from stpa.workspace import Workspace
 
 PROGRAM_BYTES = 800_000_000
@@ -48,7 +48,9 @@ def _describe_need(
     job = replace(job, class_names=job.class_names or UNKNOWN_CLASSES)
     num_clips = config.clips_per_worker
     memory = measure_memory(job, ActionNetwork(job.spec))
-    number = clips_that_fit(job, memory, free, num_clips, device)
+    number = stated_clips(job, num_clips)
+    if number is None:
+        number = clips_that_fit(job, memory, free, num_clips, device)
     need = (
         f"{stream} needs {gigabytes(memory.of(number))} with {number} of {num_clips} clips at once"
     )

@@ -23,7 +23,7 @@ from stpa.registry.tracking import DESCRIPTION_TAG, Dataset, Tracker, Version, o
 from stpa.stages.candidate import gather_candidate
 from stpa.stages.evaluate import judge_served
 from stpa.stages.tracked_metrics import TEST
-from stpa.stages.train import SERVED_HEAD
+from stpa.stages.training_job import SERVED_HEAD
 from stpa.workspace import Workspace
 
 JudgeServed = Callable[[Path, Path, Serving], Judgement]

@@ -20,7 +20,9 @@ from stpa.search.study import Study
 from stpa.stages.search_plan import with_values
 from stpa.stages.search_result import SearchResult, write_result
 from stpa.stages.search_trials import SearchRun, TrackedTrials
-from stpa.stages.train import training_job, training_key, training_videos
+from stpa.stages.train import training_videos
+from stpa.stages.training_job import training_job
+from stpa.stages.training_key import training_key
 from stpa.training.job import TrainingJob
 from stpa.training.validation import validation_metric
 from stpa.workspace import Workspace
@@ -58,7 +60,9 @@ def search(
 
     lineage = collect_lineage(data) | {"stream": stream.value, "head": head}
     run_id = _open_run(tracker, config, plan, run, lineage)
-    job = training_job(workspace, config, stream, head)
+    # Measured whatever `config` has: a trial may ask for it.
+    measured = {"model": config.model.model_copy(update={"flow_input": "measured"})}
+    job = training_job(workspace, config.model_copy(update=measured), stream, head)
     tracker.log_dataset(run_id, training_videos(workspace, data, job))
     trials = TrackedTrials(
         study,

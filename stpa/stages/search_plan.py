@@ -26,7 +26,7 @@ def read_plan(path: Path, config: Config) -> SearchPlan:
         faults = list(_faults_of_values(plan, config))
         if not faults:
             return plan
-    raise ConfigError(f"{path} has {len(faults)} fault(s): " + "; ".join(faults))
+    raise ConfigError(f"{path} has {len(faults)} error(s): " + "; ".join(faults))
 
 
 def searched_streams(plan: SearchPlan, stream: Stream | None) -> list[Stream]:

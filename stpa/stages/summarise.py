@@ -25,7 +25,8 @@ from stpa.stages.evaluate import find_scores, track_scores
 from stpa.stages.examples import example_videos, explain_videos
 from stpa.stages.fuse import fuse
 from stpa.stages.tracked_metrics import TEST, tracked_values_of_k
-from stpa.stages.train import SERVED_HEAD, compared_heads, find_trained
+from stpa.stages.train import find_trained
+from stpa.stages.training_job import SERVED_HEAD, compared_heads
 from stpa.workspace import Workspace
 
 

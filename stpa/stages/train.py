@@ -2,8 +2,8 @@
 
 import logging
 import shutil
-from collections.abc import Iterable
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from pydantic import TypeAdapter, ValidationError
@@ -11,46 +11,21 @@ from pydantic import TypeAdapter, ValidationError
 from stpa.compute.tasks import cluster
 from stpa.compute.train import fit_on_cluster, remove_checkpoints, storage_of
 from stpa.config import Config, Stream
-from stpa.data.clips import ClipReader
-from stpa.data.flow_level import flow_deviation
-from stpa.data.manifest import Manifest, read_manifest
-from stpa.data.storage import Storage
 from stpa.data.versioning import DataVersion, read_version
 from stpa.errors import ModelError
-from stpa.files import atomic_path, digest_value, read_json, write_json
+from stpa.files import atomic_path, read_json, write_json
 from stpa.models.checkpoint import SPEC_FILE, WEIGHTS_FILE
-from stpa.models.heads import HEADS
 from stpa.progress import ReportProgress, silent
 from stpa.registry.lineage import collect_lineage, run_name
 from stpa.registry.tracking import Dataset, Tracker, open_tracker
-from stpa.stages.storage import stream_storage
 from stpa.stages.tracked_metrics import track_epoch, tracked_epochs
+from stpa.stages.training_job import training_job
+from stpa.stages.training_key import training_key
 from stpa.stages.training_progress import TrainingProgress
 from stpa.training.checkpoint import PROGRESS_FILE
 from stpa.training.job import TrainingJob
 from stpa.training.learning import Problem
-from stpa.weights import weights_digest
 from stpa.workspace import Workspace
-
-SERVED_HEAD = "stpa"
-"""The paper's attention: put up for promotion."""
-BASELINE_HEAD = "tsn"
-"""Plain averaging: trained only to compare with."""
-
-ONLY_FOR_ATTENTION = {
-    "top_layer",
-    "num_scales",
-    "fusion",
-    "downsampling",
-    "map_norm",
-    "score_norm",
-    "interactive_loss",
-    "interactive_weight",
-    "attention_loss",
-    "attention_weight",
-}
-"""Parameters that decide nothing of the weights of a head without attention, so that one baseline
-serves every ablation of it. (Where a network is cut changes no number that it computes.)"""
 
 logger = logging.getLogger(__name__)
 
@@ -106,7 +81,7 @@ def train(
         tracker.log_files(run_id, run.model, "network")
         tracker.log_files(run_id, run.result / PROGRESS_FILE)
         problems = _judge_learning(job, run)
-        tracker.tag_run(run_id, {"stpa.problems": " ".join(map(str, problems)) or "none"})
+        _tag_problems(tracker, run_id, problems)
     except BaseException:
         tracker.close_run(run_id, failed=True)
         raise
@@ -127,8 +102,8 @@ def find_trained(workspace: Workspace, config: Config, stream: Stream, head: str
     run = _run_folder(workspace, config, stream, head, read_version(workspace.root))
     if not run.done.exists():
         raise ModelError(
-            f"no {stream} network with head {head} is trained from today's data and parameters: "
-            "run `stpa train` first"
+            f"no {stream} network with head {head} is trained from the current data and "
+            "parameters: run `stpa train` first"
         )
     return _trained(run, reused=True)
 
@@ -194,69 +169,6 @@ def _trained(run: _Run, *, reused: bool) -> TrainedModel:
     )
 
 
-def training_key(config: Config, stream: Stream, head: str, data: DataVersion) -> str:
-    """Digest everything that decides the weights of a stream's network."""
-    unused = _without_effect(config, head)
-    train = config.train.model_dump(mode="json", exclude={"rgb", "flow", *unused})
-    weights = config.model.pretrained
-    if isinstance(weights, str):
-        weights = weights_digest(weights)
-    return digest_value(
-        {
-            "stream": stream.value,
-            "head": head,
-            "model": config.model.model_dump(mode="json", exclude={"pretrained", *unused}),
-            "pretrained": weights,
-            "workers": config.compute.workers_per_stream,  # each has batch statistics of its own
-            "train": train | config.train.stream(stream).model_dump(mode="json"),
-            "manifest": data.manifest,
-            "optical_flow": data.optical_flow if stream is Stream.FLOW else None,
-        }
-    )
-
-
-def _without_effect(config: Config, head: str) -> set[str]:
-    """Return the parameters that decide nothing of the weights of a network with `head`.
-
-    How many clips and frames go at once changes what dropout draws and how sums are rounded, but no
-    expectation, unless batch norms learn and take statistics of a stated number of clips.
-    """
-    unused = {"clips_at_once", "frames_at_once"}
-    frozen = config.train.frozen_batch_norms(config.model.pretrained)
-    if frozen != "all" and isinstance(config.train.clips_at_once, int):
-        unused.remove("clips_at_once")
-    return unused | (set() if HEADS[head].attends else ONLY_FOR_ATTENTION)
-
-
-def training_job(workspace: Workspace, config: Config, stream: Stream, head: str) -> TrainingJob:
-    """Return the training of a network on all training videos."""
-    manifest = read_manifest(workspace.manifest)
-    storage = stream_storage(workspace, config, stream)
-    job = unmeasured_job(manifest, config, stream, head, storage)
-    if stream is Stream.RGB or config.model.flow_input != "measured":
-        return job
-    reader = ClipReader(stream.value, storage, config.train.short_side)
-    deviation = flow_deviation(job.videos, reader)
-    logger.info("stored flow deviates by %.1f levels: inputs are scaled by it", deviation)
-    return replace(job, flow_deviation=deviation)
-
-
-def unmeasured_job(
-    manifest: Manifest, config: Config, stream: Stream, head: str, storage: Storage
-) -> TrainingJob:
-    """Return what `training_job` does, but for what the stored optical flow decides."""
-    return TrainingJob(
-        stream=stream,
-        head=head,
-        model=config.model,
-        train=config.train,
-        class_names=manifest.class_names,
-        multi_label=manifest.multi_label,
-        videos=tuple(manifest.select("train")),
-        storage=storage,
-    )
-
-
 def training_videos(workspace: Workspace, data: DataVersion, job: TrainingJob) -> Dataset:
     """Return what MLflow is told of the videos of a training or a search."""
     return Dataset(workspace.name, "train", data, len(job.videos), job.class_names)
@@ -277,7 +189,7 @@ def _fit(
         *(job.name, len(job.videos), job.num_epochs, job.steps_per_epoch),
     )
     told = TrainingProgress(job, progress)
-    warn = _WarnOnce(job.name)
+    warn = _WarnOnce(job.name, lambda problems: _tag_problems(tracker, run_id, problems))
     warn(check.before())
 
     def on_epoch(metrics: dict[str, float]) -> None:
@@ -303,17 +215,24 @@ def _fit(
 
 
 class _WarnOnce:
-    """Logs the problems of a training under way, each of them once."""
+    """Logs the problems of a training under way, each of them once, and passes all on."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, on_new: Callable[[Iterable[Problem]], None]) -> None:
         self._name = name
-        self._told: set[str] = set()
+        self._on_new = on_new
+        self._told: dict[str, Problem] = {}
 
     def __call__(self, problems: Iterable[Problem]) -> None:
-        for problem in problems:
-            if problem.name not in self._told:
-                logger.warning("%s: %s", self._name, problem.message)
-            self._told.add(problem.name)
+        new = {each.name: each for each in problems if each.name not in self._told}
+        for problem in new.values():
+            logger.warning("%s: %s", self._name, problem.message)
+        self._told |= new
+        if new:
+            self._on_new(self._told.values())
+
+
+def _tag_problems(tracker: Tracker, run_id: str, problems: Iterable[Problem]) -> None:
+    tracker.tag_run(run_id, {"stpa.problems": "; ".join(map(str, problems)) or "none"})
 
 
 def _judge_learning(job: TrainingJob, run: _Run) -> list[Problem]:
@@ -321,8 +240,9 @@ def _judge_learning(job: TrainingJob, run: _Run) -> list[Problem]:
     last = read_json(run.result / PROGRESS_FILE)["history"][-1]
     check = job.learning_check
     problems = [*check.before(), *check.after(last)]
-    if any(not problem.has_learnt for problem in problems):
-        logger.error("%s has learnt nothing", job.name)
+    for problem in problems:
+        if not problem.has_learnt:
+            logger.error("%s has learnt nothing: %s", job.name, problem.message)
     return problems
 
 
@@ -332,8 +252,3 @@ def _log_lost_epochs(tracker: Tracker, run_id: str, run: _Run) -> None:
     for metrics in read_json(run.result / PROGRESS_FILE)["history"]:
         if metrics["epoch"] not in logged:
             track_epoch(tracker, run_id, metrics)
-
-
-def compared_heads(config: Config) -> list[str]:
-    """Return the heads to train and judge: the one to serve, and the baseline if asked for."""
-    return [SERVED_HEAD, BASELINE_HEAD] if config.evaluate.baseline else [SERVED_HEAD]

@@ -11,7 +11,8 @@ from stpa.data.versioning import read_version
 from stpa.errors import VersioningError
 from stpa.stages.evaluate import is_evaluated
 from stpa.stages.extract import find_missing
-from stpa.stages.train import compared_heads, is_trained, unmeasured_job
+from stpa.stages.train import is_trained
+from stpa.stages.training_job import compared_heads, unmeasured_job
 from stpa.training.job import TrainingJob
 from stpa.workspace import Workspace
 

@@ -33,7 +33,7 @@ class TrainingJob:
     storage: Storage
     """Holds the stream's files: the videos, or the stored optical flow."""
     flow_deviation: float | None = None
-    """What `model.flow_input` has measured (`stpa.data.flow_level`), for a flow network."""
+    """Of the stored flow (`stpa.data.flow_level`), by which `model.flow_input: measured` scales."""
     validation: tuple[Video, ...] = ()
     """Judged by after each epoch; they change no weight. None: nothing is judged."""
 
@@ -84,7 +84,7 @@ class TrainingJob:
         """The network to train."""
         published_mean, published_std = published_normalisation(self.model.backbone)
         std = tuple(self.model.input_std or published_std)
-        if self.flow_deviation is not None:
+        if self.flow_deviation is not None and self.model.flow_input == "measured":
             std = tuple(each * self.flow_deviation / PHOTOGRAPH_DEVIATION for each in std)
         return NetworkSpec(
             stream=self.stream.value,

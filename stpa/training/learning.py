@@ -127,7 +127,8 @@ def _loss_at_its_start(epoch: Epoch, ignorance: Ignorance, stream: str) -> Probl
         f"the classification loss is {loss:.2f}, where guessing by the frequencies of the classes "
         f"costs {ignorance.loss:.2f}: nothing is learnt. Change train.{stream}.learning_rate (a "
         "third of it, or three times as much), raise the number of epochs, or start from "
-        "pretrained weights (model.pretrained)",
+        "pretrained weights (model.pretrained); or leave it, if "
+        f"{'one frame' if stream == 'rgb' else 'motion'} alone cannot show the class",
         has_learnt=False,
     )
 
@@ -149,7 +150,7 @@ def _one_answer(epoch: Epoch, ignorance: Ignorance, stream: str) -> Problem | No
 def _attention_terms(epoch: Epoch, ignorance: Ignorance) -> Problem | None:
     ratio = epoch["attention_terms_over_classification"]
     size = abs(ratio) * epoch["classification"]
-    # Beside a classification loss near 0, any term is large.
+    # Compared with a classification loss near 0, any term is large.
     if abs(ratio) <= 1 or size < NOTABLE_SHARE * ignorance.loss:
         return None
     return Problem(

@@ -80,8 +80,8 @@ def choose_clips_at_once(
     The worker may take `memory_share` of what is free on the network's device. Raises ModelError
     as `clips_that_fit` does.
     """
-    if job.train.clips_at_once != "auto":  # nothing to measure
-        return _stated(job, num_clips)
+    if (stated := stated_clips(job, num_clips)) is not None:
+        return stated
     device = network.mean.device
     free = int(memory_share * free_memory(device))  # before the measurement takes some
     return clips_that_fit(job, measure_memory(job, network), free, num_clips, device.type)
@@ -90,14 +90,11 @@ def choose_clips_at_once(
 def clips_that_fit(
     job: TrainingJob, memory: StepMemory, free: int, num_clips: int, device: str
 ) -> int:
-    """Return `train.clips_at_once`, at most `num_clips`.
+    """Return how many of `num_clips` fit into `free` bytes of a `device`, "cpu" or "cuda".
 
-    Where it is "auto", return how many fit into `free` bytes of a `device`, "cpu" or "cuda", or all
-    where batch norms learn, which would take statistics of each part; raise ModelError where what
-    must go at once does not fit.
+    Where batch norms learn, which would take statistics of each part, all must go at once. Raises
+    ModelError where what must go at once does not fit.
     """
-    if job.train.clips_at_once != "auto":
-        return _stated(job, num_clips)
     fewest = 1 if job.may_part_steps else num_clips
     if memory.of(fewest) > free:
         raise ModelError(_shortage(job, memory, free, num_clips))
@@ -108,9 +105,11 @@ def clips_that_fit(
     return max(1, min(fitting, useful, num_clips))
 
 
-def _stated(job: TrainingJob, num_clips: int) -> int:
-    """Return the number in params.yaml, at most `num_clips`; null is all of them."""
+def stated_clips(job: TrainingJob, num_clips: int) -> int | None:
+    """Return the number in params.yaml, at most `num_clips`; null is all of them, auto None."""
     stated = job.train.clips_at_once
+    if stated == "auto":
+        return None
     return min(stated, num_clips) if isinstance(stated, int) else num_clips
 
 

@@ -24,7 +24,7 @@ from stpa.training.optim import freeze_batch_norm, hold_frozen_batch_norm
 BUDGET_SECONDS = 0.5
 """Of repeating each thing that is timed."""
 CLIPS_ON_CPU = 2
-"""Of a step: there time grows with the clips, and what a step costs beside them is little."""
+"""Of a step: there time grows with the clips, and what else a step costs is little."""
 
 
 @dataclass(frozen=True)

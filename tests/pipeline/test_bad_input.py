@@ -193,7 +193,7 @@ class TestParams:
             text = text.replace(right, wrong)
         workspace.params.write_text(text, encoding="utf-8")
         error = stpa("retrain", "--workspace", workspace.root).error
-        assert "has 5 fault(s)" in error
+        assert "has 5 error(s)" in error
         assert "unknown key train.batchsize (did you mean batch_size?)" in error
         assert "missing key train.batch_size" in error
         assert "optical_flow.bound_px is -20: input should be greater than 0" in error
@@ -276,7 +276,7 @@ class TestSpoiltParams:
         params["data"] = {"decode_deadline_seconds": 0}
         spoilt.params.write_text(yaml.safe_dump(params), encoding="utf-8")
         error = stpa("predict", "no.avi", "--workspace", spoilt.root).error
-        assert "params.yaml has 2 fault(s): " in error
+        assert "params.yaml has 2 error(s): " in error
         assert "tracking.uri is 5" in error
         assert "data.decode_deadline_seconds is 0" in error
 

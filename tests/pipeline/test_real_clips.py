@@ -44,7 +44,6 @@ K = FRAMES_SHOWN + 1
 SWIPES = {
     "extends": str(preset_path("small")),
     "data": {"source": str(CLIPS / "swipes")},
-    "optical_flow": {"estimator": "farneback", "bound_px": 8},
     "model": {
         "pretrained": str(CLIPS / "weights" / "mobilenetv2_100.imagenet.fp16.safetensors"),
         "backbone_options": {"pad_type": "same", "bn_eps": 0.001},
@@ -52,7 +51,7 @@ SWIPES = {
         "input_std": [127.5] * 3,
     },
 }
-"""What the clips of swiping hands and the weights at hand need beside the preset."""
+"""The preset as shipped, and what the weights at hand need."""
 
 pytestmark = pytest.mark.skipif(not CLIPS.is_dir(), reason=f"needs the real clips in {CLIPS}")
 
@@ -181,5 +180,5 @@ def test_swipes_are_told_apart_by_their_motion(tmp_path: Path) -> None:
     retrain = [STPA, "retrain", "--workspace", workspace.root]
     subprocess.run(retrain, check=True, timeout=3600)
     summary = read_json(workspace.summary)
-    assert max(summary["flow_top1"], summary["fused_top1"]) >= 0.75
+    assert min(summary["fused_top1"], summary["tsn_fused_top1"]) >= 0.88
     assert summary["flow_top1"] > summary["rgb_top1"]

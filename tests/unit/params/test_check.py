@@ -129,7 +129,7 @@ class TestFaults:
         params["promotion"]["rules"] = ["above_chance", "luck"]
         params["evaluate"]["num_segments"] = 4
         told = faults_of(params)
-        assert "params.yaml has 7 fault(s): " in told
+        assert "params.yaml has 7 error(s): " in told
         for fault in (
             "missing key train.rgb.learning_rate",
             "unknown key train.rgb.learning_rat (did you mean learning_rate?)",
@@ -185,7 +185,7 @@ class TestFaults:
         ids=repr,
     )
     def test_a_section_of_any_shape_is_a_fault_and_not_a_crash(self, section):
-        assert "fault(s)" in faults_of(whole() | {"model": section})
+        assert "error(s)" in faults_of(whole() | {"model": section})
 
     @pytest.mark.parametrize(
         ("section", "values", "fault"),
@@ -250,7 +250,7 @@ class TestFaults:
         params["promotion"] |= {"rules": [], "model_name": "a/b", "min_gain": float("nan")}
         params["evaluate"] |= {"num_segments": 4, "frames_per_task": 0}
         told = faults_of(params)
-        assert "has 15 fault(s)" in told
+        assert "has 15 error(s)" in told
         for fault in (
             "data.split 9 is above data.num_folds 3",
             "data.group_pattern '_g' has no group",

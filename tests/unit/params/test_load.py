@@ -53,8 +53,8 @@ def test_errors_elsewhere_do_not_matter(write, broken):
 @pytest.mark.parametrize(
     ("broken", "told"),
     [
-        ({"tracking": 3}, "has 1 fault(s): tracking is 3"),
-        ({"data": {}}, "has 1 fault(s): missing key data.decode_deadline_seconds"),
+        ({"tracking": 3}, "has 1 error(s): tracking is 3"),
+        ({"data": {}}, "has 1 error(s): missing key data.decode_deadline_seconds"),
         ({"promotion": {"model_name": "a/b"}}, "promotion.model_name 'a/b' is no name for MLflow"),
     ],
 )

@@ -13,7 +13,7 @@ def judgement(
     classes: str = "abcd",
     data_version: str = "data1",
     offset: int = 0,
-    problems: tuple[str, ...] = (),
+    failed: dict[str, str] | None = None,
     learnt: tuple[str, ...] = (),
 ) -> SingleLabelJudgement:
     """Judge one video of class `a` for each entry; `offset` numbers the first."""
@@ -23,7 +23,7 @@ def judgement(
         video_ids=tuple(f"video{offset + index}" for index in range(len(right))),
         labels=("a",) * len(right),
         predictions=tuple("a" if is_right else "b" for is_right in right),
-        problems=problems,
+        failed=failed or {},
         learnt=learnt,
     )
 

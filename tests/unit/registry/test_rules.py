@@ -20,7 +20,7 @@ from tests.unit.registry.judgements import multi_label_judgement as many
 
 HALF = [True, False] * 10
 MOST = [True] * 18 + [False] * 2
-FAILED = ("rgb stpa: nothing is learnt.",)
+FAILED = {"rgb stpa": "nothing is learnt"}
 
 
 def limits(min_gain: float = 0.0, rules: list[str] | None = None) -> PromotionConfig:
@@ -40,8 +40,10 @@ def limits(min_gain: float = 0.0, rules: list[str] | None = None) -> PromotionCo
         ("knows_all_classes", judgement(HALF, classes="abcde"), judgement(HALF), True),
         ("knows_all_classes", judgement(HALF, classes="abc"), judgement(HALF), False),
         ("has_learnt", judgement(HALF), None, True),
-        ("has_learnt", judgement(MOST, problems=FAILED), None, False),
-        ("has_learnt", judgement(MOST, problems=FAILED, learnt=("flow stpa",)), None, True),
+        ("has_learnt", judgement(MOST, failed=FAILED), None, False),
+        ("has_learnt", judgement(MOST, failed=FAILED, learnt=("flow stpa",)), None, True),
+        ("has_learnt", judgement([False] * 20), None, False),  # one class for all
+        ("has_learnt", judgement([True] * 20), None, True),  # which all of them show
         ("above_chance", judgement(MOST), None, True),
         ("above_chance", judgement([True, False, False, False] * 5), None, False),
         ("above_chance", judgement([True, True]), None, False),  # too few videos: p = 1/16

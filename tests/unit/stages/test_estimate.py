@@ -12,7 +12,7 @@ from stpa.data.storage import Folder
 from stpa.params import check_params
 from stpa.stages.estimate import Estimate, describe, estimate_seconds
 from stpa.stages.measure import Speed
-from stpa.stages.train import unmeasured_job
+from stpa.stages.training_job import unmeasured_job
 from stpa.stages.workload import Workload
 from stpa.training.timing import NetworkTimes
 from tests.workspaces import NUM_EPOCHS, make_video, small_params

@@ -65,7 +65,7 @@ class TestNewWorkspace:
 
     def test_is_not_made_from_a_file_with_errors(self, workspace, tmp_path):
         params = own_params(tmp_path, f"extends: {preset_path('small')}\ntrain: {{seed: x}}\n")
-        with pytest.raises(ConfigError, match=r"own.yaml has 1 fault\(s\): train.seed is 'x'"):
+        with pytest.raises(ConfigError, match=r"own.yaml has 1 error\(s\): train.seed is 'x'"):
             initialise(workspace, params)
         assert not workspace.root.exists()
 

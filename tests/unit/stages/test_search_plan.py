@@ -62,7 +62,7 @@ def test_all_faults_of_shape_are_told_at_once(tmp_path, config):
         "train.weight_decay": {"low": 0.1},
     }
     told = faults(tmp_path, config, trials=0, early_stopping=early, space=space)
-    assert told.startswith("8 fault(s): ")
+    assert told.startswith("8 error(s): ")
     for fault in (
         "trials is 0",
         "missing key early_stopping.grace_epochs",
@@ -86,7 +86,7 @@ def test_every_bound_and_choice_is_tried_before_anything_starts(tmp_path, config
         "model.num_scales": {"low": 0, "high": 5},
     }
     told = faults(tmp_path, config, space=space)
-    assert told.startswith("7 fault(s): ")
+    assert told.startswith("7 error(s): ")
     for fault in (
         "unknown key train.rgb.learning_rat (did you mean learning_rate?)",
         "unknown key train.seed.x",

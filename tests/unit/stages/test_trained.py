@@ -16,7 +16,9 @@ from stpa.params import load_config
 from stpa.stages import candidate
 from stpa.stages import train as stage
 from stpa.stages.candidate import gather_candidate
-from stpa.stages.train import SERVED_HEAD, find_trained, training_key
+from stpa.stages.train import find_trained
+from stpa.stages.training_job import SERVED_HEAD
+from stpa.stages.training_key import training_key
 from stpa.training.learning import Problem
 from stpa.workspace import Workspace
 from tests.workspaces import make_workspace, small_params
@@ -94,5 +96,5 @@ def test_only_a_network_that_has_learnt_nothing_counts_as_failed(
     fused = Scores("fused", "stpa", "key", "data", ("a", "b"), False, ("x", "y"), labels, logits)
     monkeypatch.setattr(candidate, "fuse", lambda *arguments: fused)
     judgement = gather_candidate(workspace, config).judgement
-    assert judgement.problems == ("flow stpa: one class for all.",)
+    assert judgement.failed == {"flow stpa": "one class for all"}
     assert judgement.learnt == ("rgb stpa",)

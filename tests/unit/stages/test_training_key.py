@@ -8,7 +8,8 @@ import pytest
 from stpa.config import Config, Stream
 from stpa.data.versioning import DataVersion
 from stpa.params import check_params
-from stpa.stages.train import BASELINE_HEAD, ONLY_FOR_ATTENTION, SERVED_HEAD, training_key
+from stpa.stages.training_job import BASELINE_HEAD, SERVED_HEAD
+from stpa.stages.training_key import ONLY_FOR_ATTENTION, training_key
 from tests.workspaces import small_params
 
 DATA = DataVersion(manifest="m", videos="v", optical_flow="f")

@@ -15,7 +15,7 @@ from stpa.models.network import ActionNetwork
 from stpa.training import memory as module
 from stpa.training.fit import Place, fit
 from stpa.training.job import TrainingJob
-from stpa.training.memory import StepMemory, clips_that_fit, measure_memory
+from stpa.training.memory import StepMemory, clips_that_fit, measure_memory, stated_clips
 from tests.unit.training.test_fit import (
     FolderHost,
     make_job,
@@ -149,10 +149,9 @@ def test_one_clip_that_does_not_fit_is_refused_before_the_training_starts(
     assert host.steps == []
 
 
-@pytest.mark.parametrize(("stated", "expected"), [(None, 8), (3, 3), (99, 8)])
-def test_a_stated_number_counts_whatever_is_free(stated, expected):
-    job = make_job(Path(), **FROZEN, clips_at_once=stated)
-    assert clips_that_fit(job, MEMORY, 0, 8, "cpu") == expected
+@pytest.mark.parametrize(("stated", "expected"), [(None, 8), (3, 3), (99, 8), ("auto", None)])
+def test_a_stated_number_counts_up_to_all_clips(stated, expected):
+    assert stated_clips(make_job(Path(), **FROZEN, clips_at_once=stated), 8) == expected
 
 
 class TestMeasuring:

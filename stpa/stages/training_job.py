@@ -1,0 +1,58 @@
+"""The training that the current data and parameters ask for."""
+
+import logging
+from dataclasses import replace
+
+from stpa.config import Config, Stream
+from stpa.data.clips import ClipReader
+from stpa.data.flow_level import flow_deviation
+from stpa.data.manifest import Manifest, read_manifest
+from stpa.data.storage import Storage
+from stpa.stages.storage import stream_storage
+from stpa.training.job import TrainingJob
+from stpa.workspace import Workspace
+
+SERVED_HEAD = "stpa"
+"""The paper's attention: put up for promotion."""
+BASELINE_HEAD = "tsn"
+"""Plain averaging: trained only to compare with."""
+
+logger = logging.getLogger(__name__)
+
+
+def compared_heads(config: Config) -> list[str]:
+    """Return the heads to train and judge: the one to serve, and the baseline if asked for."""
+    return [SERVED_HEAD, BASELINE_HEAD] if config.evaluate.baseline else [SERVED_HEAD]
+
+
+def training_job(workspace: Workspace, config: Config, stream: Stream, head: str) -> TrainingJob:
+    """Return the training of a network on all training videos."""
+    manifest = read_manifest(workspace.manifest)
+    storage = stream_storage(workspace, config, stream)
+    job = unmeasured_job(manifest, config, stream, head, storage)
+    if stream is Stream.RGB or config.model.flow_input != "measured":
+        return job
+    reader = ClipReader(stream.value, storage, config.train.short_side)
+    deviation = flow_deviation(job.videos, reader)
+    logger.info(
+        "the stored optical flow has a standard deviation of %.1f levels (of 255): the network's "
+        "inputs are scaled accordingly",
+        deviation,
+    )
+    return replace(job, flow_deviation=deviation)
+
+
+def unmeasured_job(
+    manifest: Manifest, config: Config, stream: Stream, head: str, storage: Storage
+) -> TrainingJob:
+    """Return what `training_job` does, but for what the stored optical flow decides."""
+    return TrainingJob(
+        stream=stream,
+        head=head,
+        model=config.model,
+        train=config.train,
+        class_names=manifest.class_names,
+        multi_label=manifest.multi_label,
+        videos=tuple(manifest.select("train")),
+        storage=storage,
+    )

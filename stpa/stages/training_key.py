@@ -1,0 +1,56 @@
+"""The digest that names a training: of everything that decides its weights."""
+
+from stpa.config import Config, Stream
+from stpa.data.versioning import DataVersion
+from stpa.files import digest_value
+from stpa.models.heads import HEADS
+from stpa.weights import weights_digest
+
+ONLY_FOR_ATTENTION = {
+    "top_layer",
+    "num_scales",
+    "fusion",
+    "downsampling",
+    "map_norm",
+    "score_norm",
+    "interactive_loss",
+    "interactive_weight",
+    "attention_loss",
+    "attention_weight",
+}
+"""Parameters that decide nothing of the weights of a head without attention, so that one baseline
+serves every ablation of it. (Where a network is cut changes no number that it computes.)"""
+
+
+def training_key(config: Config, stream: Stream, head: str, data: DataVersion) -> str:
+    """Digest everything that decides the weights of a stream's network."""
+    unused = _without_effect(config, head)
+    train = config.train.model_dump(mode="json", exclude={"rgb", "flow", *unused})
+    weights = config.model.pretrained
+    if isinstance(weights, str):
+        weights = weights_digest(weights)
+    return digest_value(
+        {
+            "stream": stream.value,
+            "head": head,
+            "model": config.model.model_dump(mode="json", exclude={"pretrained", *unused}),
+            "pretrained": weights,
+            "workers": config.compute.workers_per_stream,  # each has batch statistics of its own
+            "train": train | config.train.stream(stream).model_dump(mode="json"),
+            "manifest": data.manifest,
+            "optical_flow": data.optical_flow if stream is Stream.FLOW else None,
+        }
+    )
+
+
+def _without_effect(config: Config, head: str) -> set[str]:
+    """Return the parameters that decide nothing of the weights of a network with `head`.
+
+    How many clips and frames go at once changes what dropout draws and how sums are rounded, but no
+    expectation, unless batch norms learn and take statistics of a stated number of clips.
+    """
+    unused = {"clips_at_once", "frames_at_once"}
+    frozen = config.train.frozen_batch_norms(config.model.pretrained)
+    if frozen != "all" and isinstance(config.train.clips_at_once, int):
+        unused.remove("clips_at_once")
+    return unused | (set() if HEADS[head].attends else ONLY_FOR_ATTENTION)
