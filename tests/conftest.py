@@ -65,7 +65,7 @@ def _part(text: str) -> tuple[int, int]:
 @pytest.hookimpl(trylast=True)  # after -m and -k have chosen
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Keep the modules of `--part`, whole: they share fixtures."""
-    number, count = config.getoption("part")
+    number, count = config.option.part
     chosen = set(sorted({item.path for item in items})[number - 1 :: count])
     left_out = [item for item in items if item.path not in chosen]
     items[:] = [item for item in items if item.path in chosen]
