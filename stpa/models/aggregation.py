@@ -19,6 +19,11 @@ import torch
 from stpa.shapes import Bool, Float
 
 
+LEAST_POWER = 1e-6
+"""What a squared norm of features is taken for at least, where something is divided by it: features
+that are all 0 give a share of 0, and gradients stay finite."""
+
+
 class AttentionState(NamedTuple):
     """What the positions seen so far contribute to the d attention maps.
 

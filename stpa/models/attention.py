@@ -11,7 +11,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from stpa.models.aggregation import at_least_float32
+from stpa.models.aggregation import LEAST_POWER, at_least_float32
 from stpa.shapes import Float
 
 Size = tuple[int, int]
@@ -76,7 +76,7 @@ def unit_power(
     Each frame is divided by a number of its own, so that states of frames still merge exactly.
     """
     mean_square = maps.square().sum(dim=1, keepdim=True).mean(dim=(2, 3), keepdim=True)
-    return maps * mean_square.clamp_min(torch.finfo(maps.dtype).tiny).rsqrt()
+    return maps * mean_square.clamp_min(LEAST_POWER).rsqrt()
 
 
 @dataclass(frozen=True)

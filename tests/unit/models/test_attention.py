@@ -390,3 +390,20 @@ def test_scores_of_thousands_stay_finite_with_their_gradients(dtype: torch.dtype
     for maps in pyramid:
         assert maps.grad is not None
         assert maps.grad.isfinite().all()
+
+
+@pytest.mark.parametrize("score_norm", ["none", "rms"])
+@pytest.mark.parametrize("interactive", losses.INTERACTIVE_LOSSES)
+@pytest.mark.parametrize("attention", losses.ATTENTION_LOSSES)
+def test_features_that_are_all_0_give_finite_losses_and_gradients(
+    score_norm, interactive, attention
+):
+    """As where a network that has nothing to learn from its stream has ended."""
+    head = StpaHead(options(channels=(5,), strides=(1,), score_norm=score_norm))
+    features = torch.zeros(2 * 3, 5, 2, 3, requires_grad=True)
+    output = head(Frames([features], num_clips=2), tail)
+    weights = LossOptions(interactive, 1.0, attention, 1.0, multi_label=False)
+    loss = total_loss(loss_terms(output, torch.eye(7)[:2], weights), weights)
+    loss.backward()
+    assert loss.isfinite()
+    assert all(each.grad.isfinite().all() for each in (features, *head.parameters()))
