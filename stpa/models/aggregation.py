@@ -18,7 +18,6 @@ import torch
 
 from stpa.shapes import Bool, Float
 
-
 LEAST_POWER = 1e-6
 """What a squared norm of features is taken for at least, where something is divided by it: features
 that are all 0 give a share of 0, and gradients stay finite."""

@@ -140,9 +140,9 @@ class TestExistingWorkspace:
         found.write_text("# Trial 3.\nextends: params.yaml\ntrain: {rgb: {learning_rate: 0.02}}\n")
         done = initialise(workspace, found)
         [change] = done.changes
-        assert (change.key, change.old, change.new) == ("train.rgb.learning_rate", "0.0003", "0.02")
+        assert (change.key, change.old, change.new) == ("train.rgb.learning_rate", "0.0001", "0.02")
         assert done.backups == ()
-        expected = before.replace("learning_rate: 0.0003", "learning_rate: 0.02", 1)
+        expected = before.replace("learning_rate: 0.0001", "learning_rate: 0.02", 1)
         assert workspace.params.read_text(encoding="utf-8") == expected
         assert initialise(workspace, found).changes == ()
 
