@@ -27,8 +27,8 @@ def bounded_interactive_loss(attention: Attention) -> Float[torch.Tensor, ""]:
     """Return l_interactive of the shares of what there is: in [-d, 1].
 
     The first term is the share of the features' power that the maps capture, at most 1 in all
-    where the maps do not overlap; larger features do not lower it. The second is a mean. Of
-    features that are all 0, as a network without anything to learn may end in, no share is captured.
+    where the maps do not overlap; larger features do not lower it. The second is a mean. Where all
+    features are 0, as a network that has nothing to learn may end, no share is captured.
     """
     num_maps = attention.state.peak.shape[-1]
     overlap = _overlap(attention) / max(1, num_maps * (num_maps - 1))
