@@ -142,7 +142,7 @@ class TestExistingWorkspace:
         [change] = done.changes
         assert (change.key, change.old, change.new) == ("train.rgb.learning_rate", "0.0001", "0.02")
         assert done.backups == ()
-        expected = before.replace("learning_rate: 0.0001", "learning_rate: 0.02", 1)
+        expected = before.replace("learning_rate: 0.0001 ", "learning_rate: 0.02   ", 1)
         assert workspace.params.read_text(encoding="utf-8") == expected
         assert initialise(workspace, found).changes == ()
 
