@@ -169,7 +169,7 @@ class _Fit:
         self.trained.schedule.step()
         if self.trained.average is not None:
             self.trained.average.update_parameters(self.trained.network)
-        name = f"step {step + 1} of epoch {epoch + 1}"
+        name = f"step {step + 1} of epoch {epoch + 1} of {self._job.name}"
         self._guard.watch(seen, batch["index"], name)
         return seen
 
