@@ -60,9 +60,7 @@ def search(
 
     lineage = collect_lineage(data) | {"stream": stream.value, "head": head}
     run_id = _open_run(tracker, config, plan, run, lineage)
-    # Measured whatever `config` has: a trial may ask for it.
-    measured = {"model": config.model.model_copy(update={"flow_input": "measured"})}
-    job = training_job(workspace, config.model_copy(update=measured), stream, head)
+    job = training_job(workspace, config, stream, head)
     tracker.log_dataset(run_id, training_videos(workspace, data, job))
     trials = TrackedTrials(
         study,

@@ -26,19 +26,18 @@ def compared_heads(config: Config) -> list[str]:
 
 
 def training_job(workspace: Workspace, config: Config, stream: Stream, head: str) -> TrainingJob:
-    """Return the training of a network on all training videos."""
+    """Return the training of a network on all training videos.
+
+    Stored flow is measured whatever `model.flow_input` is, as a search may vary that.
+    """
     manifest = read_manifest(workspace.manifest)
     storage = stream_storage(workspace, config, stream)
     job = unmeasured_job(manifest, config, stream, head, storage)
-    if stream is Stream.RGB or config.model.flow_input != "measured":
+    if stream is Stream.RGB:
         return job
     reader = ClipReader(stream.value, storage, config.train.short_side)
     deviation = flow_deviation(job.videos, reader)
-    logger.info(
-        "the stored optical flow has a standard deviation of %.1f levels (of 255): the network's "
-        "inputs are scaled accordingly",
-        deviation,
-    )
+    logger.info("the stored optical flow has a standard deviation of %.1f levels of 255", deviation)
     return replace(job, flow_deviation=deviation)
 
 

@@ -23,7 +23,7 @@ from stpa.models.network import ActionNetwork
 from stpa.training.agreement import Wish
 from stpa.training.checkpoint import OPTIMIZER_FILE, PROGRESS_FILE
 from stpa.training.fit import Place, fit
-from stpa.training.job import TrainingJob
+from stpa.training.job import PHOTOGRAPH_DEVIATION, TrainingJob
 from tests.workspaces import make_video, small_params, write_video
 
 NUM_EPOCHS = 3
@@ -251,6 +251,16 @@ def test_input_is_normalised_as_stated_or_as_the_backbone_s_weights_expect(root,
     model = job.model.model_copy(update={"backbone": "inception_resnet_v2", **stated})
     spec = replace(job, model=model).spec
     assert (spec.input_mean, spec.input_std) == (mean, std)
+
+
+@pytest.mark.parametrize(("flow_input", "scale"), [("measured", 0.1), ("as_rgb", 1.0)])
+def test_measured_flow_is_scaled_where_the_trial_s_own_model_asks_for_it(root, flow_input, scale):
+    job = replace(make_job(root), flow_deviation=0.1 * PHOTOGRAPH_DEVIATION)
+    model = job.model.model_copy(update={"flow_input": flow_input})
+    unscaled = replace(job, flow_deviation=None).spec.input_std
+    assert replace(job, model=model).spec.input_std == pytest.approx(
+        [each * scale for each in unscaled]
+    )
 
 
 def test_training_moves_the_weights_but_not_frozen_batch_norms(root, tmp_path):
