@@ -100,7 +100,7 @@ def fit_on_cluster(
     relay = partial(_relay, desk, on_epoch, on_step, on_group)
     try:
         result = _fit_in_background(trainer)
-        _follow(result, desk, relay, f"{job.stream} {job.head}")
+        _follow(result, desk, relay, job.name)
         relay()
         checkpoint = result.result().checkpoint
     except TrainingFailedError as error:

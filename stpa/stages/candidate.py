@@ -38,8 +38,7 @@ def gather_candidate(workspace: Workspace, config: Config) -> Candidate:
 
 def _judgement(fused: Scores, num_segments: int, models: Iterable[TrainedModel]) -> Judgement:
     failures = {
-        f"{model.stream} {model.head}": [each for each in model.problems if not each.has_learnt]
-        for model in models
+        model.name: [each for each in model.problems if not each.has_learnt] for model in models
     }
     return judge_scores(
         fused.at(num_segments),

@@ -47,6 +47,11 @@ class TrainedModel:
     problems: tuple[Problem, ...]
     """What its training found to keep it from learning."""
 
+    @property
+    def name(self) -> str:
+        """As `TrainingJob.name`."""
+        return f"{self.stream} {self.head}"
+
 
 def train(
     workspace: Workspace,
