@@ -64,8 +64,8 @@ def initialise(workspace: Workspace, params: Path, *, replace: bool = False) -> 
     unless `replace`.
     """
     document = read_document(params)
-    _require_all_sections(document, params, workspace)
     upgrade(document, params)
+    _require_all_sections(document, params, workspace)
     values = document.values
     settle_estimator(values, workspace)
     check_params(values, params)
