@@ -33,7 +33,7 @@ from stpa.models.network import ActionNetwork, NetworkSpec
 from stpa.shapes import Float, UInt8
 from stpa.terminal import TERMINAL
 from stpa.training.loop import loss_terms, total_loss
-from stpa.training.optim import freeze_batch_norm, hold_frozen_batch_norm
+from stpa.training.optim import freeze, hold_frozen
 
 FROZEN = "all_but_first"
 
@@ -76,7 +76,7 @@ def main(
         for phase, work, bound in (("inference", _infer, 1.05), ("training", _train, 1.10)):
             for network in (attending, bare):
                 network.train(phase == "training")
-            hold_frozen_batch_norm(attending.backbone, FROZEN)
+            hold_frozen(attending.backbone, FROZEN)
             with TERMINAL.bar(f"{phase}, K={num_frames}") as progress:
                 figures += compare(
                     f"{phase}, K={num_frames}",
@@ -103,7 +103,7 @@ def main(
 def _networks(spec: NetworkSpec, peer: str) -> tuple[ActionNetwork, nn.Module]:
     """Return the network with attention, and its peer on the same backbone."""
     attending = ActionNetwork(spec)
-    freeze_batch_norm(attending.backbone, FROZEN)
+    freeze(attending.backbone, FROZEN)
     if peer == "pool":
         return attending, AveragePooling(attending)
     tsn = ActionNetwork(replace(spec, head="tsn"))

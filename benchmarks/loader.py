@@ -17,6 +17,7 @@ import typer
 from benchmarks.material import files_of, make_videos
 from benchmarks.measure import Setting, figure, report, run
 from stpa.data.clips import ClipReader, TrainClips, stored_frames
+from stpa.data.crops import CropSource
 from stpa.data.loader import ClipLoader
 from stpa.data.manifest import Video
 from stpa.data.sampling import train_positions
@@ -75,17 +76,8 @@ def main(
 def _make_loader(
     videos: Sequence[Video], reader: ClipReader, num_segments: int, crop_later: bool
 ) -> ClipLoader:
-    drawn = TrainClips(
-        videos,
-        videos[0].labels,
-        reader,
-        num_segments=num_segments,
-        input_size=INPUT_SIZE,
-        scales=SCALES,
-        horizontal_flip=True,
-        seed=0,
-        crop_later=crop_later,
-    )
+    source = CropSource(reader, INPUT_SIZE, SCALES, horizontal_flip=True, crop_later=crop_later)
+    drawn = TrainClips(videos, videos[0].labels, source, num_segments=num_segments, seed=0)
     return ClipLoader(
         drawn,
         batches=StepSampler(len(drawn), BATCH_SIZE, seed=0),

@@ -39,7 +39,7 @@ from stpa.evaluation.k_sweep import FRAMES_AT_ONCE, Sweep, sweep_video
 from stpa.models.network import ActionNetwork, NetworkSpec
 from stpa.terminal import TERMINAL
 from stpa.training.loop import loss_terms, total_loss
-from stpa.training.optim import freeze_batch_norm, hold_frozen_batch_norm
+from stpa.training.optim import freeze, hold_frozen
 
 FEW, SOME, MANY = 30, 100, 1000
 """K: peak memory is compared between the first and the last, time between the other two."""
@@ -167,9 +167,9 @@ def _sweep(spec: NetworkSpec, setting: Setting, video: Video, storage: Folder, k
 
 def _train(spec: NetworkSpec, setting: Setting, num_frames: int) -> Cost:
     network = ActionNetwork(spec)
-    freeze_batch_norm(network.backbone, "all")
+    freeze(network.backbone, "all")
     network.train().to(setting.device)
-    hold_frozen_batch_norm(network.backbone, "all")
+    hold_frozen(network.backbone, "all")
     size = (1, num_frames, spec.in_channels, spec.input_size, spec.input_size)
     clip = torch.randint(0, 256, size, dtype=torch.uint8, device=setting.device)
     target = torch.eye(len(spec.class_names), device=setting.device)[:1]

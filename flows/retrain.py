@@ -10,6 +10,7 @@ from stpa.compute.tasks import find_cluster, keeping_cluster
 from stpa.config import Config
 from stpa.flows.evaluate import evaluate
 from stpa.flows.extract import extract
+from stpa.flows.features import features
 from stpa.flows.ingest import ingest
 from stpa.flows.promote import promote
 from stpa.flows.train import train
@@ -40,6 +41,8 @@ def retrain(root: Path = Path(), source: Path | None = None) -> Summary:
         ingest(root, source)
         log_estimate(workspace, config)
         extract(root)
+        if config.model.freeze == "backbone":
+            features(root)
         train(root)
         evaluate(root)
         decision = promote(root)

@@ -171,6 +171,10 @@ class ModelConfig(Section):
     """How stored flow is scaled for the network. measured: so that the training clips deviate as
     much as photographs do, which the weights were trained on: slow motion is faint otherwise.
     as_rgb: divided by the mean of `input_std`."""
+    freeze: Literal["none", "backbone"]
+    """What keeps the weights that it came with. none: nothing, the whole network is trained.
+    backbone: all but the head; each frame's features are computed once per video and stored
+    (`stpa features`), and every head trains on them in seconds."""
     top_layer: str
     """A name in `stpa.models.backbones.TOP_LAYERS`, where the frames are aggregated: C, the CNN's
     last feature map (paper); B and A, the next finer ones below it; FC, the pooled features."""
@@ -222,6 +226,10 @@ class TrainConfig(Section):
     """Side of the square crop given to the network, px."""
     short_side: Annotated[int, Field(ge=32)]
     """Frames are resized to this short side before cropping."""
+    stored_views: PositiveInt
+    """How many views of each video have stored features to train on, where `model.freeze` is
+    backbone: the centre crop that videos are judged by, and for each more a random crop of all
+    frames, mirrored as `horizontal_flip` says."""
     horizontal_flip: bool
     """Mirror half the clips. Off where left and right are different classes."""
     crop_on_device: bool

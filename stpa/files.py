@@ -62,6 +62,17 @@ def remove_temporaries(folder: Path) -> None:
             path.unlink(missing_ok=True)
 
 
+def keep_only(folder: Path, wanted: set[Path]) -> None:
+    """Delete all files below `folder` but the `wanted` ones, and empty folders."""
+    members = sorted(folder.rglob("*"), reverse=True)
+    for member in members:
+        if member.is_dir() and not member.is_symlink():
+            if not any(member.iterdir()):
+                member.rmdir()
+        elif member not in wanted:
+            member.unlink()
+
+
 def write_text(path: Path, text: str) -> None:
     """Write `text` as UTF-8, atomically."""
     with atomic_path(path) as temporary:

@@ -7,10 +7,10 @@ in the test run alone, where jaxtyping and beartype are present.
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from jaxtyping import Bool, Float, Int, UInt8
+    from jaxtyping import Bool, Float, Float16, Int, UInt8
 else:
     try:
-        from jaxtyping import Bool, Float, Int, UInt8
+        from jaxtyping import Bool, Float, Float16, Int, UInt8
     except ImportError:
 
         class _Unchecked:
@@ -18,6 +18,6 @@ else:
                 array, _shape = item
                 return array
 
-        Bool = Float = Int = UInt8 = _Unchecked
+        Bool = Float = Float16 = Int = UInt8 = _Unchecked
 
-__all__ = ["Bool", "Float", "Int", "UInt8"]
+__all__ = ["Bool", "Float", "Float16", "Int", "UInt8"]

@@ -88,6 +88,12 @@ class Workspace:
         return self.root / "data" / "optical_flow"
 
     @property
+    def features(self) -> Path:
+        """One file per video and stream (`stpa.data.features`), below `rgb` and `flow`; tracked by
+        DVC. Only where `model.freeze` is backbone."""
+        return self.root / "data" / "features"
+
+    @property
     def runs(self) -> Path:
         """Training runs, scores and comparisons, each named by the digest of its inputs."""
         return self.root / "runs"

@@ -143,6 +143,16 @@ def extract(
 
 
 @app.command()
+def features(workspace: WorkspaceOption = Path()) -> None:
+    """Store what a frozen backbone makes of each video, for heads to train on."""
+    from stpa.stages.features import store_features
+
+    place, config = open_workspace(workspace)
+    with at_work(place, "features"), TERMINAL.bar("store features") as progress:
+        store_features(place, config, progress)
+
+
+@app.command()
 def train(
     stream: StreamOption = None,
     head: HeadOption = None,

@@ -1,10 +1,10 @@
-"""Clips of the two streams: at random places for training, at fixed ones for evaluation."""
+"""Clips for training and for validation: one of each video, with the video's labels."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import astuple, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import NotRequired, TypedDict
+from typing import NotRequired, Protocol, TypedDict, runtime_checkable
 
 import numpy as np
 import torch
@@ -14,24 +14,43 @@ from stpa.data import transforms
 from stpa.data.deadline import decoding, decoding_each
 from stpa.data.decode import Positions, read_chunks, read_flow_stacks, read_frames
 from stpa.data.manifest import Video, label_matrix
-from stpa.data.sampling import STACK_LENGTH, test_positions, train_positions
+from stpa.data.sampling import STACK_LENGTH
 from stpa.data.storage import Storage
 from stpa.files import digest_value
 from stpa.shapes import Float, Int, UInt8
 
 
-class Item(TypedDict):
+class View(TypedDict):
+    """What a network takes of one video."""
+
+    frames: torch.Tensor
+    """uint8 frames [time, channels, height, width], or float16 features [time, values]."""
+    box: NotRequired[Int[torch.Tensor, " 4"]]
+    """The crop that is still to be made of the frames: top, left, height and width, px."""
+    mirrored: NotRequired[bool]
+    """Whether the crop is to be flipped."""
+
+
+class Item(View):
     """One video's clip; a loader stacks them."""
 
-    frames: UInt8[torch.Tensor, "time channels height width"]
     target: Float[torch.Tensor, " classes"]
     """1 for each of `class_names` that the video shows, else 0."""
     index: int
     """Place of the video in the dataset."""
-    box: NotRequired[Int[torch.Tensor, " 4"]]
-    """Where the frames are still whole: top, left, height and width of their crop, px."""
-    mirrored: NotRequired[bool]
-    """There too: whether they are to be flipped."""
+
+
+@runtime_checkable
+class ClipSource(Protocol):
+    """Where clips come from: decoded and cropped, or stored as features."""
+
+    def draw(self, video: Video, num_segments: int, rng: np.random.Generator) -> View:
+        """Return a random view of a video, one position per segment."""
+        ...
+
+    def fixed(self, video: Video, num_segments: int) -> View:
+        """Return the view that a video is judged by: the centre at the test positions."""
+        ...
 
 
 def stored_frames(video: Video, stream: str) -> tuple[int, int]:
@@ -89,16 +108,14 @@ class Clips(Dataset[Item]):
         self,
         videos: Sequence[Video],
         class_names: Sequence[str],
-        reader: ClipReader,
+        source: ClipSource,
         *,
         num_segments: int,
-        input_size: int,
     ) -> None:
         self._videos = videos
         self.targets = torch.from_numpy(label_matrix(videos, class_names)).float()
-        self._reader = reader
+        self._source = source
         self._num_segments = num_segments
-        self._input_size = input_size
 
     def __len__(self) -> int:
         return len(self._videos)
@@ -107,9 +124,12 @@ class Clips(Dataset[Item]):
         """Return the video of an item, in whatever pass over the videos."""
         return self._videos[place % len(self._videos)]
 
+    def _item(self, view: View, index: int) -> Item:
+        return {**view, "target": self.targets[index], "index": index}
+
 
 class TrainClips(Clips):
-    """Clips at random positions, cropped and flipped at random.
+    """Random views of the videos.
 
     What is drawn depends on (seed, epoch, pass, video) alone, so a resumed run sees the same clips
     whatever the order, the workers or the batch size. An item's place is the video's index plus
@@ -120,23 +140,13 @@ class TrainClips(Clips):
         self,
         videos: Sequence[Video],
         class_names: Sequence[str],
-        reader: ClipReader,
+        source: ClipSource,
         *,
         num_segments: int,
-        input_size: int,
-        scales: Sequence[float],
-        horizontal_flip: bool,
         seed: int,
-        crop_later: bool = False,
     ) -> None:
-        """With `crop_later`, items hold whole frames, for `batch_transforms.crop_clips`."""
-        super().__init__(
-            videos, class_names, reader, num_segments=num_segments, input_size=input_size
-        )
-        self._scales = scales
-        self._horizontal_flip = horizontal_flip
+        super().__init__(videos, class_names, source, num_segments=num_segments)
         self._seed = seed
-        self._crop_later = crop_later
         self._epoch = torch.zeros((), dtype=torch.int64).share_memory_()
 
     def set_epoch(self, epoch: int) -> None:
@@ -148,36 +158,11 @@ class TrainClips(Clips):
         video = self._videos[index]
         drawn_from = digest_value([self._seed, int(self._epoch), number, video.video_id], length=32)
         rng = np.random.default_rng(int(drawn_from, 16))
-        num_frames, span = stored_frames(video, self._reader.stream)
-        clip = self._reader.read(video, train_positions(num_frames, self._num_segments, span, rng))
-        height, width = clip.shape[2:]
-        box = transforms.draw_box(height, width, self._scales, rng)
-        mirrored = self._horizontal_flip and rng.random() < 0.5
-        target = self.targets[index]
-        if self._crop_later:
-            return {
-                "frames": torch.from_numpy(clip),
-                "target": target,
-                "index": index,
-                "box": torch.tensor(astuple(box)),
-                "mirrored": mirrored,
-            }
-        clip = transforms.resize(transforms.crop(clip, box), self._input_size, self._input_size)
-        if mirrored:
-            clip = transforms.flip(clip, is_flow=self._reader.stream == "flow")
-        return {"frames": torch.from_numpy(clip), "target": target, "index": index}
+        return self._item(self._source.draw(video, self._num_segments, rng), index)
 
 
 class FixedClips(Clips):
-    """Clips at the test positions, their middle cut out: the same whenever they are read."""
+    """The view of each video that it is judged by: the same whenever it is read."""
 
     def __getitem__(self, index: int) -> Item:
-        video = self._videos[index]
-        num_frames, span = stored_frames(video, self._reader.stream)
-        clip = self._reader.read(video, test_positions(num_frames, self._num_segments, span))
-        frames = np.ascontiguousarray(transforms.centre_crop(clip, self._input_size))
-        return {
-            "frames": torch.from_numpy(frames),
-            "target": self.targets[index],
-            "index": index,
-        }
+        return self._item(self._source.fixed(self._videos[index], self._num_segments), index)

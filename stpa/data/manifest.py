@@ -64,6 +64,11 @@ class Video(BaseModel):
         """POSIX, relative to `Workspace.optical_flow`."""
         return f"{self.video_id}.avi"
 
+    @property
+    def feature_path(self) -> str:
+        """POSIX, relative to a stream's folder of `Workspace.features`."""
+        return f"{self.video_id}.safetensors"
+
     @model_validator(mode="after")
     def _is_coherent(self) -> "Video":
         path = PurePosixPath(self.path)

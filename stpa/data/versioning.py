@@ -166,6 +166,7 @@ def restore(root: Path, remote: str, version: DataVersion) -> None:
     _write_pointer(_pointer(root / "data" / "videos"), f"{version.videos}.dir")
     _write_pointer(_pointer(root / "data" / "manifest.csv"), version.manifest)
     _write_lock(root, version)
+    _pointer(root / "data" / "features").unlink(missing_ok=True)  # others: made again when needed
     _dvc(root, "checkout", "--force")
     commit_extraction(root)
     under_way.unlink()

@@ -13,17 +13,21 @@ import numpy as np
 import torch
 
 from stpa.data.clips import ClipReader, stored_frames
+from stpa.data.features import FeatureSource
 from stpa.data.manifest import Video
 from stpa.data.sampling import GRIDS, Grid
 from stpa.data.storage import Storage
 from stpa.data.transforms import test_crops
 from stpa.models.checkpoint import load_shared
 from stpa.models.heads import MergingHead, State, stack_states
-from stpa.models.network import ActionNetwork
+from stpa.models.network import ActionNetwork, NetworkSpec
 from stpa.shapes import Float, Int
 
 FRAMES_AT_ONCE = 16
 """Crops of frames through the backbone together; bounds memory, not results."""
+
+Source = Storage | FeatureSource
+"""Holds the files of a network's stream, or what its frozen backbone made of them."""
 
 LogitsByK = dict[int, Float[np.ndarray, " classes"]]
 
@@ -56,31 +60,28 @@ class Sweep:
 
 
 def load_and_sweep(
-    video: Video, *, model_folder: Path, storage: Storage, sweep: Sweep, device: str
+    video: Video, *, model_folder: Path, source: Source, sweep: Sweep, device: str
 ) -> LogitsByK:
     """Load a model, as `load_shared` does, and sweep a video."""
-    return sweep_video(load_shared(model_folder, device), video, storage, sweep)
+    return sweep_video(load_shared(model_folder, device), video, source, sweep)
 
 
 @torch.inference_mode()
 def sweep_video(
     network: ActionNetwork,
     video: Video,
-    storage: Storage,
+    source: Source,
     sweep: Sweep,
     *,
     frames_at_once: int = FRAMES_AT_ONCE,
 ) -> LogitsByK:
-    """Classify one video at the test positions of each K of `sweep`; return logits by K.
-
-    `storage` holds the files of the network's stream.
-    """
+    """Classify one video at the test positions of each K of `sweep`; return logits by K."""
     if isinstance(network.head, MergingHead):
-        states = sum_up_video(network, video, storage, sweep, frames_at_once=frames_at_once)
+        states = sum_up_video(network, video, source, sweep, frames_at_once=frames_at_once)
         return read_states(network, [states])
     positions = sweep.positions(video, network.spec.stream)
     distinct = sweep.distinct_positions(video, network.spec.stream)
-    chunks = _look(network, video, storage, distinct, sweep.num_crops, frames_at_once)
+    chunks = _look(network, video, source, distinct, sweep.num_crops, frames_at_once)
     frames = tuple(torch.cat(parts, dim=1) for parts in zip(*(c for _, c in chunks), strict=True))
     return {
         k: _classify(network, _choose(frames, distinct, chosen)) for k, chosen in positions.items()
@@ -91,7 +92,7 @@ def sweep_video(
 def sum_up_video(
     network: ActionNetwork,
     video: Video,
-    storage: Storage,
+    source: Source,
     sweep: Sweep,
     *,
     part: tuple[int, int] = (0, 1),
@@ -106,7 +107,7 @@ def sum_up_video(
     distinct = sweep.distinct_positions(video, network.spec.stream)
     mine = np.array_split(distinct, num_parts)[index]
     sums: StatesByK = {}
-    chunks = _look(network, video, storage, mine, sweep.num_crops, frames_at_once)
+    chunks = _look(network, video, source, mine, sweep.num_crops, frames_at_once)
     for seen, states in chunks:
         for k, chosen in positions.items():
             here = chosen[np.isin(chosen, seen)]
@@ -133,14 +134,14 @@ def load_and_sum_up(
     part: Part,
     *,
     model_folder: Path,
-    storage: Storage,
+    source: Source,
     sweep: Sweep,
     device: str,
 ) -> StatesByK:
     """Load a model, as `load_shared` does, and sum up a part of a video; return CPU states."""
     network = load_shared(model_folder, device)
     runs = part.index, part.count
-    sums = sum_up_video(network, part.video, storage, sweep, part=runs)
+    sums = sum_up_video(network, part.video, source, sweep, part=runs)
     return {k: tuple(each.cpu() for each in state) for k, state in sums.items()}
 
 
@@ -157,21 +158,39 @@ def read_states(network: ActionNetwork, parts: Sequence[Mapping[int, State]]) ->
 def _look(
     network: ActionNetwork,
     video: Video,
-    storage: Storage,
+    source: Source,
     positions: Int[np.ndarray, " time"],
     num_crops: int,
     frames_at_once: int,
 ) -> Iterator[tuple[Int[np.ndarray, " _chunk"], State]]:
     """Yield chunks of `positions` with the states of their frames, by crop and frame."""
-    spec = network.spec
-    reader = ClipReader(spec.stream, storage, spec.short_side)
+    size = max(1, frames_at_once // num_crops)
     start = 0
-    for clip in reader.read_chunks(video, positions, max(1, frames_at_once // num_crops)):
+    for frames in _read_chunks(network.spec, video, source, positions, num_crops, size):
+        states = network.frame_states(network.pyramid(frames.to(network.mean.device)), num_crops)
+        stop = start + len(frames) // num_crops
+        yield positions[start:stop], states
+        start = stop
+
+
+def _read_chunks(
+    spec: NetworkSpec,
+    video: Video,
+    source: Source,
+    positions: Int[np.ndarray, " time"],
+    num_crops: int,
+    size: int,
+) -> Iterator[torch.Tensor]:
+    """Yield what a network takes of at most `size` positions at a time, crop after crop."""
+    if isinstance(source, FeatureSource):
+        assert num_crops == 1, "the centre crop alone is judged by its features"
+        for start in range(0, len(positions), size):
+            yield source.read(video, positions[start : start + size])
+        return
+    reader = ClipReader(spec.stream, source, spec.short_side)
+    for clip in reader.read_chunks(video, positions, size):
         crops = test_crops(clip, spec.input_size, num_crops, is_flow=spec.stream == "flow")
-        frames = torch.from_numpy(crops).flatten(0, 1).to(network.mean.device)
-        states = network.frame_states(network.pyramid(frames), num_crops)
-        yield positions[start : start + len(clip)], states
-        start += len(clip)
+        yield torch.from_numpy(crops).flatten(0, 1)
 
 
 def _classify(network: ActionNetwork, states: State) -> Float[np.ndarray, " classes"]:

@@ -1,5 +1,6 @@
 """Backbones: any timm CNN as a feature pyramid, for RGB frames or stacks of optical flow."""
 
+import math
 from collections.abc import Sequence
 from pickle import UnpicklingError
 from typing import Any
@@ -53,8 +54,8 @@ class Backbone(nn.Module):
     """Of the pyramid, bottom to top."""
     strides: tuple[int, ...]
     """Of each level to the top one, rounded down."""
-    top_size: tuple[int, int]
-    """Height and width of the top map at `input_size`."""
+    sizes: tuple[tuple[int, int], ...]
+    """Height and width of each level at `input_size`, bottom to top."""
     num_features: int
     stem: tuple[nn.Conv2d, ...]
     """The convolutions that take the frames: several where they run side by side."""
@@ -101,6 +102,29 @@ class Backbone(nn.Module):
         """Return the pyramid, bottom to top."""
         return self.pyramid(frames)
 
+    @property
+    def top_size(self) -> tuple[int, int]:
+        """Height and width of the top map at `input_size`."""
+        return self.sizes[-1]
+
+    @property
+    def num_values(self) -> int:
+        """Number of values in all maps of one frame at `input_size`."""
+        return sum(map(math.prod, self._shapes))
+
+    @property
+    def _shapes(self) -> list[tuple[int, int, int]]:
+        return [(width, *size) for width, size in zip(self.channels, self.sizes, strict=True)]
+
+    def unflatten(
+        self, values: Float[torch.Tensor, "frames values"]
+    ) -> list[Float[torch.Tensor, "frames _channels _height _width"]]:
+        """Return the pyramid of frames at `input_size`, from its levels laid out one by one."""
+        levels = values.split([math.prod(shape) for shape in self._shapes], dim=1)
+        return [
+            level.unflatten(1, shape) for level, shape in zip(levels, self._shapes, strict=True)
+        ]
+
     @torch.no_grad()
     def _measure(self, name: str, blank: torch.Tensor) -> None:
         norms = [layer for layer in self.modules() if isinstance(layer, nn.BatchNorm2d)]
@@ -111,7 +135,6 @@ class Backbone(nn.Module):
         self.eval()
         try:
             maps = self(blank)
-            _frames, _channels, height, width = maps[-1].shape
             self.num_features = self.tail(maps[-1]).shape[1]
         except (RuntimeError, AssertionError, ValueError, AttributeError, TypeError) as error:
             raise ModelError(
@@ -122,8 +145,8 @@ class Backbone(nn.Module):
             hook.remove()
         self.batch_norms = tuple(dict.fromkeys(ran))
         self.channels = tuple(level.shape[1] for level in maps)
-        self.strides = tuple(level.shape[-2] // height for level in maps)
-        self.top_size = (height, width)
+        self.sizes = tuple((level.shape[-2], level.shape[-1]) for level in maps)
+        self.strides = tuple(height // self.top_size[0] for height, _width in self.sizes)
         self.train()
 
 

@@ -120,13 +120,15 @@ class ActionNetwork(nn.Module):
     def forward(
         self,
         clips: UInt8[torch.Tensor, "clips time channels height width"]
-        | Float[torch.Tensor, "clips time channels height width"],
+        | Float[torch.Tensor, "clips time channels height width"]
+        | Float[torch.Tensor, "clips time values"],
         present: Bool[torch.Tensor, "clips time"] | None = None,
         frames_at_once: int | None = None,
     ) -> HeadOutput:
         """Classify clips of equal length, or padded ones whose real frames are `present`.
 
-        Levels are in 0-255. Padding is seen by batch norms alone, where they take statistics.
+        Levels are in 0-255; flat features are as in `pyramid`. Padding is seen by batch norms
+        alone, where they take statistics.
         Raises ValueError for a clip of nothing but padding.
 
         With `frames_at_once`, each clip goes through the backbone in chunks of so many frames
@@ -153,10 +155,23 @@ class ActionNetwork(nn.Module):
     def pyramid(
         self,
         frames: UInt8[torch.Tensor, "frames channels height width"]
-        | Float[torch.Tensor, "frames channels height width"],
+        | Float[torch.Tensor, "frames channels height width"]
+        | Float[torch.Tensor, "frames values"],
     ) -> Pyramid:
-        """Return each frame's feature maps, bottom to top."""
+        """Return each frame's feature maps, bottom to top.
+
+        Of frames that the backbone has seen before, only `flat_pyramid` is needed, of any
+        floating-point type.
+        """
+        if frames.ndim == 2:
+            return self.backbone.unflatten(frames.to(self.mean.dtype))
         return self.backbone((frames - self.mean) / self.std)
+
+    def flat_pyramid(
+        self, frames: UInt8[torch.Tensor, "frames channels height width"]
+    ) -> Float[torch.Tensor, "frames values"]:
+        """Return each frame's feature maps, laid out one after another, bottom to top."""
+        return torch.cat([level.flatten(1) for level in self.pyramid(frames)], dim=1)
 
     def frame_states(self, pyramid: Pyramid, num_clips: int = 1) -> State:
         """Return what the head keeps of each frame of clips of equal length, one after another:

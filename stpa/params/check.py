@@ -153,11 +153,26 @@ def _misfits(params: dict[str, Any]) -> Iterator[str]:
     follows = value_at(params, "train", "freeze_batch_norm") == "pretrained"
     if in_chunks and follows and value_at(params, "model", "pretrained") is False:
         yield "train.frames_at_once needs frozen batch norms: set train.freeze_batch_norm to all"
+    if value_at(params, "model", "freeze") == "backbone":
+        yield from _misfits_of_frozen(params)
     mirrors = value_at(params, "evaluate", "num_crops") == 10
     if mirrors and value_at(params, "train", "horizontal_flip") is False:
         yield (
             "evaluate.num_crops 10 mirrors videos, but with train.horizontal_flip false their "
             "mirror images are of other classes: take 5"
+        )
+
+
+def _misfits_of_frozen(params: dict[str, Any]) -> Iterator[str]:
+    if value_at(params, "model", "pretrained") is False:
+        yield (
+            "model.freeze backbone keeps the weights that model.pretrained gives, which are none: "
+            "set model.pretrained to true or to a weights file, or model.freeze to none"
+        )
+    if value_at(params, "train", "crop_on_device") is True:
+        yield (
+            "train.crop_on_device crops frames in training, but with model.freeze backbone "
+            "their features are stored: set it to false"
         )
 
 

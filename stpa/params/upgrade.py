@@ -88,8 +88,10 @@ class Edits:
 def _to_2(params: Edits) -> None:
     params.add(VERSION, 2)
     params.add("model.flow_input", "as_rgb")
+    params.add("model.freeze", "none")
     params.add("model.score_norm", "none")
     params.add("train.min_steps_per_epoch", 1)
+    params.add("train.stored_views", 1)
 
 
 STEPS: dict[int, Callable[[Edits], None]] = {1: _to_2}

@@ -10,10 +10,15 @@ from stpa.config import Config
 from stpa.errors import StpaError, one_line
 from stpa.progress import format_duration
 from stpa.stages.evaluate import today_sweep
+from stpa.stages.feature_files import stored_sweep
 from stpa.stages.measure import Speed, measure
+from stpa.stages.training_job import SERVED_HEAD
 from stpa.stages.workload import Workload, find_workload
 from stpa.training.job import TrainingJob
 from stpa.workspace import Workspace
+
+PROCESSES_IN_A_ROW = 3
+"""How many a training starts one after another: its desk, Ray Train's controller, and a worker."""
 
 logger = logging.getLogger(__name__)
 
@@ -23,6 +28,7 @@ class Estimate:
     """Seconds that each kind of work takes; they follow one another."""
 
     extract: float
+    store: float
     train: float
     evaluate: float
     trainings_at_once: int
@@ -30,7 +36,7 @@ class Estimate:
     @property
     def total(self) -> float:
         """Seconds of all work."""
-        return self.extract + self.train + self.evaluate
+        return self.extract + self.store + self.train + self.evaluate
 
 
 def log_estimate(workspace: Workspace, config: Config) -> None:
@@ -54,6 +60,7 @@ def estimate_seconds(config: Config, work: Workload, speed: Speed) -> Estimate:
     sweeps = [_sweep_seconds(config, work, name, speed) for name in work.to_evaluate]
     return Estimate(
         extract=_extraction_seconds(work, speed),
+        store=_storing_seconds(config, work, speed),
         train=math.fsum(
             max(_training_seconds(config, work.jobs[name], speed) for name in group)
             for group in groups
@@ -81,19 +88,36 @@ def _extraction_seconds(work: Workload, speed: Speed) -> float:
     return speed.start_seconds + _num_frames(work) * speed.extract_seconds / at_once
 
 
+def _storing_seconds(config: Config, work: Workload, speed: Speed) -> float:
+    """Return how long it takes to compute and store features, one stream after the other."""
+    sweep, num_views = stored_sweep(config), config.train.stored_views
+    seconds = 0.0
+    for stream, videos in work.to_store.items():
+        num_frames = sum(len(sweep.distinct_positions(video, stream)) for video in videos)
+        if num_frames:
+            network = speed.networks[f"{stream} {SERVED_HEAD}"]
+            frame_seconds = speed.read_seconds + num_views * network.frame_seconds
+            at_once = max(1, min(speed.num_evaluations, len(videos)))
+            seconds += speed.start_seconds + num_frames * frame_seconds / at_once
+    return seconds
+
+
 def _training_seconds(config: Config, job: TrainingJob, speed: Speed) -> float:
     computing = speed.networks[job.name].clip_seconds
     # A clip of flow takes no longer: each of its stored frames is a key frame.
-    reading = speed.read_seconds * config.train.num_segments
+    reading = 0.0 if job.learns_from_features else speed.read_seconds * config.train.num_segments
     # Loader processes read the next clips while the trainer computes; without any, it reads too.
     num_readers = config.compute.loader_processes
     clip_seconds = max(computing, reading / num_readers) if num_readers else computing + reading
     num_clips = job.num_steps * job.clips_per_step
-    return speed.start_seconds + num_clips * clip_seconds / config.compute.workers_per_stream
+    computing_all = num_clips * clip_seconds / config.compute.workers_per_stream
+    return PROCESSES_IN_A_ROW * speed.start_seconds + computing_all
 
 
 def _sweep_seconds(config: Config, work: Workload, name: str, speed: Speed) -> float:
     sweep, stream = today_sweep(config), work.jobs[name].stream
+    if work.jobs[name].learns_from_features and sweep.num_crops == 1:
+        return 0.0  # what is left to do with stored features takes next to nothing
     # All K share the frames that they have in common.
     num_frames = sum(len(sweep.distinct_positions(video, stream)) for video in work.test_videos)
     frame_seconds = speed.read_seconds + sweep.num_crops * speed.networks[name].frame_seconds
@@ -110,6 +134,11 @@ def describe(work: Workload, estimate: Estimate | None, problem: str = "") -> It
         yield (
             f"to do: optical flow of {len(work.to_extract)} videos ({_num_frames(work):,} frames)"
             f"{_about(estimate and estimate.extract)}"
+        )
+    if num_features := sum(map(len, work.to_store.values())):
+        yield (
+            f"to do: features of {num_features} videos, each stream's counted"
+            f"{_about(estimate and estimate.store)}"
         )
     if work.to_train:
         steps = ", ".join(f"{name} {work.jobs[name].num_steps:,} steps" for name in work.to_train)

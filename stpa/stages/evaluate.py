@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from stpa.config import Config, EvaluateConfig, Stream
+from stpa.data.features import FeatureSource
 from stpa.data.manifest import label_matrix, read_manifest
 from stpa.data.versioning import read_version
 from stpa.errors import DataError
@@ -23,7 +24,7 @@ from stpa.progress import ReportProgress, silent
 from stpa.registry.candidate import Serving
 from stpa.registry.judgement import Judgement, judge_scores
 from stpa.registry.tracking import Dataset, Tracker, open_tracker
-from stpa.stages.storage import stream_storage
+from stpa.stages.storage import feature_storage, stream_storage
 from stpa.stages.sweep import map_on_cluster, sweep_on_cluster
 from stpa.stages.tracked_metrics import track_test_metrics
 from stpa.stages.train import TrainedModel, find_trained
@@ -62,6 +63,7 @@ def evaluate(
         model.folder,
         videos,
         sweep,
+        source=_features(workspace, config, stream, sweep),
         unfinished=unfinished,
         progress=progress,
     )
@@ -86,6 +88,15 @@ def evaluate(
     write_scores(path, scores)  # last: it says that all is done
     unfinished.remove()
     return scores
+
+
+def _features(
+    workspace: Workspace, config: Config, stream: Stream, sweep: Sweep
+) -> FeatureSource | None:
+    """Return the stored features of a frozen network, where they are of all that is looked at."""
+    if config.model.freeze != "backbone" or sweep.num_crops > 1:
+        return None
+    return FeatureSource(feature_storage(workspace, config, stream), num_views=1)
 
 
 def track_scores(

@@ -14,7 +14,7 @@ from stpa.data.deadline import limit_decoding
 from stpa.data.manifest import Video, read_manifest
 from stpa.data.storage import Storage
 from stpa.data.versioning import DataVersion, read_version
-from stpa.files import atomic_path
+from stpa.files import atomic_path, keep_only
 from stpa.optical_flow import ESTIMATORS
 from stpa.optical_flow.codec import read_provenance
 from stpa.optical_flow.extract import extract_video, provenance
@@ -49,7 +49,7 @@ def extract_untracked(
     """
     videos = read_manifest(workspace.manifest).usable
     outputs = {video.video_id: workspace.optical_flow / video.flow_path for video in videos}
-    _remove_others(workspace.optical_flow, set(outputs.values()))
+    keep_only(workspace.optical_flow, set(outputs.values()))
     missing = find_missing(workspace, config.optical_flow, videos)
     num_done = len(videos) - len(missing)
     progress(num_done, len(videos))
@@ -112,14 +112,3 @@ def _settings(video: Video, config: OpticalFlowConfig) -> dict[str, Any]:
         "num_frames": video.num_frames,
         "source_sha256": video.sha256,
     }
-
-
-def _remove_others(folder: Path, wanted: set[Path]) -> None:
-    """Delete the flow of videos that have left the manifest, and what killed runs left behind."""
-    members = sorted(folder.rglob("*"), reverse=True)
-    for member in members:
-        if member.is_dir() and not member.is_symlink():
-            if not any(member.iterdir()):
-                member.rmdir()
-        elif member not in wanted:
-            member.unlink()

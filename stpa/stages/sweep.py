@@ -14,6 +14,7 @@ from stpa.evaluation.k_sweep import (
     LogitsByK,
     LogitsByVideo,
     Part,
+    Source,
     StatesByK,
     Sweep,
     load_and_sum_up,
@@ -40,11 +41,13 @@ def sweep_on_cluster(
     videos: Sequence[Video],
     sweep: Sweep,
     *,
+    source: Source | None = None,
     unfinished: UnfinishedScores | None = None,
     progress: ReportProgress = silent,
 ) -> LogitsByVideo:
     """Return each video's logits at each K, in float32.
 
+    `source` is what to look at; by default, the stream's files.
     A video is a task; one that a sweep looks at too often for a single task is parted over
     several, whose states are merged. What `unfinished` holds is not computed again, and each
     video is added to it as it comes.
@@ -52,7 +55,7 @@ def sweep_on_cluster(
     found: LogitsByVideo = dict(unfinished.logits) if unfinished else {}
     settings = {
         "model_folder": model_folder.resolve(),
-        "storage": stream_storage(workspace, config, stream),
+        "source": source or stream_storage(workspace, config, stream),
         "sweep": sweep,
         "device": config.compute.device,
     }

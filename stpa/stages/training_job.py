@@ -8,7 +8,8 @@ from stpa.data.clips import ClipReader
 from stpa.data.flow_level import flow_deviation
 from stpa.data.manifest import Manifest, read_manifest
 from stpa.data.storage import Storage
-from stpa.stages.storage import stream_storage
+from stpa.stages.feature_files import require_features
+from stpa.stages.storage import feature_storage, stream_storage
 from stpa.training.job import TrainingJob
 from stpa.workspace import Workspace
 
@@ -27,6 +28,18 @@ def compared_heads(config: Config) -> list[str]:
 
 def training_job(workspace: Workspace, config: Config, stream: Stream, head: str) -> TrainingJob:
     """Return the training of a network on all training videos.
+
+    Raises DataError where it learns from features, and some are missing.
+    """
+    job = frames_job(workspace, config, stream, head)
+    if not job.learns_from_features:
+        return job
+    require_features(workspace, config, job)
+    return replace(job, storage=feature_storage(workspace, config, stream))
+
+
+def frames_job(workspace: Workspace, config: Config, stream: Stream, head: str) -> TrainingJob:
+    """Return what `training_job` does, with the storage of frames rather than of features.
 
     Stored flow is measured whatever `model.flow_input` is, as a search may vary that.
     """

@@ -1,9 +1,12 @@
 """The digest that names a training: of everything that decides its weights."""
 
+from dataclasses import asdict
+
 from stpa.config import Config, Stream
 from stpa.data.versioning import DataVersion
 from stpa.files import digest_value
 from stpa.models.heads import HEADS
+from stpa.stages.feature_files import stored_sweep
 from stpa.weights import weights_digest
 
 ONLY_FOR_ATTENTION = {
@@ -25,6 +28,9 @@ serves every ablation of it. (Where a network is cut changes no number that it c
 def training_key(config: Config, stream: Stream, head: str, data: DataVersion) -> str:
     """Digest everything that decides the weights of a stream's network."""
     unused = _without_effect(config, head)
+    is_frozen = config.model.freeze == "backbone"
+    if not is_frozen:  # as before there was a choice
+        unused |= {"freeze", "stored_views"}
     train = config.train.model_dump(mode="json", exclude={"rgb", "flow", *unused})
     weights = config.model.pretrained
     if isinstance(weights, str):
@@ -40,6 +46,8 @@ def training_key(config: Config, stream: Stream, head: str, data: DataVersion) -
             "manifest": data.manifest,
             "optical_flow": data.optical_flow if stream is Stream.FLOW else None,
         }
+        # Frozen networks train at the positions that the K-sweep looks at.
+        | ({"sweep": asdict(stored_sweep(config))} if is_frozen else {})
     )
 
 
@@ -51,6 +59,7 @@ def _without_effect(config: Config, head: str) -> set[str]:
     """
     unused = {"clips_at_once", "frames_at_once"}
     frozen = config.train.frozen_batch_norms(config.model.pretrained)
-    if frozen != "all" and isinstance(config.train.clips_at_once, int):
+    no_norm_learns = config.model.freeze == "backbone" or frozen == "all"
+    if not no_norm_learns and isinstance(config.train.clips_at_once, int):
         unused.remove("clips_at_once")
     return unused | (set() if HEADS[head].attends else ONLY_FOR_ATTENTION)

@@ -1,18 +1,24 @@
 """What a retraining has to do, as of the ingested videos."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
 
 from stpa.config import Config, Stream
-from stpa.data.manifest import Video, read_manifest
+from stpa.data.manifest import Manifest, Video, read_manifest
 from stpa.data.storage import Folder
 from stpa.data.versioning import read_version
 from stpa.errors import VersioningError
 from stpa.stages.evaluate import is_evaluated
 from stpa.stages.extract import find_missing
+from stpa.stages.feature_files import feature_keys, missing_features
 from stpa.stages.train import is_trained
-from stpa.stages.training_job import compared_heads, unmeasured_job
+from stpa.stages.training_job import (
+    SERVED_HEAD,
+    compared_heads,
+    frames_job,
+    unmeasured_job,
+)
 from stpa.training.job import TrainingJob
 from stpa.workspace import Workspace
 
@@ -28,6 +34,8 @@ class Workload:
     test_videos: tuple[Video, ...]
     to_extract: tuple[Video, ...]
     """Videos whose optical flow is missing."""
+    to_store: Mapping[Stream, tuple[Video, ...]]
+    """Videos whose features are missing, where backbones are frozen."""
     jobs: Mapping[str, TrainingJob]
     """All trainings that params.yaml compares, by the name of the network."""
     to_train: tuple[str, ...]
@@ -36,7 +44,9 @@ class Workload:
     @property
     def is_empty(self) -> bool:
         """Whether all is done."""
-        return not (self.to_extract or self.to_train or self.to_evaluate)
+        return not (
+            self.to_extract or any(self.to_store.values()) or self.to_train or self.to_evaluate
+        )
 
 
 def find_workload(workspace: Workspace, config: Config) -> Workload:
@@ -61,10 +71,27 @@ def find_workload(workspace: Workspace, config: Config) -> Workload:
         videos=tuple(manifest.usable),
         test_videos=tuple(manifest.select("test")),
         to_extract=tuple(to_extract),
+        to_store=_find_missing_features(workspace, config, manifest, to_extract),
         jobs=jobs,
         to_train=tuple(to_train),
         to_evaluate=tuple(to_evaluate),
     )
+
+
+def _find_missing_features(
+    workspace: Workspace, config: Config, manifest: Manifest, to_extract: Sequence[Video]
+) -> dict[Stream, tuple[Video, ...]]:
+    if config.model.freeze != "backbone":
+        return {}
+    missing = {}
+    for stream in Stream:
+        if to_extract and stream is Stream.FLOW:  # scaled by what all stored flow holds
+            missing[stream] = tuple(manifest.usable)
+        else:
+            job = frames_job(workspace, config, stream, SERVED_HEAD)
+            keys = feature_keys(config, job, manifest.usable)
+            missing[stream] = tuple(missing_features(workspace, keys, stream))
+    return missing
 
 
 def _is_versioned(workspace: Workspace) -> bool:

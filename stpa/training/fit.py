@@ -29,8 +29,8 @@ from stpa.training.memory import choose_clips_at_once
 from stpa.training.optim import (
     build_optimizer,
     build_schedule,
-    freeze_batch_norm,
-    hold_frozen_batch_norm,
+    freeze,
+    hold_frozen,
 )
 from stpa.training.validation import validate
 
@@ -129,7 +129,7 @@ class _Fit:
         self._sampler.start_at(progress.epoch, progress.step)
         self._clips.set_epoch(progress.epoch)
         self._network.train()
-        hold_frozen_batch_norm(self.trained.network.backbone, self._job.frozen_batch_norms)
+        hold_frozen(self.trained.network.backbone, self._job.frozen)
         metrics = EpochMetrics(self._device, self._place.rank, progress.totals)
         self._guard.start_epoch()
         for batch in metrics.waiting(self._loader):
@@ -233,7 +233,7 @@ def _build(job: TrainingJob, device: torch.device, num_steps: int) -> Trained:
     torch.manual_seed(job.train.seed)
     network = ActionNetwork(job.spec, job.model.pretrained)
     network.to(device)
-    freeze_batch_norm(network.backbone, job.frozen_batch_norms)
+    freeze(network.backbone, job.frozen)
     optimizer = build_optimizer(
         network,
         job.train.optimizer,

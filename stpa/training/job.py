@@ -31,7 +31,8 @@ class TrainingJob:
     """As `Manifest.multi_label`."""
     videos: tuple[Video, ...]
     storage: Storage
-    """Holds the stream's files: the videos, or the stored optical flow."""
+    """Holds the stream's files: the videos, or the stored optical flow; or its features, where
+    the backbone is frozen."""
     flow_deviation: float | None = None
     """Of the stored flow (`stpa.data.flow_level`), by which `model.flow_input: measured` scales."""
     validation: tuple[Video, ...] = ()
@@ -107,14 +108,21 @@ class TrainingJob:
         )
 
     @property
-    def frozen_batch_norms(self) -> str:
-        """Which batch norms keep what they came with: none, all_but_first, or all."""
+    def learns_from_features(self) -> bool:
+        """Whether `storage` holds the backbone's features: the head alone learns."""
+        return self.model.freeze == "backbone"
+
+    @property
+    def frozen(self) -> str:
+        """What of the backbone keeps the weights that it came with (`stpa.training.optim`)."""
+        if self.learns_from_features:
+            return "backbone"
         return self.train.frozen_batch_norms(self.model.pretrained)
 
     @property
     def may_part_steps(self) -> bool:
         """Whether workers may choose how many clips go at once: no batch norm takes statistics."""
-        return self.train.clips_at_once == "auto" and self.frozen_batch_norms == "all"
+        return self.train.clips_at_once == "auto" and self.frozen in ("all", "backbone")
 
     def step_options(self, clips_at_once: int) -> StepOptions:
         """Return how a step is computed, with so many clips at once."""

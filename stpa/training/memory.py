@@ -9,7 +9,8 @@ from stpa.errors import ModelError
 from stpa.free_memory import free_memory
 from stpa.models.network import ActionNetwork
 from stpa.training.job import TrainingJob
-from stpa.training.optim import hold_frozen_batch_norm
+from stpa.training.job_clips import noise
+from stpa.training.optim import hold_frozen
 
 USEFUL_FRAMES = 12
 """More of them at once make a CPU no faster: 4 clips of 3 frames of 224 px take as long per clip as
@@ -42,11 +43,10 @@ def measure_memory(job: TrainingJob, network: ActionNetwork) -> StepMemory:
     """Measure what one clip's forward pass keeps for the backward pass; leave `network` in
     training mode.
     """
-    spec, train = network.spec, job.train
+    train = job.train
     # Chunks of frames that are computed again are in memory one after the other.
     num_frames = min(train.num_segments, train.frames_at_once or train.num_segments)
-    size = (1, num_frames, spec.in_channels, spec.input_size, spec.input_size)
-    clip = torch.zeros(size, dtype=torch.uint8, device=network.mean.device)
+    clip = noise(job, network, 1, num_frames)
     kept: dict[int, int] = {}
 
     def count(tensor: torch.Tensor) -> torch.Tensor:
@@ -55,7 +55,8 @@ def measure_memory(job: TrainingJob, network: ActionNetwork) -> StepMemory:
         return tensor
 
     network.train()
-    hold_frozen_batch_norm(network.backbone, "all")  # a blank clip must not enter statistics
+    # Noise must not enter the statistics of batch norms.
+    hold_frozen(network.backbone, "backbone" if job.learns_from_features else "all")
     is_half = train.precision == "bfloat16"
     with (
         torch.autocast(clip.device.type, torch.bfloat16, enabled=is_half),

@@ -1,4 +1,4 @@
-"""Parameter groups, optimisers, learning-rate schedules and frozen batch norms."""
+"""Parameter groups, optimisers, learning-rate schedules and what is frozen."""
 
 import math
 from collections import defaultdict
@@ -12,6 +12,10 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from stpa.models.backbones import RGB_CHANNELS, Backbone
 from stpa.models.network import ActionNetwork
+
+Frozen = str
+"""What of a backbone keeps its weights: none, or of its batch norms all_but_first or all, or the
+whole backbone."""
 
 BIAS_RATE, STEM_RATE = 2.0, 5.0
 """TSN's multiples for biases and for a first convolution that takes flow, as its published
@@ -97,21 +101,22 @@ def _step(step: int, num_steps: int, milestones: Sequence[float]) -> float:
     return 0.1 ** sum(step >= round(share * num_steps) for share in milestones)
 
 
-def freeze_batch_norm(backbone: Backbone, which: str) -> None:
-    """Stop "all" batch norms, or "all_but_first", from learning and from updating statistics.
+def freeze(backbone: Backbone, which: Frozen) -> None:
+    """Stop a part of a backbone from learning and from updating statistics.
 
-    Call before the optimiser is built, and `hold_frozen_batch_norm` after every `train()`.
+    Call before the optimiser is built, and `hold_frozen` after every `train()`.
     """
-    for norm in _frozen_norms(backbone, which):
-        norm.requires_grad_(False)
+    for module in _frozen(backbone, which):
+        module.requires_grad_(False)
 
 
-def hold_frozen_batch_norm(backbone: Backbone, which: str) -> None:
-    """Put the frozen batch norms back into evaluation mode after `train()`."""
-    for norm in _frozen_norms(backbone, which):
-        norm.eval()
+def hold_frozen(backbone: Backbone, which: Frozen) -> None:
+    """Put what is frozen back into evaluation mode after `train()`."""
+    for module in _frozen(backbone, which):
+        module.eval()
 
 
-def _frozen_norms(backbone: Backbone, which: str) -> tuple[nn.BatchNorm2d, ...]:
+def _frozen(backbone: Backbone, which: Frozen) -> Sequence[nn.Module]:
     norms = backbone.batch_norms
-    return {"none": (), "all_but_first": norms[1:], "all": norms}[which]
+    parts = {"none": (), "all_but_first": norms[1:], "all": norms, "backbone": (backbone,)}
+    return parts[which]

@@ -17,9 +17,10 @@ from stpa.data.sampling import test_positions
 from stpa.models.network import ActionNetwork
 from stpa.optical_flow.extract import extract_video
 from stpa.training.job import TrainingJob
+from stpa.training.job_clips import noise, noisy_frames
 from stpa.training.loop import train_step
 from stpa.training.memory import choose_clips_at_once
-from stpa.training.optim import freeze_batch_norm, hold_frozen_batch_norm
+from stpa.training.optim import freeze, hold_frozen
 
 BUDGET_SECONDS = 0.5
 """Of repeating each thing that is timed."""
@@ -44,12 +45,10 @@ def time_network(job: TrainingJob, device: str, clips_per_step: int) -> NetworkT
     less.
     """
     num_clips = min(CLIPS_ON_CPU, clips_per_step) if device == "cpu" else clips_per_step
-    spec, num_classes = job.spec, len(job.class_names)
-    network = ActionNetwork(spec).to(device)
-    freeze_batch_norm(network.backbone, job.frozen_batch_norms)
-    # time channels height width
-    size = (job.train.num_segments, spec.in_channels, spec.input_size, spec.input_size)
-    frames = torch.randint(256, (num_clips, *size), dtype=torch.uint8, device=device)
+    num_classes = len(job.class_names)
+    network = ActionNetwork(job.spec).to(device)
+    freeze(network.backbone, job.frozen)
+    frames = noise(job, network, num_clips, job.train.num_segments)
     labels = torch.arange(num_clips, device=device) % num_classes
     batch = {"frames": frames, "target": F.one_hot(labels, num_classes).float()}
     optimizer = torch.optim.SGD(network.parameters(), lr=1e-9)
@@ -59,12 +58,14 @@ def time_network(job: TrainingJob, device: str, clips_per_step: int) -> NetworkT
     def train() -> None:
         train_step(network, batch, optimizer, options)
 
+    test_frames = noisy_frames(network, job.train.num_segments)
+
     @torch.inference_mode()
     def test() -> None:
-        network.frame_states(network.pyramid(frames[0]))
+        network.frame_states(network.pyramid(test_frames))
 
     network.train()
-    hold_frozen_batch_norm(network.backbone, job.frozen_batch_norms)
+    hold_frozen(network.backbone, job.frozen)
     step_seconds = seconds_of(train)
     network.eval()
     return NetworkTimes(step_seconds / num_clips, seconds_of(test) / job.train.num_segments)

@@ -12,6 +12,7 @@ from av.video.stream import VideoStream
 from torch.utils.data import BatchSampler, SequentialSampler
 
 from stpa.data.clips import ClipReader, TrainClips
+from stpa.data.crops import CropSource
 from stpa.data.loader import ClipLoader
 from stpa.data.manifest import Manifest
 from stpa.data.storage import Folder
@@ -143,16 +144,13 @@ def test_what_was_taken_is_read_by_training_and_by_the_optical_flow(
     workspace: Workspace, manifest: Manifest, tmp_path: Path
 ) -> None:
     videos = manifest.usable
-    clips = TrainClips(
-        videos,
-        manifest.class_names,
+    source = CropSource(
         ClipReader("rgb", Folder(workspace.videos), short_side=48),
-        num_segments=3,
         input_size=32,
-        scales=[1.0],
+        scales=(1.0,),
         horizontal_flip=False,
-        seed=0,
     )
+    clips = TrainClips(videos, manifest.class_names, source, num_segments=3, seed=0)
     loader = ClipLoader(
         clips,
         batches=BatchSampler(SequentialSampler(clips), 16, drop_last=False),

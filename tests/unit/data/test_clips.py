@@ -8,6 +8,7 @@ from torch.utils.data import DataLoader
 
 from stpa.data import clips
 from stpa.data.clips import ClipReader, TrainClips, stored_frames
+from stpa.data.crops import CropSource
 from stpa.data.manifest import Video
 from stpa.data.storage import Folder
 from stpa.errors import DataError
@@ -38,15 +39,10 @@ def train_clips(root) -> TrainClips:
 
 
 def make_clips(root: Path, stream: str = "rgb", class_names=CLASS_NAMES, **changes) -> TrainClips:
-    options = {
-        "num_segments": 3,
-        "input_size": 32,
-        "scales": [1.0, 0.75],
-        "horizontal_flip": True,
-        "seed": 0,
-    }
-    reader = ClipReader(stream, Folder(root), short_side=40)
-    return TrainClips(VIDEOS, class_names, reader, **(options | changes))
+    options = {"input_size": 32, "scales": (1.0, 0.75), "horizontal_flip": True}
+    seed = changes.pop("seed", 0)
+    source = CropSource(ClipReader(stream, Folder(root), short_side=40), **(options | changes))
+    return TrainClips(VIDEOS, class_names, source, num_segments=3, seed=seed)
 
 
 @pytest.fixture
@@ -94,7 +90,7 @@ def test_a_further_pass_over_the_videos_draws_other_clips_of_them(train_clips):
 
 
 def test_training_draws_one_frame_from_each_third_of_a_video(root):
-    drawn = make_clips(root, horizontal_flip=False, scales=[1.0])
+    drawn = make_clips(root, horizontal_flip=False, scales=(1.0,))
     for epoch in range(20):
         drawn.set_epoch(epoch)
         levels = drawn[0]["frames"][:, :, 24:, 16:].float().mean(dim=(1, 2, 3)) / 4
@@ -111,7 +107,7 @@ def test_half_the_clips_are_flipped(root):
 
 def is_flipped(root: Path, epoch: int, horizontal_flip: bool) -> bool:
     """Look on which side the bright square of the upper left is."""
-    drawn = make_clips(root, horizontal_flip=horizontal_flip, scales=[0.9])
+    drawn = make_clips(root, horizontal_flip=horizontal_flip, scales=(0.9,))
     drawn.set_epoch(epoch)
     top = drawn[0]["frames"][0, 0, 4:8].float()
     return bool(top[:, -4:].mean() > top[:, :4].mean())
@@ -135,7 +131,7 @@ def test_clips_are_read_in_chunks_as_they_are_at_once(root, tmp_path, stream):
 
 
 def test_frames_to_be_cropped_later_come_whole_with_what_was_drawn(root):
-    now, later = make_clips(root, scales=[0.8]), make_clips(root, scales=[0.8], crop_later=True)
+    now, later = make_clips(root, scales=(0.8,)), make_clips(root, scales=(0.8,), crop_later=True)
     mirrored = set()
     for epoch in range(8):
         now.set_epoch(epoch)

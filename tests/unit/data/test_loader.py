@@ -15,6 +15,7 @@ import torch
 from torch.utils.data import BatchSampler, SequentialSampler
 
 from stpa.data.clips import ClipReader, TrainClips
+from stpa.data.crops import CropSource
 from stpa.data.loader import ClipLoader
 from stpa.data.storage import Folder
 from stpa.errors import DataError
@@ -35,17 +36,14 @@ def root(tmp_path: Path, write_video) -> Path:
 def make_loader(
     storage: Folder, num_processes: int, *, decode_seconds: float = 20.0, crop_later: bool = False
 ) -> ClipLoader:
-    drawn = TrainClips(
-        VIDEOS,
-        CLASS_NAMES,
+    source = CropSource(
         ClipReader("rgb", storage, short_side=40),
-        num_segments=2,
         input_size=32,
-        scales=[1.0, 0.75],
+        scales=(1.0, 0.75),
         horizontal_flip=True,
-        seed=0,
         crop_later=crop_later,
     )
+    drawn = TrainClips(VIDEOS, CLASS_NAMES, source, num_segments=2, seed=0)
     return ClipLoader(
         drawn,
         batches=BatchSampler(SequentialSampler(drawn), 2, drop_last=False),

@@ -51,6 +51,7 @@ def make_work(config: Config, **changes: Any) -> Workload:
         videos=tuple(videos),
         test_videos=tuple(manifest.select("test")),
         to_extract=tuple(videos),
+        to_store={},
         jobs=jobs,
         to_train=NETWORKS,
         to_evaluate=NETWORKS,
@@ -58,8 +59,9 @@ def make_work(config: Config, **changes: Any) -> Workload:
     return replace(work, **changes)
 
 
-TRAINING = 10 + NUM_EPOCHS * 5 * (1 + 3 * 0.25)
-"""One network: each of 5 clips per epoch takes its part of a step, and 3 frames to read."""
+TRAINING = 3 * 10 + NUM_EPOCHS * 5 * (1 + 3 * 0.25)
+"""One network, after three processes have started: each of 5 clips per epoch takes its part of a
+step, and 3 frames to read."""
 
 
 def test_time_is_what_was_measured_times_what_there_is_to_do():
@@ -76,7 +78,7 @@ def test_time_is_what_was_measured_times_what_there_is_to_do():
 def test_what_is_done_takes_no_time():
     config = make_config()
     work = make_work(config, to_extract=(), to_train=("flow tsn",), to_evaluate=())
-    assert estimate_seconds(config, work, SPEED) == Estimate(0.0, TRAINING, 0.0, 1)
+    assert estimate_seconds(config, work, SPEED) == Estimate(0.0, 0.0, TRAINING, 0.0, 1)
 
 
 def test_trainings_take_turns_where_there_is_no_room_for_two():
@@ -96,12 +98,27 @@ def test_trainings_take_turns_where_there_is_no_room_for_two():
 def test_loader_processes_read_meanwhile_and_workers_share_each_step(changes, clip_seconds):
     config = make_config(compute=changes)
     work = make_work(config, to_train=("rgb stpa",))
-    assert estimate_seconds(config, work, SPEED).train == 10 + NUM_EPOCHS * 5 * clip_seconds
+    assert estimate_seconds(config, work, SPEED).train == 30 + NUM_EPOCHS * 5 * clip_seconds
+
+
+def test_features_are_computed_once_per_view_and_heads_read_nothing():
+    config = make_config(
+        model={"freeze": "backbone", "pretrained": True}, train={"stored_views": 3}
+    )
+    work = make_work(config)
+    work = replace(work, to_store={Stream.RGB: work.videos, Stream.FLOW: work.videos[:1]})
+    estimate = estimate_seconds(config, work, SPEED)
+    # K of 1 and of 3 share their middle frame.
+    assert estimate.store == 10 + 9 * 3 * (0.25 + 3 * 0.75) / 2 + 10 + 3 * (0.25 + 3 * 0.75)
+    assert estimate.train == 2 * (3 * 10 + NUM_EPOCHS * 5)
+    assert estimate.evaluate == 10
+    [told] = [line for line in describe(work, estimate) if "features" in line]
+    assert told == "to do: features of 10 videos, each stream's counted: about 61 s"
 
 
 def test_all_that_is_to_do_is_told_with_its_time():
     steps = ", ".join(f"{name} {STEPS} steps" for name in NETWORKS)
-    assert list(describe(make_work(make_config()), Estimate(62.0, 720.0, 60.0, 2))) == [
+    assert list(describe(make_work(make_config()), Estimate(62.0, 0.0, 720.0, 60.0, 2))) == [
         "to do: optical flow of 9 videos (900 frames): about 62 s",
         f"to do: train 4 networks, 2 at once ({steps}): about 12 min",
         "to do: evaluate 4 networks on 4 test videos: about 60 s",

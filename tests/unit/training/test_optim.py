@@ -12,8 +12,8 @@ from stpa.models.network import ActionNetwork
 from stpa.training.optim import (
     build_optimizer,
     build_schedule,
-    freeze_batch_norm,
-    hold_frozen_batch_norm,
+    freeze,
+    hold_frozen,
 )
 from tests.unit.models.test_network import SPEC
 
@@ -152,7 +152,7 @@ def test_tsn_rates_double_every_bias_of_the_head() -> None:
 @pytest.mark.parametrize("rates", ["uniform", "tsn"])
 def test_frozen_batch_norms_are_not_optimised(rates: Literal["uniform", "tsn"]) -> None:
     network = ActionNetwork(SPEC)
-    freeze_batch_norm(network.backbone, "all")
+    freeze(network.backbone, "all")
     optimizer = build_optimizer(
         network,
         "sgd",
@@ -174,9 +174,9 @@ def test_frozen_batch_norms_keep_statistics_and_affine_terms(
     which: str, num_learning: int | None
 ) -> None:
     network = ActionNetwork(SPEC)
-    freeze_batch_norm(network.backbone, which)
+    freeze(network.backbone, which)
     network.train()
-    hold_frozen_batch_norm(network.backbone, which)
+    hold_frozen(network.backbone, which)
     norms = [module for module in network.modules() if isinstance(module, nn.BatchNorm2d)]
     learning = [norm for norm in norms if norm.training and norm.weight.requires_grad]
     assert len(learning) == (len(norms) if num_learning is None else num_learning)
@@ -188,9 +188,9 @@ def test_frozen_batch_norms_keep_statistics_and_affine_terms(
 )
 def test_partial_batch_norm_leaves_the_stems_alone_learning(backbone: str) -> None:
     network = ActionNetwork(replace(SPEC, backbone=backbone, input_size=96, short_side=96))
-    freeze_batch_norm(network.backbone, "all_but_first")
+    freeze(network.backbone, "all_but_first")
     network.train()
-    hold_frozen_batch_norm(network.backbone, "all_but_first")
+    hold_frozen(network.backbone, "all_but_first")
     norms = [module for module in network.modules() if isinstance(module, nn.BatchNorm2d)]
     ran: list[nn.Module] = []
     for norm in norms:

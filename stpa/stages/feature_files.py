@@ -1,0 +1,80 @@
+"""Which features are stored, and what they have to be made from."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+from stpa.config import Config, Stream
+from stpa.data.features import read_key
+from stpa.data.manifest import Video
+from stpa.errors import DataError
+from stpa.evaluation.features import Views
+from stpa.evaluation.k_sweep import Sweep
+from stpa.files import digest_value
+from stpa.training.job import TrainingJob
+from stpa.weights import weights_digest
+from stpa.workspace import Workspace
+
+_DECISIVE = (
+    "stream",
+    "backbone",
+    "backbone_options",
+    "top_layer",
+    "num_scales",
+    "input_size",
+    "short_side",
+    "input_mean",
+    "input_std",
+)
+"""What of a network's spec decides its backbone's features, next to the weights."""
+
+
+def stored_sweep(config: Config) -> Sweep:
+    """Return at which positions features are stored: those of the K-sweep, in the centre crop."""
+    return Sweep(tuple(sorted(set(config.evaluate.sweep))), config.evaluate.grid)
+
+
+def stored_views(config: Config, stream: Stream) -> Views:
+    """Return in which views features are stored."""
+    train = config.train
+    scales = tuple(train.stream(stream).scale_jitter)
+    return Views(train.stored_views, scales, train.horizontal_flip, train.seed)
+
+
+def feature_keys(config: Config, job: TrainingJob, videos: Sequence[Video]) -> dict[Video, str]:
+    """Digest everything that decides the features of each video in `job`'s stream."""
+    spec = job.spec.to_dict()
+    weights = config.model.pretrained
+    shared = digest_value(
+        {
+            "network": {name: spec[name] for name in _DECISIVE},
+            "weights": weights_digest(weights) if isinstance(weights, str) else weights,
+            "sweep": asdict(stored_sweep(config)),
+            "views": asdict(stored_views(config, job.stream)),
+            "flow": config.optical_flow.model_dump() if job.stream is Stream.FLOW else None,
+        }
+    )
+    return {video: digest_value([shared, video.sha256]) for video in videos}
+
+
+def missing_features(
+    workspace: Workspace, keys: Mapping[Video, str], stream: Stream
+) -> list[Video]:
+    """Return the videos whose features are not stored, or were made from something else."""
+    folder = feature_folder(workspace, stream)
+    return [video for video, key in keys.items() if read_key(folder / video.feature_path) != key]
+
+
+def require_features(workspace: Workspace, config: Config, job: TrainingJob) -> None:
+    """Raise DataError where a training video of `job` lacks features."""
+    keys = feature_keys(config, job, job.videos)
+    if missing := missing_features(workspace, keys, job.stream):
+        raise DataError(
+            f"the {job.stream} features of {len(missing)} of {len(keys)} training videos are not "
+            f"stored, {missing[0]} first: run `stpa features`"
+        )
+
+
+def feature_folder(workspace: Workspace, stream: Stream) -> Path:
+    """Return where a stream's features are."""
+    return workspace.features / stream.value

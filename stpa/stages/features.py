@@ -1,0 +1,119 @@
+"""Store what a frozen backbone makes of each video, in parallel, and version it."""
+
+import logging
+import shutil
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from stpa.config import Config, Stream
+from stpa.data import versioning
+from stpa.data.features import write_features
+from stpa.data.manifest import Video, read_manifest
+from stpa.data.storage import Storage
+from stpa.errors import ConfigError
+from stpa.evaluation.features import Views, compute_features
+from stpa.evaluation.k_sweep import Sweep
+from stpa.files import atomic_path, digest_value, keep_only
+from stpa.models.checkpoint import load_shared, save_model
+from stpa.models.network import ActionNetwork
+from stpa.progress import ReportProgress, silent
+from stpa.stages.feature_files import (
+    feature_folder,
+    feature_keys,
+    missing_features,
+    stored_sweep,
+    stored_views,
+)
+from stpa.stages.sweep import map_on_cluster
+from stpa.stages.training_job import SERVED_HEAD, frames_job
+from stpa.training.job import TrainingJob
+from stpa.workspace import Workspace
+
+logger = logging.getLogger(__name__)
+
+
+def store_features(workspace: Workspace, config: Config, progress: ReportProgress = silent) -> None:
+    """Make the stored features those of the usable videos, and version them.
+
+    Killed and called again, it goes on with the next video. Raises ConfigError where no backbone
+    is frozen.
+    """
+    if config.model.freeze != "backbone":
+        raise ConfigError(
+            "features are stored where model.freeze is backbone, but it is "
+            f"{config.model.freeze}: whole networks are trained on the videos themselves"
+        )
+    videos = read_manifest(workspace.manifest).usable
+    jobs = [frames_job(workspace, config, stream, SERVED_HEAD) for stream in Stream]
+    keys = {job.stream: feature_keys(config, job, videos) for job in jobs}
+    wanted = {
+        feature_folder(workspace, stream) / video.feature_path
+        for stream, of_videos in keys.items()
+        for video in of_videos
+    }
+    keep_only(workspace.features, wanted)
+    missing = {stream: missing_features(workspace, keys[stream], stream) for stream in keys}
+    num_done = len(wanted) - sum(map(len, missing.values()))
+    progress(num_done, len(wanted))
+    if num_done == len(wanted) and versioning.tracked_hash(workspace.features):
+        logger.info("the features of all %d videos are there", len(videos))
+        return
+    for job in jobs:
+        for _ in _store(workspace, config, job, missing[job.stream], keys[job.stream]):
+            num_done += 1
+            progress(num_done, len(wanted))
+    versioning.track(workspace.root, [workspace.features])
+    versioning.push(workspace.root)
+
+
+def _store(
+    workspace: Workspace,
+    config: Config,
+    job: TrainingJob,
+    videos: list[Video],
+    keys: dict[Video, str],
+) -> Iterator[Video]:
+    """Store one stream's features of `videos`; yield each when it is there."""
+    if not videos:
+        return
+    folder = feature_folder(workspace, job.stream)
+    shared = config.compute.read_from == "workspace"
+    network = workspace.runs / "features" / f"{job.stream}-{digest_value(keys[videos[0]])}"
+    save_model(network, ActionNetwork(job.spec, job.model.pretrained))
+    store_one = partial(
+        _store_one,
+        network=network.resolve(),
+        storage=job.storage,
+        sweep=stored_sweep(config),
+        views=stored_views(config, job.stream),
+        device=config.compute.device,
+        folder=folder.resolve() if shared else None,
+    )
+    items = [(video, keys[video]) for video in videos]
+    for (video, _key), content in map_on_cluster(config, store_one, items):
+        if content is not None:
+            with atomic_path(folder / video.feature_path) as temporary:
+                temporary.write_bytes(content)
+        yield video
+    shutil.rmtree(network, ignore_errors=True)
+
+
+def _store_one(
+    item: tuple[Video, str],
+    *,
+    network: Path,
+    storage: Storage,
+    sweep: Sweep,
+    views: Views,
+    device: str,
+    folder: Path | None,
+) -> bytes | None:
+    """Run in a worker: store a video's features in `folder`, or return the file for none."""
+    video, key = item
+    found = compute_features(load_shared(network, device), video, storage, sweep, views)
+    with TemporaryDirectory() as own:
+        output = (folder or Path(own)) / video.feature_path
+        write_features(output, *found, key)
+        return None if folder else output.read_bytes()
