@@ -149,6 +149,8 @@ def _collate(items: Sequence[Item | StpaError]) -> dict[str, Any] | StpaError:
         if isinstance(item, StpaError):
             return item
         whole.append(item)
+    if not any("box" in item for item in whole):
+        return default_collate(whole)
     height, width = (max(item["frames"].shape[axis] for item in whole) for axis in (2, 3))
     return default_collate(
         [{**item, "frames": _pad(item["frames"], height, width)} for item in whole]

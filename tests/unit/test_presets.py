@@ -25,7 +25,9 @@ def test_the_repositorys_params_file_is_the_preset_standard():
 
 
 def test_an_unknown_preset_is_told_with_the_known_ones():
-    with pytest.raises(ConfigError, match=r"preset '\.\./x' is unknown: choose from small, quick, stand"):
+    with pytest.raises(
+        ConfigError, match=r"preset '\.\./x' is unknown: choose from small, quick, stand"
+    ):
         preset_path("../x")
 
 

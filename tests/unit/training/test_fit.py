@@ -13,10 +13,12 @@ from safetensors.torch import load_file
 
 from stpa.config import ModelConfig, Stream, StreamConfig, TrainConfig
 from stpa.data.clips import TrainClips
+from stpa.data.features import write_features
 from stpa.data.manifest import Video
 from stpa.data.step_sampler import StepSampler
 from stpa.data.storage import Folder
 from stpa.errors import InterruptedTrainingError
+from stpa.evaluation.features import Views, compute_features
 from stpa.evaluation.k_sweep import Sweep, sweep_video
 from stpa.models.checkpoint import WEIGHTS_FILE, load_model
 from stpa.models.network import ActionNetwork
@@ -274,6 +276,40 @@ def test_training_moves_the_weights_but_not_frozen_batch_norms(root, tmp_path):
     assert len(norms) > 20
     assert moved & norms == set()
     assert "backbone.pyramid.conv_stem.weight" in moved
+
+
+@pytest.fixture
+def frozen_job(root: Path, tmp_path: Path) -> TrainingJob:
+    """Store features of the job's videos in two views."""
+    job = make_job(root, stored_views=2)
+    model = job.model.model_copy(update={"freeze": "backbone"})
+    job = replace(job, model=model, storage=Folder(tmp_path / "features"))
+    torch.manual_seed(job.train.seed)
+    network = ActionNetwork(job.spec).eval()
+    views = Views(2, (0.8,), horizontal_flip=True, seed=0)
+    for each in job.videos:
+        found = compute_features(network, each, Folder(root), Sweep((3, 1), "exact"), views)
+        write_features(tmp_path / "features" / each.feature_path, *found, "key")
+    return job
+
+
+@pytest.mark.parametrize("loader_processes", [0, 2])
+def test_on_features_the_head_alone_learns_and_resumes(frozen_job, tmp_path, loader_processes):
+    place = Place(loader_processes=loader_processes)
+    checkpoints = train(frozen_job, tmp_path / "whole", place=place)
+    torch.manual_seed(frozen_job.train.seed)
+    before = ActionNetwork(frozen_job.spec).state_dict()
+    after = load_file(checkpoints[-1] / WEIGHTS_FILE)
+    moved = {name for name, value in before.items() if not torch.equal(value, after[name])}
+    assert moved == {name for name in before if name.startswith("head.")}
+    resumed = train(frozen_job, tmp_path / "resumed", resume_from=checkpoints[0], place=place)
+    assert_same_tensors(checkpoints[-1] / WEIGHTS_FILE, resumed[-1] / WEIGHTS_FILE)
+
+
+def test_a_frozen_network_is_validated_on_its_features(frozen_job, tmp_path):
+    job = replace(frozen_job, validation=frozen_job.videos[1:])
+    history = read_progress(train(job, tmp_path / "run")[-1])["history"]
+    assert all(0 <= epoch["validation/top1"] <= 1 for epoch in history)
 
 
 @pytest.mark.parametrize("crop_on_device", [False, True])
