@@ -13,6 +13,7 @@ from ray.tune.schedulers import ASHAScheduler, FIFOScheduler
 from ray.tune.search import Searcher
 from ray.util.placement_group import PlacementGroup, remove_placement_group
 
+from stpa.compute.heads import fit_head_on_cluster
 from stpa.compute.train import fit_on_cluster, storage_of, trainings_at_once
 from stpa.config import ComputeConfig, ModelConfig, TrainConfig
 from stpa.errors import ComputeError, LostWorkersError, StpaError, one_line
@@ -151,15 +152,23 @@ def _train(
 
     def report(metrics: dict[str, float]) -> None:
         nonlocal done
+        if metrics["epoch"] <= done:  # a head trains again from its start
+            return
         done = int(metrics["epoch"])
         figure = metrics[validation_metric(job.multi_label)]
         ray.tune.report(
             {"epoch": done, _FIGURE: figure, "metrics": metrics, "groups": list(groups)}
         )
 
+    variant = replace(job, model=attempt.model, train=attempt.train)
     try:
+        if variant.learns_from_features:
+            fit_head_on_cluster(
+                variant, compute=compute, on_epoch=report, num_trainings=num_trainings
+            )
+            return
         checkpoint = fit_on_cluster(
-            replace(job, model=attempt.model, train=attempt.train),
+            variant,
             storage=storage_of(compute, checkpoints_of(folder, attempt.number)),
             # Tune tries again. A training that did so itself would, when its trial is stopped and
             # the room given back, at once take some anew, which nobody gives back.

@@ -97,7 +97,7 @@ def fit_on_cluster(
             callbacks=[FailFast()],
         ),
     )
-    relay = partial(_relay, desk, on_epoch, on_step, on_group)
+    relay = partial(relay_news, desk, on_epoch, on_step, on_group)
     try:
         result = _fit_in_background(trainer)
         _follow(result, desk, relay, job.name)
@@ -277,7 +277,9 @@ def _resources(compute: ComputeConfig) -> dict[str, float]:
     return resources | ({"GPU": compute.gpus_per_worker} if compute.gpus_per_worker else {})
 
 
-def _relay(desk: Any, on_epoch: OnEpoch, on_step: OnStep, on_group: OnGroup) -> News:
+def relay_news(
+    desk: Any, on_epoch: OnEpoch, on_step: OnStep, on_group: OnGroup = lambda group: None
+) -> News:
     """Pass on what has been reported since the last time, and return it."""
     news: News = ray.get(desk.take.remote())
     if news.group is not None:

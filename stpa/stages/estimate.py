@@ -111,7 +111,9 @@ def _training_seconds(config: Config, job: TrainingJob, speed: Speed) -> float:
     clip_seconds = max(computing, reading / num_readers) if num_readers else computing + reading
     num_clips = job.num_steps * job.clips_per_step
     computing_all = num_clips * clip_seconds / config.compute.workers_per_stream
-    return PROCESSES_IN_A_ROW * speed.start_seconds + computing_all
+    # Heads train in processes that have stored features or trained others.
+    num_starts = 0 if job.learns_from_features else PROCESSES_IN_A_ROW
+    return num_starts * speed.start_seconds + computing_all
 
 
 def _sweep_seconds(config: Config, work: Workload, name: str, speed: Speed) -> float:

@@ -14,6 +14,27 @@ SEARCHED_SECTIONS = ("model", "train")
 """What a training on given data depends on, but for the number of workers."""
 
 
+DECIDE_FEATURES = {
+    "model.backbone",
+    "model.pretrained",
+    "model.backbone_options",
+    "model.input_mean",
+    "model.input_std",
+    "model.flow_input",
+    "model.freeze",
+    "model.top_layer",
+    "model.num_scales",
+    "train.input_size",
+    "train.short_side",
+    "train.horizontal_flip",
+    "train.stored_views",
+    "train.seed",
+    "train.rgb.scale_jitter",
+    "train.flow.scale_jitter",
+}
+"""What a frozen network's features are made from (`stpa.stages.feature_files`)."""
+
+
 def read_plan(path: Path, config: Config) -> SearchPlan:
     """Read and check a space file. Raises ConfigError naming every fault in it.
 
@@ -64,8 +85,11 @@ def set_values(params: dict[str, Any], values: Mapping[str, Any]) -> None:
 
 
 def _faults_of_values(plan: SearchPlan, config: Config) -> Iterator[str]:
+    is_frozen = config.model.freeze == "backbone"
     for key, dimension in plan.space.items():
-        if key.partition(".")[0] not in SEARCHED_SECTIONS:
+        if is_frozen and key in DECIDE_FEATURES:
+            yield f"{key} decides the stored features, which all trials share: take it out"
+        elif key.partition(".")[0] not in SEARCHED_SECTIONS:
             sections = " or ".join(SEARCHED_SECTIONS)
             yield f"{key} changes no training on the videos at hand: search keys of {sections}"
         else:

@@ -1,13 +1,13 @@
 """Train one network on the Ray cluster, once for its inputs."""
 
 import logging
-import shutil
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from pydantic import TypeAdapter, ValidationError
 
+from stpa.compute.heads import fit_head_on_cluster
 from stpa.compute.tasks import cluster
 from stpa.compute.train import fit_on_cluster, remove_checkpoints, storage_of
 from stpa.config import Config, Stream
@@ -26,6 +26,9 @@ from stpa.training.checkpoint import PROGRESS_FILE
 from stpa.training.job import TrainingJob
 from stpa.training.learning import Problem
 from stpa.workspace import Workspace
+
+_KEPT = (SPEC_FILE, WEIGHTS_FILE, PROGRESS_FILE)
+"""The files of a last checkpoint that outlive its training."""
 
 logger = logging.getLogger(__name__)
 
@@ -203,20 +206,27 @@ def _fit(
         warn(check.after(metrics))
 
     with cluster(config.compute.address):
-        checkpoint = fit_on_cluster(
-            job,
-            storage=storage_of(config.compute, run.checkpoints),
-            compute=config.compute,
-            decode_seconds=config.data.decode_deadline_seconds,
-            on_epoch=on_epoch,
-            on_step=told.on_step,
-        )
-        with checkpoint.as_directory() as folder, atomic_path(run.result) as temporary:
-            model = temporary / run.model.name
-            model.mkdir(parents=True)
-            for name in (SPEC_FILE, WEIGHTS_FILE):
-                shutil.copyfile(Path(folder) / name, model / name)
-            shutil.copyfile(Path(folder) / PROGRESS_FILE, temporary / PROGRESS_FILE)
+        if job.learns_from_features:
+            files = fit_head_on_cluster(
+                job, compute=config.compute, on_epoch=on_epoch, on_step=told.on_step
+            )
+        else:
+            checkpoint = fit_on_cluster(
+                job,
+                storage=storage_of(config.compute, run.checkpoints),
+                compute=config.compute,
+                decode_seconds=config.data.decode_deadline_seconds,
+                on_epoch=on_epoch,
+                on_step=told.on_step,
+            )
+            with checkpoint.as_directory() as folder:
+                files = {name: (Path(folder) / name).read_bytes() for name in _KEPT}
+    with atomic_path(run.result) as temporary:
+        model = temporary / run.model.name
+        model.mkdir(parents=True)
+        for name in (SPEC_FILE, WEIGHTS_FILE):
+            (model / name).write_bytes(files[name])
+        (temporary / PROGRESS_FILE).write_bytes(files[PROGRESS_FILE])
 
 
 class _WarnOnce:

@@ -1,0 +1,114 @@
+"""Heads on stored features: each trains in a task, by processes that stay for the next one.
+
+Such a training takes seconds, where Ray Train's controller and workers take longer to start. It
+keeps no checkpoints, and starts again where its process is lost.
+"""
+
+import tempfile
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import ray
+from ray.exceptions import RayError, RayTaskError
+
+from stpa.compute.desk import Step, open_desk
+from stpa.compute.memory_share import memory_share, node_cpus
+from stpa.compute.tasks import count_slots
+from stpa.compute.train import POLL_SECONDS, OnEpoch, OnStep, relay_news
+from stpa.config import ComputeConfig, Stream
+from stpa.errors import InterruptedTrainingError, LostWorkersError, first_line
+from stpa.interruption import is_asked_to_leave
+from stpa.training.agreement import Wish
+from stpa.training.fit import Place, fit
+from stpa.training.job import TrainingJob
+
+SECONDS_BETWEEN_STEPS = 0.2
+"""From one report of a step to the next: steps take milliseconds."""
+
+Files = dict[str, bytes]
+"""The files of a checkpoint, by name."""
+
+
+def fit_head_on_cluster(
+    job: TrainingJob,
+    *,
+    compute: ComputeConfig,
+    on_epoch: OnEpoch,
+    on_step: OnStep = lambda done, total, means: None,
+    num_trainings: int = len(Stream),
+) -> Files:
+    """Train a head on the connected Ray cluster; return the last checkpoint.
+
+    `on_epoch`, `on_step` and `num_trainings` are as in `fit_on_cluster`. Raises the task's
+    StpaError; InterruptedTrainingError where this process is asked to leave; and ComputeError where
+    the cluster is too small, or the task's process was lost more than `compute.max_restarts` times.
+    """
+    assert job.learns_from_features, "networks that decode are trained by fit_on_cluster"
+    resources = {"CPU": compute.cpus_per_worker, "GPU": compute.gpus_per_worker}
+    count_slots(resources, "training a head")
+    desk = open_desk()
+    task = ray.remote(
+        num_cpus=compute.cpus_per_worker,
+        num_gpus=compute.gpus_per_worker,
+        max_retries=compute.max_restarts,
+        max_calls=0,  # the process stays, with what it has imported
+    )(_fit_head)
+    running = task.remote(job, desk, compute, num_trainings)
+    try:
+        while not ray.wait([running], timeout=POLL_SECONDS)[0]:
+            relay_news(desk, on_epoch, on_step)
+            if is_asked_to_leave():
+                raise InterruptedTrainingError("stopped as asked: run it again")
+        files: Files = ray.get(running)
+        relay_news(desk, on_epoch, on_step)
+        return files
+    except RayTaskError as error:
+        raise error.cause from error
+    except RayError as error:
+        raise LostWorkersError(
+            f"training failed, {compute.max_restarts} restarts allowed: {first_line(error)}"
+        ) from error
+    finally:
+        if ray.is_initialized():
+            ray.cancel(running, force=True)
+            ray.kill(desk)
+
+
+class _Host:
+    """Hosts the fit of a head in its task."""
+
+    def __init__(self, job: TrainingJob, desk: Any, folder: Path) -> None:
+        self._num_epochs = job.num_epochs
+        self._desk = desk
+        self._folder = folder
+        self._told = -SECONDS_BETWEEN_STEPS
+
+    def after_step(self, done: int, total: int, means: Mapping[str, float]) -> Wish:
+        """Tell the desk, now and then."""
+        now = time.monotonic()
+        if now - self._told >= SECONDS_BETWEEN_STEPS:
+            self._told = now
+            self._desk.put_step.remote(Step(done, total, means))
+        return Wish.GO_ON
+
+    def keep(
+        self, metrics: dict[str, float] | None, write_checkpoint: Callable[[Path], None]
+    ) -> None:
+        """Tell the desk of an epoch, and write the last one's checkpoint."""
+        if metrics is None:
+            return
+        ray.get(self._desk.put_epoch.remote(metrics))
+        if metrics["epoch"] == self._num_epochs:
+            write_checkpoint(self._folder)
+
+
+def _fit_head(job: TrainingJob, desk: Any, compute: ComputeConfig, num_trainings: int) -> Files:
+    """Run in a worker process."""
+    place = Place(
+        device=compute.device, memory_share=memory_share(compute, node_cpus(), num_trainings)
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        fit(job, place, _Host(job, desk, Path(folder)))
+        return {each.name: each.read_bytes() for each in Path(folder).iterdir()}

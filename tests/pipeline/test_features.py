@@ -1,0 +1,164 @@
+"""Frozen networks, from videos to scores, on real videos, DVC and Ray."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import timm
+from safetensors.torch import load_file, save_file
+
+from stpa.compute.heads import fit_head_on_cluster
+from stpa.compute.tasks import cluster
+from stpa.config import Config, Stream
+from stpa.data.manifest import read_manifest
+from stpa.data.versioning import tracked_hash
+from stpa.errors import ConfigError, DataError
+from stpa.files import digest_file
+from stpa.models.checkpoint import WEIGHTS_FILE
+from stpa.params import check_params
+from stpa.stages.evaluate import evaluate, today_sweep
+from stpa.stages.extract import extract
+from stpa.stages.features import store_features
+from stpa.stages.ingest import ingest
+from stpa.stages.sweep import sweep_on_cluster
+from stpa.stages.train import find_trained, train
+from stpa.stages.training_job import training_job
+from stpa.workspace import Workspace
+from tests.unit.training.test_fit import assert_same_tensors
+from tests.unit.training.test_fit import train as fit_here
+from tests.workspaces import make_workspace, small_params, write_dataset
+
+NUM_VIDEOS = 8
+
+
+@pytest.fixture(scope="module")
+def params(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """Freeze a backbone whose weights are random, but in a file."""
+    weights = tmp_path_factory.mktemp("weights") / "backbone.safetensors"
+    save_file(timm.create_model("mobilenetv3_small_050").state_dict(), weights)
+    return small_params(
+        model={"freeze": "backbone", "pretrained": str(weights)},
+        train={"stored_views": 2, "freeze_batch_norm": "pretrained", "short_side": 80},
+        evaluate={"grid": "nested"},
+    )
+
+
+@pytest.fixture(scope="module")
+def config(params: dict[str, Any]) -> Config:
+    return check_params(params, Path("params.yaml"))
+
+
+@pytest.fixture(scope="module")
+def workspace(tmp_path_factory: pytest.TempPathFactory, params, config: Config):
+    """A workspace whose features are stored; each test leaves it so."""
+    folder = tmp_path_factory.mktemp("frozen")
+    workspace = make_workspace(folder / "workspace", params)
+    with cluster(None):
+        ingest(workspace, config, write_dataset(folder / "source", num_frames=12))
+        extract(workspace, config)
+        with pytest.raises(DataError, match=r"rgb features of 4 of 4 .*: run `stpa features`"):
+            training_job(workspace, config, Stream.RGB, "tsn")
+        store_features(workspace, config)
+        yield workspace
+
+
+def stored(workspace: Workspace) -> dict[str, str]:
+    """Map each file of features to the digest of its content."""
+    files = workspace.features.rglob("*.safetensors")
+    return {str(path.relative_to(workspace.features)): digest_file(path) for path in files}
+
+
+def test_each_video_has_features_of_both_streams_which_are_versioned(workspace: Workspace) -> None:
+    videos = read_manifest(workspace.manifest).usable
+    assert len(videos) == NUM_VIDEOS
+    assert set(stored(workspace)) == {
+        f"{stream}/{video.feature_path}" for stream in Stream for video in videos
+    }
+    assert tracked_hash(workspace.features)
+    assert not list((workspace.runs / "features").iterdir())
+
+
+def test_only_what_is_missing_or_damaged_is_made_again_and_equals_it(
+    workspace: Workspace, config: Config
+) -> None:
+    before = stored(workspace)
+    first, second, *others = sorted(before)
+    times = {name: (workspace.features / name).stat().st_mtime_ns for name in others}
+    (workspace.features / first).unlink()
+    (workspace.features / second).chmod(0o644)
+    (workspace.features / second).write_bytes(b"damaged")
+    (workspace.features / "rgb" / "gone.safetensors").write_bytes(b"of a video that left")
+    reports: list[tuple[int, int]] = []
+    store_features(workspace, config, lambda done, total, *_: reports.append((done, total)))
+    assert stored(workspace) == before
+    assert reports == [(2 * NUM_VIDEOS - 2 + new, 2 * NUM_VIDEOS) for new in range(3)]
+    assert {name: (workspace.features / name).stat().st_mtime_ns for name in others} == times
+
+
+@pytest.mark.parametrize("head", ["stpa", "tsn"])
+def test_scores_from_features_are_those_of_the_whole_network(
+    workspace: Workspace, config: Config, head: str
+) -> None:
+    model = train(workspace, config, Stream.FLOW, head)
+    assert train(workspace, config, Stream.FLOW, head).reused
+    scores = evaluate(workspace, config, Stream.FLOW, head)
+    trained = find_trained(workspace, config, Stream.FLOW, head)
+    assert trained.folder == model.folder
+    videos = read_manifest(workspace.manifest).select("test")
+    whole = sweep_on_cluster(
+        workspace, config, Stream.FLOW, model.folder, videos, today_sweep(config)
+    )
+    for k, logits in scores.logits.items():
+        seen = np.stack([whole[video.video_id][k] for video in videos])
+        np.testing.assert_allclose(logits, seen, atol=0.02 * np.abs(seen).max())
+
+
+def test_a_head_learns_on_the_cluster_what_it_learns_here(
+    workspace: Workspace, config: Config, tmp_path: Path
+) -> None:
+    job = training_job(workspace, config, Stream.RGB, "stpa")
+    epochs: list[float] = []
+    files = fit_head_on_cluster(
+        job, compute=config.compute, on_epoch=lambda metrics: epochs.append(metrics["epoch"])
+    )
+    assert epochs == list(range(1, job.num_epochs + 1))
+    (tmp_path / WEIGHTS_FILE).write_bytes(files[WEIGHTS_FILE])
+    alone = fit_here(job, tmp_path / "here")[-1]
+    assert_same_tensors(tmp_path / WEIGHTS_FILE, alone / WEIGHTS_FILE)
+
+
+def test_what_keeps_a_head_from_training_comes_with_its_own_words(
+    workspace: Workspace, config: Config
+) -> None:
+    job = training_job(workspace, config, Stream.RGB, "tsn")
+    path = workspace.features / "rgb" / job.videos[0].feature_path
+    content = path.read_bytes()
+    path.chmod(0o644)
+    path.write_bytes(b"damaged")
+    try:
+        with pytest.raises(DataError, match=re.escape(f"features of {job.videos[0]} cannot be")):
+            fit_head_on_cluster(job, compute=config.compute, on_epoch=lambda metrics: None)
+    finally:
+        path.write_bytes(content)
+
+
+def test_other_weights_make_other_features(
+    workspace: Workspace, params: dict[str, Any], tmp_path: Path
+) -> None:
+    weights = load_file(params["model"]["pretrained"])
+    weights["conv_stem.weight"] = weights["conv_stem.weight"] * 0.5
+    save_file(weights, tmp_path / "other.safetensors")
+    other = params | {
+        "model": params["model"] | {"pretrained": str(tmp_path / "other.safetensors")}
+    }
+    config = check_params(other, Path("params.yaml"))
+    with pytest.raises(DataError, match="flow features of 4 of 4 training videos are not stored"):
+        training_job(workspace, config, Stream.FLOW, "tsn")
+
+
+def test_features_of_a_network_that_is_trained_as_a_whole_are_refused(workspace: Workspace) -> None:
+    config = check_params(small_params(), Path("params.yaml"))
+    with pytest.raises(ConfigError, match=r"model\.freeze is backbone, but it is none"):
+        store_features(workspace, config)
