@@ -28,6 +28,8 @@ SHARE_RETRAINING = (
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 # Ray's workers import what tests pass to them, and the current folder is not on their path.
 os.environ["PYTHONPATH"] = str(Path(__file__).parents[1])
+# Ray's own workers give way to all else, and here all else is more tests.
+os.environ.setdefault("RAY_worker_niceness", "0")
 # As the command line has it: Prefect would write to a terminal that pytest has closed.
 os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "CRITICAL")
 # The same; Prefect reads both when it is imported, which a test may be the first to do.
