@@ -2,7 +2,7 @@
 
     UCF-101/<Class>/v_<Class>_gNN_cNN.avi
     ucfTrainTestlist/{classInd,trainlist0K,testlist0K}.txt
-    annotations.json    when and where the action is, by the clip's path
+    annotations.json    when and where the action and the distractor are, by the clip's path
     generated.json      what the clips were made from
 
 How the clips keep each stream from telling the class: `stpa.data.datasets.synthetic_clip`.
@@ -38,6 +38,14 @@ from stpa.progress import ReportProgress
 from stpa.shapes import UInt8
 
 _RECIPE = 1  # raise when equal settings give other clips than before
+# Values that were fixed before they were settings: a stamp leaves them out, as it did then.
+_ONCE_FIXED = {
+    "action_share": [0.7, 0.85],
+    "actor_radius": [0.18, 0.21],
+    "home": "centre",
+    "distractor": "none",
+    "clutter": "still",
+}
 _FRAMES_PER_SECOND = 25
 # Of MPEG-4's quantisers, 1 to 31, so fine a one that no frame shows traces of the motion.
 _ENCODING = {"qmin": "3", "qmax": "3", "g": "12", "flags": "+bitexact"}
@@ -64,7 +72,7 @@ class SyntheticDataset:
         _discard_other_clips(destination, settings)
         scripts = _write_scripts(settings)
         write_lists(destination / "ucfTrainTestlist", scripts, settings.num_groups)
-        write_annotations(destination / "annotations.json", scripts)
+        write_annotations(destination / "annotations.json", scripts, settings.size_px)
         missing = [path for path in scripts if not (destination / path).is_file()]
 
         def make(path: str) -> None:
@@ -97,7 +105,10 @@ def _discard_other_clips(destination: Path, settings: SyntheticConfig) -> None:
     instant, every clip present was made from the settings on the stamp.
     """
     stamp = destination / "generated.json"
-    wanted = as_json({"recipe": _RECIPE, **settings.model_dump()})
+    stated = {
+        key: value for key, value in settings.model_dump().items() if _ONCE_FIXED.get(key) != value
+    }
+    wanted = as_json({"recipe": _RECIPE, **stated})
     if not stamp.is_file():
         if any(not is_temporary(path) for path in destination.iterdir()):
             raise DataError(

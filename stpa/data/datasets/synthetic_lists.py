@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from stpa.data.datasets.synthetic_clip import ClipScript
+from stpa.data.datasets.synthetic_clip import ClipScript, Mover
 from stpa.files import atomic_path
 
 _NUM_SPLITS = 3
@@ -31,15 +31,16 @@ def write_lists(folder: Path, scripts: Mapping[str, ClipScript], num_groups: int
         _write_lines(folder / f"testlist{split + 1:02}.txt", test)
 
 
-def write_annotations(path: Path, scripts: Mapping[str, ClipScript]) -> None:
-    """Write each action's first frame, and its box (x0, y0, x1, y1, px) in every frame of it."""
-    actions = {
-        video: {
-            "first_frame": script.actor.first_frame,
-            "boxes": script.actor.boxes().round(2).tolist(),
-        }
-        for video, script in scripts.items()
-    }
+def write_annotations(path: Path, scripts: Mapping[str, ClipScript], size_px: int) -> None:
+    """Write each action's first frame, and its box (x0, y0, x1, y1, px) in every frame of it.
+
+    The same of the distractor, where there is one; the part of a box that is on the frame.
+    """
+    actions = {}
+    for video, script in scripts.items():
+        actions[video] = _annotation(script.actor, size_px)
+        if script.distractor is not None:
+            actions[video]["distractor"] = _annotation(script.distractor, size_px)
     keep_or_write(path, as_json(actions))
 
 
@@ -54,6 +55,11 @@ def keep_or_write(path: Path, text: str) -> None:
     if not (path.is_file() and path.read_bytes() == content):
         with atomic_path(path) as temporary:
             temporary.write_bytes(content)
+
+
+def _annotation(mover: Mover, size_px: int) -> dict[str, Any]:
+    boxes = mover.boxes().clip(0, size_px).round(2)
+    return {"first_frame": mover.first_frame, "boxes": boxes.tolist()}
 
 
 def _write_lines(path: Path, lines: list[str]) -> None:

@@ -1,8 +1,13 @@
 """Draw generated clips from their scripts.
 
 The appearance is a direction in the chroma plane, under a luma drawn alike for all: the luma,
-which optical flow is taken from, does not know it.
+which optical flow is taken from, does not know it. A distractor has all appearances at once, in
+three sectors. It and the patches that come and go are drawn by the group and the clip's number
+alone: alike in all classes.
 """
+
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import cv2
 import numpy as np
@@ -20,6 +25,21 @@ from stpa.shapes import Float, UInt8
 _ACTOR_LUMA = (126.0, 22.0)  # mean and standard deviation
 _ACTOR_CHROMA = 43.0
 _CLUTTER_CHROMA = 10.0
+_PATCH_CHROMA = 20.0
+_NUM_PATCHES = 12
+_PATCH_SHARE = (0.15, 0.5)  # of the frames, half faded in or more
+_FADE_FRAMES = 4
+_SECTOR_EVENNESS = 8  # Dirichlet's alpha: sectors are a third of the disc, give or take a tenth
+
+
+@dataclass(frozen=True)
+class _Patch:
+    """A piece of the scene that comes and goes."""
+
+    window: tuple[slice, slice]  # of the scene, which it lies in
+    mask: Float[np.ndarray, "h w 1"]
+    colour: Float[np.ndarray, "3"]  # Y, Cb, Cr
+    opacity: Float[np.ndarray, " time"]
 
 
 def draw_clip(script: ClipScript, settings: SyntheticConfig) -> UInt8[np.ndarray, "time h w 3"]:
@@ -32,15 +52,20 @@ def draw_clip(script: ClipScript, settings: SyntheticConfig) -> UInt8[np.ndarray
     margin = int(np.ceil(SHAKE_LIMIT * size_px)) + 1
     shared = keyed_generator("scene", settings.seed, script.group)
     scene = _scene(shared, random, size_px + 2 * margin)
+    patches = _patches(script, settings, len(scene)) if settings.clutter == "changing" else ()
     actor = _disc(random, script.actor.radius, size_px, APPEARANCES[script.appearance])
     idler = _disc(random, script.actor.radius, size_px, None)
-    first_frame, poses = script.actor.first_frame, script.actor.poses
+    movers = [(script.actor, actor)]
+    if script.distractor is not None:  # behind the actor, which is always seen
+        movers.insert(0, (script.distractor, _three_coloured(script, settings)))
     frames = np.empty((len(script.camera), size_px, size_px, 3), np.uint8)
     for index, shift in enumerate(script.camera):
-        frame = _place(scene, (size_px / 2 + shift[0], size_px / 2 + shift[1], 0.0), size_px)
+        middle = (size_px / 2 + shift[0], size_px / 2 + shift[1], 0.0)
+        frame = _place(_changed(scene, patches, index), middle, size_px)
         _overlay(frame, idler, (*(script.idler[:2] + shift), script.idler[2]))
-        if 0 <= index - first_frame < len(poses):
-            _overlay(frame, actor, tuple(poses[index - first_frame]))
+        for mover, disc in movers:
+            if 0 <= index - mover.first_frame < len(mover.poses):
+                _overlay(frame, disc, tuple(mover.poses[index - mover.first_frame]))
         frames[index] = np.clip(np.rint(frame), 16, 235)
     return frames
 
@@ -61,6 +86,59 @@ def _scene(
         cv2.ellipse(scene, centre, axes, angle, 0, 360, colour, thickness=-1)
     scene[..., 0] += 12 * _noise(random, side, side / 40)
     return scene
+
+
+def _patches(script: ClipScript, settings: SyntheticConfig, side: int) -> list[_Patch]:
+    """Draw what fades in and out, all over a scene and all along a clip."""
+    random = keyed_generator("patches", settings.seed, script.group, script.clip)
+    frames = np.arange(settings.num_frames)
+    patches = []
+    for _ in range(_NUM_PATCHES):
+        mask = np.zeros((side, side, 1), np.uint8)
+        centre = tuple(int(value) for value in random.uniform(0, side, size=2))
+        axes = tuple(int(value) for value in random.uniform(0.04, 0.12, size=2) * side)
+        cv2.ellipse(mask, centre, axes, random.uniform(0, 180), 0, 360, 1, thickness=-1)
+        x, y, width, height = cv2.boundingRect(mask)
+        window = slice(y, y + height), slice(x, x + width)
+        luma, hue = random.uniform(60, 190), random.uniform(0, 360)
+        half = random.uniform(*_PATCH_SHARE) * settings.num_frames / 2
+        distance = np.abs(frames - random.uniform(0, settings.num_frames))  # from its middle frame
+        patches.append(
+            _Patch(
+                window,
+                mask[window].astype(np.float32),
+                np.array([luma, *_chroma(hue, _PATCH_CHROMA)], np.float32),
+                np.clip(0.5 + (half - distance) / _FADE_FRAMES, 0, 1).astype(np.float32),
+            )
+        )
+    return patches
+
+
+def _changed(
+    scene: Float[np.ndarray, "side side 3"], patches: Sequence[_Patch], index: int
+) -> Float[np.ndarray, "side side 3"]:
+    """Return the scene as it is in frame `index`."""
+    changed = scene.copy()
+    for patch in patches:
+        below = changed[patch.window]
+        below += patch.mask * patch.opacity[index] * (patch.colour - below)
+    return changed
+
+
+def _three_coloured(
+    script: ClipScript, settings: SyntheticConfig
+) -> Float[np.ndarray, "side side 4"]:
+    """Draw the distractor: an actor's texture, with a sector in the colour of each appearance."""
+    assert script.distractor is not None
+    random = keyed_generator("sectors", settings.seed, script.group, script.clip)
+    disc = _disc(random, script.distractor.radius, settings.size_px, None)
+    across = np.arange(len(disc)) - (len(disc) - 1) / 2
+    turn = np.arctan2(across[:, None], across) / (2 * np.pi) % 1
+    first, second = np.cumsum(random.dirichlet(_SECTOR_EVENNESS * np.ones(3)))[:2]
+    hues = random.permutation(list(APPEARANCES.values()))
+    chroma = np.array([_chroma(hue, _ACTOR_CHROMA) for hue in hues])
+    disc[..., 1:3] = chroma[np.digitize(turn, [first, second])]
+    return disc
 
 
 def _disc(

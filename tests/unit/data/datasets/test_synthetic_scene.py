@@ -1,10 +1,16 @@
+from dataclasses import replace
+from itertools import product
+
 import cv2
 import numpy as np
 import pytest
 
-from stpa.data.datasets.synthetic_clip import APPEARANCES, ClipScript
+from stpa.config import SyntheticConfig
+from stpa.data.datasets.synthetic_clip import APPEARANCES, MOTIONS, Mover
 from stpa.data.datasets.synthetic_scene import draw_clip
-from tests.unit.data.datasets.generated import DEMO, script_of
+from tests.unit.data.datasets.generated import DEMO, HARD, distractor_of, script_of
+
+both_settings = pytest.mark.parametrize("settings", [DEMO, HARD], ids=["demo", "hard"])
 
 
 def _chroma(frames: np.ndarray) -> np.ndarray:
@@ -21,6 +27,16 @@ def _fingerprint(frames: np.ndarray) -> float:
     return float(np.random.default_rng(0).normal(size=frames.size) @ frames.ravel().astype(float))
 
 
+def _inside(mover: Mover, frames: np.ndarray, border: float = 2) -> np.ndarray:
+    """Return which pixels are in the mover's box, `border` px wider, while it is there."""
+    inside = np.zeros(frames.shape[:3], bool)
+    for index, box in enumerate(mover.boxes(), start=mover.first_frame):
+        wider = box + np.array([-1, -1, 1, 1]) * border
+        x0, y0, x1, y1 = wider.round().astype(int).clip(0)
+        inside[index, y0:y1, x0:x1] = True
+    return inside
+
+
 @pytest.mark.parametrize(
     ("appearance", "motion", "group", "clip", "fingerprint"),
     [
@@ -35,21 +51,33 @@ def test_the_demos_clips_stay_what_they_were(appearance, motion, group, clip, fi
     assert _fingerprint(frames) == pytest.approx(fingerprint, abs=5)
 
 
-def test_luma_does_not_know_the_appearance():
+@both_settings
+def test_luma_does_not_know_the_appearance(settings):
     """Equal scripts but for the appearance: what optical flow is taken from is the same."""
+    script = script_of(settings=settings)
     drawn = [
-        draw_clip(ClipScript(**{**vars(script_of()), "appearance": appearance}), DEMO)
-        for appearance in APPEARANCES
+        draw_clip(replace(script, appearance=appearance), settings) for appearance in APPEARANCES
     ]
     for other in drawn[1:]:
         np.testing.assert_array_equal(other[..., 0], drawn[0][..., 0])
         assert (other[..., 1:] != drawn[0][..., 1:]).any()
 
 
+@both_settings
+def test_nothing_but_the_actor_knows_the_class(settings):
+    script = script_of(settings=settings)
+    drawn = draw_clip(script, settings)
+    outside = ~_inside(script.actor, drawn)
+    for appearance, motion in product(APPEARANCES, MOTIONS):
+        other = draw_clip(replace(script, appearance=appearance, motion=motion), settings)
+        np.testing.assert_array_equal(other[outside], drawn[outside])
+
+
+@both_settings
 @pytest.mark.parametrize("appearance", APPEARANCES)
-def test_no_colour_of_an_actor_leaves_the_range_of_rgb(appearance):
+def test_no_colour_of_an_actor_leaves_the_range_of_rgb(settings, appearance):
     """Where it did, clipping would let the hue into the gray that optical flow is taken from."""
-    frames = draw_clip(script_of(appearance=appearance), DEMO)
+    frames = draw_clip(script_of(appearance=appearance, settings=settings), settings)
     y, cb, cr = frames[_chroma(frames) > 30].astype(float).T - [[16], [128], [128]]
     red, blue = (y * 255 / 219 + c * 255 / 224 for c in (1.402 * cr, 1.772 * cb))
     green = y * 255 / 219 - (0.344 * cb + 0.714 * cr) * 255 / 224
@@ -58,43 +86,102 @@ def test_no_colour_of_an_actor_leaves_the_range_of_rgb(appearance):
         assert channel.max() < 255.5
 
 
-def test_the_actor_is_in_its_box_and_only_during_the_action():
-    script = script_of(appearance="Violet")
-    frames = draw_clip(script, DEMO)
-    actor = _chroma(frames) > 28
-    last_frame = script.actor.first_frame + len(script.actor.poses) - 1
+@both_settings
+def test_the_actor_is_in_its_box_and_only_during_the_action(settings):
+    settings = settings.model_copy(update={"distractor": "none"})
+    script = script_of(appearance="Violet", settings=settings)
+    actor = _chroma(draw_clip(script, settings)) > 28
+    first_frame = script.actor.first_frame
+    last_frame = first_frame + len(script.actor.poses) - 1
     for index, mask in enumerate(actor):
-        if script.actor.first_frame <= index <= last_frame:
+        if first_frame <= index <= last_frame:
             rows, columns = np.nonzero(mask)
-            box = script.actor.boxes()[index - script.actor.first_frame]
+            box = script.actor.boxes()[index - first_frame]
             found = [columns.min(), rows.min(), columns.max() + 1, rows.max() + 1]
             np.testing.assert_allclose(found, box, atol=2)
         else:
             assert not mask.any()
 
 
-def test_optical_flow_tells_sway_from_bounce():
+def _distractors_hues(settings: SyntheticConfig, clip: int) -> np.ndarray:
+    """Return the appearances' shares of the colourful pixels outside the actor's box."""
+    script = script_of(clip=clip, settings=settings)
+    frames = draw_clip(script, settings)
+    colourful = _chroma(frames) > 35
+    beside = colourful & ~_inside(script.actor, frames)
+    assert not (beside & ~_inside(distractor_of(script), frames)).any()
+    cb, cr = frames[beside][:, 1:].T - 128.0
+    hues = np.deg2rad(list(APPEARANCES.values()))
+    nearest = (np.outer(cb, np.cos(hues)) + np.outer(cr, np.sin(hues))).argmax(axis=1)
+    return np.bincount(nearest, minlength=3) / len(nearest)
+
+
+def test_the_distractor_is_in_its_box_and_has_the_colours_of_all_classes():
+    shares = np.array([_distractors_hues(HARD, clip) for clip in range(8)])
+    assert shares.min() > 0.08
+    np.testing.assert_allclose(shares.mean(axis=0), 1 / 3, atol=0.1)
+
+
+def test_the_distractor_hides_no_part_of_the_actor():
+    script = script_of(settings=HARD)
+    alone = draw_clip(replace(script, distractor=None), HARD)
+    larger = replace(script.actor, radius=1.5 * script.actor.radius)
+    behind = draw_clip(replace(script, distractor=larger), HARD)
+    rows, columns = np.indices(alone.shape[1:3])
+    for index, (x, y, _angle) in enumerate(script.actor.poses, start=script.actor.first_frame):
+        distance = np.hypot(columns - x, rows - y)
+        actor = distance < script.actor.radius - 2  # its edge is seen through
+        np.testing.assert_array_equal(behind[index][actor], alone[index][actor])
+        assert (behind[index] != alone[index]).any()
+
+
+@pytest.mark.parametrize(("clutter", "most_change"), [("still", False), ("changing", True)])
+def test_the_scene_changes_on_demand(clutter, most_change):
+    settings = HARD.model_copy(update={"clutter": clutter, "distractor": "none"})
+    script = script_of(settings=settings)
+    still = replace(script, camera=np.zeros_like(script.camera))
+    frames = draw_clip(still, settings).astype(int)
+    before = frames[: script.actor.first_frame]
+    changed = (np.abs(np.diff(before, axis=0)).max(axis=(1, 2, 3)) > 0).mean()
+    assert (changed > 0.9) if most_change else (changed == 0)
+
+
+def test_patches_come_and_go_gradually_and_look_alike_in_all_classes():
+    settings = HARD.model_copy(update={"distractor": "none"})
+    out_of_sight, changes = np.array([-99.0, -99, 0]), []
+    for motion in MOTIONS:
+        script = script_of(motion=motion, settings=settings)
+        script = replace(script, actor=Mover(0, out_of_sight[None], 20.0), idler=out_of_sight)
+        script = replace(script, camera=np.zeros_like(script.camera), seed=0)
+        changes.append(draw_clip(script, settings).astype(int))
+    assert 10 < np.abs(np.diff(changes[0], axis=0)).max() < 40  # 100 and more if it were at once
+    for other in changes[1:]:
+        np.testing.assert_array_equal(other, changes[0])
+
+
+@both_settings
+def test_optical_flow_tells_sway_from_bounce(settings):
     estimator = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
     for motion, stronger in (("Sway", 0), ("Bounce", 1)):
-        script = script_of(motion=motion)
-        luma = draw_clip(script, DEMO)[..., 0]
+        script = script_of(motion=motion, settings=settings)
+        luma = draw_clip(script, settings)[..., 0]
+        border = script.actor.radius / 4
         speeds = []
-        for index, box in enumerate(
-            script.actor.boxes().astype(int)[:-1], start=script.actor.first_frame
-        ):
+        for index, box in enumerate(script.actor.boxes()[:-1], start=script.actor.first_frame):
             flow = estimator.calc(luma[index], luma[index + 1], np.empty(0, np.float32))
-            inside = flow[box[1] + 5 : box[3] - 5, box[0] + 5 : box[2] - 5]
-            speeds.append(np.abs(inside).mean(axis=(0, 1)))
+            x0, y0, x1, y1 = (box + np.array([1, 1, -1, -1]) * border).astype(int)
+            speeds.append(np.abs(flow[y0:y1, x0:x1]).mean(axis=(0, 1)))
         mean = np.mean(speeds, axis=0)
         assert mean[stronger] > 3 * mean[1 - stronger]
 
 
-def test_a_group_shares_its_scene_across_classes():
+@both_settings
+def test_a_group_shares_its_scene_across_classes(settings):
     """Whatever a network learns of the scenes, it learns nothing of the class."""
     palettes = {}
     for group in (1, 2):
         for motion in ("Sway", "Twist"):
-            frames = draw_clip(script_of(motion=motion, group=group), DEMO)
+            frames = draw_clip(script_of(motion=motion, group=group, settings=settings), settings)
             palettes[group, motion] = np.median(frames[..., 1:], axis=(0, 1, 2))
     np.testing.assert_allclose(palettes[1, "Sway"], palettes[1, "Twist"], atol=2)
     assert np.abs(palettes[1, "Sway"] - palettes[2, "Sway"]).max() > 4
