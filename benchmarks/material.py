@@ -9,8 +9,9 @@ import av
 import numpy as np
 from av.video.stream import VideoStream
 
-from stpa.config import Config, Stream
-from stpa.data.datasets.synthetic_clip import APPEARANCES, MOTIONS, draw_clip, write_script
+from stpa.config import Config, Stream, SyntheticConfig
+from stpa.data.datasets.synthetic_clip import APPEARANCES, MOTIONS, write_script
+from stpa.data.datasets.synthetic_scene import draw_clip
 from stpa.data.manifest import Video
 from stpa.data.storage import Folder
 from stpa.models.network import NetworkSpec
@@ -112,11 +113,12 @@ def draw_frames(
     clip: int, num_frames: int, width: int = WIDTH, height: int = HEIGHT
 ) -> UInt8[np.ndarray, "time height width 3"]:
     """Draw a moving picture, wider than high, as Y, Cb, Cr."""
-    appearance, motion = next(iter(APPEARANCES)), MOTIONS[0]
-    script = write_script(
-        appearance, motion, group=1, clip=clip, num_frames=num_frames, size_px=width, seed=0
+    settings = SyntheticConfig.model_validate(
+        read_params(preset_path("demo"))["data"]["synthetic"]
+        | {"num_frames": num_frames, "size_px": width}
     )
-    return draw_clip(script, width, seed=0)[:, :height]
+    script = write_script(settings, next(iter(APPEARANCES)), MOTIONS[0], group=1, clip=clip)
+    return draw_clip(script, settings)[:, :height]
 
 
 def add_grain(

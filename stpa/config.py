@@ -25,6 +25,7 @@ PositiveInt = Annotated[int, Field(ge=1, strict=True)]
 PositiveFloat = Annotated[float, Field(gt=0)]
 NonNegativeFloat = Annotated[float, Field(ge=0)]
 OfChannels = Field(min_length=3, max_length=3)
+OfBounds = Field(min_length=2, max_length=2)
 Info = Any  # pydantic's ValidationInfo, a protocol that beartype cannot check by
 
 
@@ -50,7 +51,29 @@ class SyntheticConfig(Section):
     num_frames: Annotated[int, Field(ge=16)]
     size_px: Annotated[int, Field(ge=64)]
     """Side of the square frame."""
+    action_share: Annotated[list[Annotated[float, Field(ge=0.1, le=1)]], OfBounds]
+    """Lowest and highest share of a clip's frames in which the action goes on."""
+    actor_radius: Annotated[list[Annotated[float, Field(ge=0.04, le=0.25)]], OfBounds]
+    """Smallest and largest radius of the actor, as shares of the frame's side. Its box covers
+    (2 radius)^2 of the frame: a fortieth at 0.079, a tenth at 0.158."""
+    home: Literal["centre", "anywhere"]
+    """Where the actor is. centre: within 0.16 of the side from the middle, along x and y, besides
+    its swing. anywhere: wherever its box stays in the frame, all places alike; from a radius of
+    0.18 on that is no more than centre."""
+    distractor: Literal["none", "mover"]
+    """mover: a second disc of no class, larger than any actor. It has the colours of all classes
+    and moves in all three ways at once, for half of the clip or longer."""
+    clutter: Literal["still", "changing"]
+    """changing: coloured patches that fade in and out all over the scene."""
     seed: int
+
+    @field_validator("action_share", "actor_radius")
+    @classmethod
+    def _low_comes_first(cls, bounds: list[float]) -> list[float]:
+        low, high = bounds
+        if low > high:
+            raise ValueError(f"{low:g} is above {high:g}: state the lower bound first")
+        return bounds
 
 
 class TranscodeConfig(Section):

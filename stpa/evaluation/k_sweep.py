@@ -20,7 +20,7 @@ from stpa.data.storage import Storage
 from stpa.data.transforms import test_crops
 from stpa.models.checkpoint import load_shared
 from stpa.models.heads import MergingHead, State, stack_states
-from stpa.models.network import ActionNetwork, NetworkSpec
+from stpa.models.network import ActionNetwork
 from stpa.shapes import Float, Int
 
 FRAMES_AT_ONCE = 16
@@ -166,7 +166,7 @@ def _look(
     """Yield chunks of `positions` with the states of their frames, by crop and frame."""
     size = max(1, frames_at_once // num_crops)
     start = 0
-    for frames in _read_chunks(network.spec, video, source, positions, num_crops, size):
+    for frames in _read_chunks(network, video, source, positions, num_crops, size):
         states = network.frame_states(network.pyramid(frames.to(network.mean.device)), num_crops)
         stop = start + len(frames) // num_crops
         yield positions[start:stop], states
@@ -174,7 +174,7 @@ def _look(
 
 
 def _read_chunks(
-    spec: NetworkSpec,
+    network: ActionNetwork,
     video: Video,
     source: Source,
     positions: Int[np.ndarray, " time"],
@@ -187,6 +187,7 @@ def _read_chunks(
         for start in range(0, len(positions), size):
             yield source.read(video, positions[start : start + size])
         return
+    spec = network.spec
     reader = ClipReader(spec.stream, source, spec.short_side)
     for clip in reader.read_chunks(video, positions, size):
         crops = test_crops(clip, spec.input_size, num_crops, is_flow=spec.stream == "flow")

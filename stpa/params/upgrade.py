@@ -18,7 +18,7 @@ from pathlib import Path
 from shlex import quote
 from typing import Any
 
-from ruamel.yaml.comments import CommentedMap
+from ruamel.yaml.comments import CommentedMap, CommentedSeq
 
 from stpa.config import FORMAT, Config
 from stpa.errors import ConfigError
@@ -92,6 +92,18 @@ def _to_2(params: Edits) -> None:
     params.add("model.score_norm", "none")
     params.add("train.min_steps_per_epoch", 1)
     params.add("train.stored_views", 1)
+    params.add("data.synthetic.action_share", _short_list(0.7, 0.85))
+    params.add("data.synthetic.actor_radius", _short_list(0.18, 0.21))
+    params.add("data.synthetic.home", "centre")
+    params.add("data.synthetic.distractor", "none")
+    params.add("data.synthetic.clutter", "still")
+
+
+def _short_list(*values: float) -> CommentedSeq:
+    """Return a list that is written on one line, as in the presets."""
+    listed = CommentedSeq(values)
+    listed.fa.set_flow_style()
+    return listed
 
 
 STEPS: dict[int, Callable[[Edits], None]] = {1: _to_2}

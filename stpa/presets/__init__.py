@@ -12,7 +12,7 @@ DEFAULT = "small"
 """What `stpa init` takes unless told otherwise: a new user has tens to hundreds of clips, and with
 `standard` so few clips give too few steps to learn from."""
 
-NAMES = ("small", "quick", "standard", "demo", "paper", "charades")
+NAMES = ("small", "quick", "standard", "demo", "where-and-when", "paper", "charades")
 
 _FOLDER = Path(__file__).parent
 

@@ -17,6 +17,7 @@ from stpa.cli import main
 from stpa.files import read_json
 from stpa.local_server import free_port
 from stpa.params import load_config, read_params
+from stpa.presets import preset_path
 from stpa.stages.ingest import ingest
 from stpa.workspace import Workspace
 from tests.workspaces import (
@@ -450,7 +451,8 @@ class TestFullDisk:
         assert files == {"./params.yaml", "./dvc.yaml", "./.lock"}
 
     def test_generated_clips_that_do_not_fit_leave_only_whole_ones(self, tmp_path):
-        clips = {"num_groups": 2, "clips_per_group": 1, "num_frames": 16, "size_px": 64, "seed": 0}
+        clips = read_params(preset_path("demo"))["data"]["synthetic"]
+        clips |= {"num_groups": 2, "clips_per_group": 1, "num_frames": 16, "size_px": 64}
         params = small_params(data={"dataset": "synthetic", "synthetic": clips})
         outcome, files = self.run_on("100k", tmp_path, params, "ingest")
         assert "no space is left" in outcome.error

@@ -2,18 +2,16 @@
 
     UCF-101/<Class>/v_<Class>_gNN_cNN.avi
     ucfTrainTestlist/{classInd,trainlist0K,testlist0K}.txt
-    annotations.json    when and where the action is, by the clip's path
+    annotations.json    when and where the action and the distractor are, by the clip's path
     generated.json      what the clips were made from
 
 How the clips keep each stream from telling the class: `stpa.data.datasets.synthetic_clip`.
 """
 
 import itertools
-import json
 import shutil
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
 
 import av
 import numpy as np
@@ -24,9 +22,15 @@ from stpa.data.datasets.synthetic_clip import (
     APPEARANCES,
     MOTIONS,
     ClipScript,
-    draw_clip,
     write_script,
 )
+from stpa.data.datasets.synthetic_lists import (
+    as_json,
+    keep_or_write,
+    write_annotations,
+    write_lists,
+)
+from stpa.data.datasets.synthetic_scene import draw_clip
 from stpa.data.datasets.ucf101 import Ucf101Dataset
 from stpa.errors import ConfigError, DataError
 from stpa.files import atomic_path, is_temporary
@@ -34,8 +38,15 @@ from stpa.progress import ReportProgress
 from stpa.shapes import UInt8
 
 _RECIPE = 1  # raise when equal settings give other clips than before
+# Values that were fixed before they were settings: a stamp leaves them out, as it did then.
+_ONCE_FIXED = {
+    "action_share": [0.7, 0.85],
+    "actor_radius": [0.18, 0.21],
+    "home": "centre",
+    "distractor": "none",
+    "clutter": "still",
+}
 _FRAMES_PER_SECOND = 25
-_NUM_SPLITS = 3
 # Of MPEG-4's quantisers, 1 to 31, so fine a one that no frame shows traces of the motion.
 _ENCODING = {"qmin": "3", "qmax": "3", "g": "12", "flags": "+bitexact"}
 
@@ -60,12 +71,12 @@ class SyntheticDataset:
         destination.mkdir(parents=True, exist_ok=True)
         _discard_other_clips(destination, settings)
         scripts = _write_scripts(settings)
-        _write_lists(destination / "ucfTrainTestlist", scripts, settings.num_groups)
-        _write_annotations(destination / "annotations.json", scripts)
+        write_lists(destination / "ucfTrainTestlist", scripts, settings.num_groups)
+        write_annotations(destination / "annotations.json", scripts, settings.size_px)
         missing = [path for path in scripts if not (destination / path).is_file()]
 
         def make(path: str) -> None:
-            frames = draw_clip(scripts[path], settings.size_px, settings.seed)
+            frames = draw_clip(scripts[path], settings)
             _encode(destination / path, frames)
 
         # Threads: drawing and encoding spend their time in libraries that release the GIL.
@@ -94,7 +105,10 @@ def _discard_other_clips(destination: Path, settings: SyntheticConfig) -> None:
     instant, every clip present was made from the settings on the stamp.
     """
     stamp = destination / "generated.json"
-    wanted = _as_json({"recipe": _RECIPE, **settings.model_dump()})
+    stated = {
+        key: value for key, value in settings.model_dump().items() if _ONCE_FIXED.get(key) != value
+    }
+    wanted = as_json({"recipe": _RECIPE, **stated})
     if not stamp.is_file():
         if any(not is_temporary(path) for path in destination.iterdir()):
             raise DataError(
@@ -103,7 +117,7 @@ def _discard_other_clips(destination: Path, settings: SyntheticConfig) -> None:
             )
     elif stamp.read_text(encoding="utf-8") != wanted and (destination / "UCF-101").exists():
         shutil.rmtree(destination / "UCF-101")
-    _keep_or_write(stamp, wanted)
+    keep_or_write(stamp, wanted)
     for path in [path for path in destination.rglob("*") if is_temporary(path)]:
         path.unlink()
 
@@ -117,71 +131,10 @@ def _write_scripts(settings: SyntheticConfig) -> dict[str, ClipScript]:
         range(1, settings.num_groups + 1),
         range(1, settings.clips_per_group + 1),
     ):
-        label = appearance + motion
-        path = f"UCF-101/{label}/v_{label}_g{group:02}_c{clip:02}.avi"
-        scripts[path] = write_script(
-            appearance,
-            motion,
-            group,
-            clip,
-            num_frames=settings.num_frames,
-            size_px=settings.size_px,
-            seed=settings.seed,
-        )
+        script = write_script(settings, appearance, motion, group, clip)
+        label = script.label
+        scripts[f"UCF-101/{label}/v_{label}_g{group:02}_c{clip:02}.avi"] = script
     return scripts
-
-
-def _write_lists(folder: Path, scripts: dict[str, ClipScript], num_groups: int) -> None:
-    """Write the class index and the splits; each holds out another third of the groups."""
-    labels = sorted({_label(script) for script in scripts.values()})
-    numbers = {label: number for number, label in enumerate(labels, start=1)}
-    _write_lines(folder / "classInd.txt", [f"{numbers[label]} {label}" for label in labels])
-    num_held_out = max(1, num_groups // 3)
-    for split in range(_NUM_SPLITS):
-        last = num_groups - split * num_held_out
-        held_out = {(last - step - 1) % num_groups + 1 for step in range(num_held_out)}
-        train, test = [], []
-        for path, script in scripts.items():
-            listed = path.removeprefix("UCF-101/")
-            if script.group in held_out:
-                test.append(listed)
-            else:
-                train.append(f"{listed} {numbers[_label(script)]}")
-        _write_lines(folder / f"trainlist{split + 1:02}.txt", train)
-        _write_lines(folder / f"testlist{split + 1:02}.txt", test)
-
-
-def _write_annotations(path: Path, scripts: dict[str, ClipScript]) -> None:
-    """Write each action's first frame, and its box (x0, y0, x1, y1, px) in every frame of it."""
-    actions = {
-        video: {
-            "first_frame": script.first_frame,
-            "boxes": script.boxes().round(2).tolist(),
-        }
-        for video, script in scripts.items()
-    }
-    _keep_or_write(path, _as_json(actions))
-
-
-def _as_json(value: Any) -> str:
-    return json.dumps(value) + "\n"
-
-
-def _write_lines(path: Path, lines: list[str]) -> None:
-    """Write lines that end as the original lists' do."""
-    _keep_or_write(path, "".join(f"{line}\r\n" for line in lines))
-
-
-def _keep_or_write(path: Path, text: str) -> None:
-    """Leave an equal file as it is, so that a second run changes nothing."""
-    content = text.encode()
-    if not (path.is_file() and path.read_bytes() == content):
-        with atomic_path(path) as temporary:
-            temporary.write_bytes(content)
-
-
-def _label(script: ClipScript) -> str:
-    return script.appearance + script.motion
 
 
 def _encode(path: Path, frames: UInt8[np.ndarray, "time h w 3"]) -> None:

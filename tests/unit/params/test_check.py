@@ -14,6 +14,8 @@ from stpa.params import check_params, find_faults, load_config, read_params, set
 from stpa.presets import NAMES, preset_path
 from stpa.workspace import Workspace
 
+SYNTHETIC = read_params(preset_path("demo"))["data"]["synthetic"]
+
 
 @pytest.fixture
 def write(tmp_path: Path):
@@ -166,13 +168,7 @@ class TestFaults:
     )
     def test_a_misspelt_key_anywhere_is_told_with_the_one_meant(self, place, suggestion):
         params = whole()
-        params["data"]["synthetic"] = {
-            "num_groups": 2,
-            "clips_per_group": 1,
-            "num_frames": 16,
-            "size_px": 64,
-            "seed": 0,
-        }
+        params["data"]["synthetic"] = dict(SYNTHETIC)
         section = params
         for part in place[:-1]:
             section = section[part]
@@ -276,6 +272,21 @@ class TestFaults:
                     "transcode": {"short_side": 64, "gop": 6, "quality": 18},
                 },
                 "data.transcode is for videos of a source",
+            ),
+            (
+                "data",
+                {"synthetic": SYNTHETIC | {"action_share": [0.4, 0.2]}},
+                "data.synthetic.action_share: 0.4 is above 0.2: state the lower bound first",
+            ),
+            (
+                "data",
+                {"synthetic": SYNTHETIC | {"actor_radius": [0.1, 0.3]}},
+                "data.synthetic.actor_radius.1 is 0.3: input should be less than or equal to 0.25",
+            ),
+            (
+                "data",
+                {"synthetic": SYNTHETIC | {"home": "center"}},
+                "data.synthetic.home is 'center': input should be 'centre' or 'anywhere'",
             ),
             ("data", {"group_pattern": "("}, "data.group_pattern '(' is no regex"),
             ("promotion", {"model_name": "it's"}, "is no name for MLflow"),

@@ -133,6 +133,16 @@ def test_an_upgraded_file_keeps_every_line_that_it_had(write):
     assert upgraded[:4][-1].startswith(f"version: {FORMAT} ")
 
 
+def test_an_upgraded_file_has_the_clips_that_it_had(write):
+    clips = "{num_groups: 8, clips_per_group: 3, num_frames: 40, size_px: 96, seed: 0}"
+    text = FORMAT_1.read_text(encoding="utf-8").replace("synthetic: null", f"synthetic: {clips}")
+    document = read_document(write(text))
+    upgrade(document, FORMAT_1)
+    upgraded = read_params(write(document.text(document.head)))
+    expected = read_params(preset_path("demo"))["data"]["synthetic"]  # whose clips are pinned
+    assert upgraded["data"]["synthetic"] == expected
+
+
 def test_an_old_file_is_one_line_with_what_it_lacks_and_the_command_for_it(write, tmp_path):
     path = write(FORMAT_1.read_text(encoding="utf-8"))
     with pytest.raises(ConfigError) as caught:

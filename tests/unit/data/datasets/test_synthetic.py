@@ -11,8 +11,11 @@ import pytest
 from stpa.data.datasets.synthetic import SyntheticDataset
 from stpa.errors import ConfigError, DataError
 from stpa.progress import silent
+from tests.unit.data.datasets.generated import DEMO, HARD
 
-SETTINGS = {"num_groups": 2, "clips_per_group": 1, "num_frames": 16, "size_px": 64, "seed": 0}
+SMALL = {"num_groups": 2, "clips_per_group": 1, "num_frames": 16, "size_px": 64}
+SETTINGS = DEMO.model_dump() | SMALL
+HARD_SETTINGS = HARD.model_dump() | SMALL
 
 
 @pytest.fixture
@@ -117,6 +120,25 @@ def test_a_missing_clip_alone_is_made_again(tmp_path, generate):
     assert {path for path, stamp in _stamps(tmp_path).items() if stamp != before[path]} == {lost}
 
 
+def test_options_as_they_once_were_fixed_leave_the_stamp_as_it_was(tmp_path, generate):
+    """Another stamp would be another version of the data, and everything would be trained again."""
+    generate(tmp_path)
+    assert (tmp_path / "generated.json").read_text() == (
+        '{"recipe": 1, "num_groups": 2, "clips_per_group": 1, "num_frames": 16, "size_px": 64, '
+        '"seed": 0}\n'
+    )
+
+
+@pytest.mark.parametrize("option", ["action_share", "actor_radius", "distractor", "clutter"])
+def test_another_option_is_on_the_stamp_and_replaces_every_clip(tmp_path, generate, option):
+    generate(tmp_path)
+    before = _contents(tmp_path)
+    generate(tmp_path, **{option: HARD_SETTINGS[option]})
+    after = _contents(tmp_path)
+    assert json.loads(after["generated.json"])[option] == HARD_SETTINGS[option]
+    assert all(before[name] != after[name] for name in before if name.endswith(".avi"))
+
+
 def test_other_settings_replace_every_clip(tmp_path, generate):
     generate(tmp_path / "a", num_groups=3)
     generate(tmp_path / "a", seed=1)
@@ -169,11 +191,25 @@ def test_annotations_say_when_and_where_each_action_is(tmp_path, generate):
     videos = {path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*.avi")}
     assert actions.keys() == videos
     for action in actions.values():
+        assert action.keys() == {"first_frame", "boxes"}
         boxes = np.array(action["boxes"])
         assert 0 <= action["first_frame"] <= 16 - len(boxes)
         assert len(boxes) in range(10, 15)
         assert (boxes >= 0).all()
         assert (boxes <= 64).all()
+
+
+def test_annotations_say_when_and_where_a_distractor_is_on_the_frame(tmp_path, generate):
+    generate(tmp_path, **HARD_SETTINGS)
+    actions = json.loads((tmp_path / "annotations.json").read_text())
+    for action in actions.values():
+        distractor = action["distractor"]
+        boxes = np.array(distractor["boxes"])
+        assert 0 <= distractor["first_frame"] <= 16 - len(boxes)
+        assert len(boxes) >= 8
+        assert (boxes >= 0).all()
+        assert (boxes <= 64).all()
+        assert (boxes[:, 2:] - boxes[:, :2] > np.ptp(action["boxes"][0][::2]) / 2).all()
 
 
 @pytest.mark.parametrize(

@@ -1,133 +1,190 @@
-import cv2
+from itertools import product
+
 import numpy as np
 import pytest
-from scipy.stats import kstest
+from scipy.stats import kstest, uniform
 
-from stpa.data.datasets.synthetic_clip import (
-    APPEARANCES,
-    MOTIONS,
-    ClipScript,
-    draw_clip,
-    write_script,
+from stpa.config import SyntheticConfig
+from stpa.data.datasets.synthetic_clip import APPEARANCES, MOTIONS, ClipScript, Mover
+from tests.unit.data.datasets.generated import DEMO, HARD, distractor_of, script_of
+
+both_settings = pytest.mark.parametrize("settings", [DEMO, HARD], ids=["demo", "hard"])
+
+VIEW = (
+    *("x", "y", "angle", "radius", "first frame", "length"),
+    *("distractor's x from the actor", "distractor's y from the actor", "distractor's angle"),
 )
 
 
-def _script(appearance="Jade", motion="Sway", group=1, clip=1, num_frames=40) -> ClipScript:
-    return write_script(appearance, motion, group, clip, num_frames=num_frames, size_px=96, seed=0)
-
-
-def _swing(script: ClipScript) -> np.ndarray:
-    """Return the actor's x, y and angle in the scene, the camera's shake taken out."""
-    poses = script.poses.copy()
-    poses[:, :2] -= script.camera[script.first_frame : script.first_frame + len(poses)]
+def _swing(script: ClipScript, mover: Mover) -> np.ndarray:
+    """Return a mover's x, y and angle in the scene, the camera's shake taken out."""
+    poses = mover.poses.copy()
+    poses[:, :2] -= script.camera[mover.first_frame : mover.first_frame + len(poses)]
     return poses
 
 
-def _chroma(frames: np.ndarray) -> np.ndarray:
-    """Return each pixel's distance from gray."""
-    return np.hypot(frames[..., 1] - 128.0, frames[..., 2] - 128.0)
+def _view(script: ClipScript, random: np.random.Generator) -> list[float]:
+    """Return what a random frame of the action shows, as VIEW says; NaN for no distractor."""
+    actor, distractor = script.actor, script.distractor
+    step = random.integers(len(actor.poses))
+    pose, other = actor.poses[step], np.full(3, np.nan)
+    if distractor is not None:
+        step += actor.first_frame - distractor.first_frame
+        if 0 <= step < len(distractor.poses):
+            other = distractor.poses[step] - [*pose[:2], 0]
+    return [*pose, actor.radius, actor.first_frame, len(actor.poses), *other]
 
 
+def _homes(settings: SyntheticConfig, motion: str, num_clips: int) -> np.ndarray:
+    """Return the middle of what the motion swings about, as a share of the frame's side."""
+    settings = settings.model_copy(update={"action_share": [1, 1]})  # swings of more than a turn
+    scripts = [script_of(motion=motion, clip=clip, settings=settings) for clip in range(num_clips)]
+    swings = [_swing(each, each.actor)[:, MOTIONS.index(motion)] for each in scripts]
+    return np.array([(swing.min() + swing.max()) / 2 for swing in swings]) / settings.size_px
+
+
+def _together(script: ClipScript) -> tuple[np.ndarray, np.ndarray]:
+    """Return the poses of actor and distractor in the frames in which both are there."""
+    movers = (script.actor, distractor_of(script))
+    start = max(mover.first_frame for mover in movers)
+    end = max(start, min(mover.first_frame + len(mover.poses) for mover in movers))
+    actor, distractor = (
+        mover.poses[start - mover.first_frame : end - mover.first_frame] for mover in movers
+    )
+    return actor, distractor
+
+
+@both_settings
 @pytest.mark.parametrize(("motion", "moving"), [("Sway", 0), ("Bounce", 1), ("Twist", 2)])
-def test_a_motion_moves_its_own_degree_of_freedom_alone(motion, moving):
-    spans = np.ptp(_swing(_script(motion=motion)), axis=0)
+def test_a_motion_moves_its_own_degree_of_freedom_alone(settings, motion, moving):
+    script = script_of(motion=motion, settings=settings)
+    spans = np.ptp(_swing(script, script.actor), axis=0)
     assert spans[moving] > 1
     np.testing.assert_allclose(np.delete(spans, moving), 0, atol=1e-9)
 
 
+@both_settings
 @pytest.mark.parametrize("motion", MOTIONS)
-def test_a_motion_keeps_its_pace_but_where_it_turns(motion):
-    steps = np.abs(np.diff(_swing(_script(motion=motion))[:, MOTIONS.index(motion)]))
-    pace = steps.max()
-    assert (np.isclose(steps, pace)).mean() > 0.7
+def test_a_motion_keeps_its_pace_but_where_it_turns(settings, motion):
+    script = script_of(motion=motion, settings=settings)
+    steps = np.abs(np.diff(_swing(script, script.actor)[:, MOTIONS.index(motion)]))
+    assert (np.isclose(steps, steps.max())).mean() > 0.7
 
 
-@pytest.mark.parametrize("freedom", range(3), ids=["x", "y", "angle"])
-def test_a_single_pose_has_one_distribution_for_all_motions(freedom):
-    random = np.random.default_rng(0)
-    samples = {
-        motion: [
-            random.choice(_script(motion=motion, group=clip % 10, clip=clip).poses)[freedom]
-            for clip in range(600)
-        ]
-        for motion in MOTIONS
-    }
-    for motion in MOTIONS[1:]:
-        assert kstest(samples[MOTIONS[0]], samples[motion]).pvalue > 0.01
+@pytest.fixture(scope="module")
+def views() -> dict[tuple[str, str], np.ndarray]:
+    """Return views of 600 clips per settings and motion, whose appearances take turns."""
+    found = {}
+    for (name, settings), motion in product({"demo": DEMO, "hard": HARD}.items(), MOTIONS):
+        random = np.random.default_rng(0)
+        found[name, motion] = np.array(
+            [
+                _view(script_of(appearance, motion, clip % 10, clip, settings), random)
+                for clip, appearance in enumerate(200 * list(APPEARANCES))
+            ]
+        ).T
+    return found
 
 
-def test_luma_does_not_know_the_appearance():
-    """Equal scripts but for the appearance: what optical flow is taken from is the same."""
-    drawn = [
-        draw_clip(ClipScript(**{**vars(_script()), "appearance": appearance}), size_px=96, seed=0)
-        for appearance in APPEARANCES
-    ]
-    for other in drawn[1:]:
-        np.testing.assert_array_equal(other[..., 0], drawn[0][..., 0])
-        assert (other[..., 1:] != drawn[0][..., 1:]).any()
-
-
-@pytest.mark.parametrize("appearance", APPEARANCES)
-def test_no_colour_of_an_actor_leaves_the_range_of_rgb(appearance):
-    """Where it did, clipping would let the hue into the gray that optical flow is taken from."""
-    frames = draw_clip(_script(appearance=appearance), size_px=96, seed=0)
-    y, cb, cr = frames[_chroma(frames) > 30].astype(float).T - [[16], [128], [128]]
-    red, blue = (y * 255 / 219 + c * 255 / 224 for c in (1.402 * cr, 1.772 * cb))
-    green = y * 255 / 219 - (0.344 * cb + 0.714 * cr) * 255 / 224
-    for channel in (red, green, blue):
-        assert channel.min() > -0.5
-        assert channel.max() < 255.5
-
-
-def test_the_actor_is_in_its_box_and_only_during_the_action():
-    script = _script(appearance="Violet")
-    frames = draw_clip(script, size_px=96, seed=0)
-    actor = _chroma(frames) > 28
-    last_frame = script.first_frame + len(script.poses) - 1
-    for index, mask in enumerate(actor):
-        if script.first_frame <= index <= last_frame:
-            rows, columns = np.nonzero(mask)
-            box = script.boxes()[index - script.first_frame]
-            found = [columns.min(), rows.min(), columns.max() + 1, rows.max() + 1]
-            np.testing.assert_allclose(found, box, atol=2)
-        else:
-            assert not mask.any()
+@pytest.mark.parametrize("shown", VIEW)
+@pytest.mark.parametrize("name", ["demo", "hard"])
+def test_what_a_single_frame_shows_has_one_distribution_for_all_motions(views, name, shown):
+    samples = [views[name, motion][VIEW.index(shown)] for motion in MOTIONS]
+    samples = [sample[~np.isnan(sample)] for sample in samples]
+    if name == "demo" and shown.startswith("distractor"):
+        assert not any(map(len, samples))
+        return
+    assert min(map(len, samples)) > 350
+    for other in samples[1:]:
+        assert kstest(samples[0], other).pvalue > 0.01
 
 
 @pytest.mark.parametrize("num_frames", [16, 40, 100])
-def test_the_action_fills_most_of_a_clip_but_not_all(num_frames):
-    shares = [len(_script(clip=c, num_frames=num_frames).poses) / num_frames for c in range(50)]
-    assert min(shares) > 0.6
-    assert max(shares) < 0.9
+@both_settings
+def test_the_action_lasts_for_the_share_of_the_frames_that_is_asked_for(settings, num_frames):
+    shares = [
+        len(script_of(clip=clip, settings=settings, num_frames=num_frames).actor.poses) / num_frames
+        for clip in range(50)
+    ]
+    low, high = settings.action_share
+    half_a_frame = 0.51 / num_frames
+    assert low - half_a_frame <= min(shares) < low + 0.05
+    assert high - 0.05 < max(shares) <= high + half_a_frame
 
 
-def test_the_idle_distractor_keeps_clear_of_where_the_actor_is_at_home():
+@pytest.mark.parametrize("motion", MOTIONS)
+def test_a_small_actor_s_box_stays_in_the_frame_through_its_swings(motion):
+    boxes = np.concatenate(
+        [script_of(motion=motion, clip=clip, settings=HARD).actor.boxes() for clip in range(300)]
+    )
+    area = np.prod(boxes[:, 2:] - boxes[:, :2], axis=1) / HARD.size_px**2
+    assert boxes.min() >= 0
+    assert boxes.max() <= HARD.size_px
+    assert 1 / 40 <= area.min() < 1 / 35
+    assert 1 / 11 < area.max() <= 1 / 10
+
+
+@pytest.mark.parametrize("motion", ["Sway", "Bounce"])
+def test_an_actor_that_may_be_anywhere_is_at_all_places_alike(motion):
+    """All at which its box, its swing and the camera's shake, 0.03, stay in the frame."""
+    margin = 0.08 + 0.08 * 0.13 / 0.17 + 0.03
+    settings = HARD.model_copy(update={"actor_radius": [0.08, 0.08]})
+    homes = _homes(settings, motion, 2000)
+    assert kstest(homes, uniform(margin, 1 - 2 * margin).cdf).pvalue > 0.01
+
+
+@pytest.mark.parametrize("motion", ["Sway", "Bounce"])
+def test_a_small_actor_in_the_centre_is_near_it(motion):
+    homes = _homes(HARD.model_copy(update={"home": "centre"}), motion, 100)
+    assert 0.14 < np.abs(homes - 0.5).max() < 0.17
+
+
+def test_the_gray_disc_keeps_clear_of_where_the_actor_is_at_home():
     for clip in range(50):
-        script = _script(motion="Twist", clip=clip)
-        home = _swing(script)[0, :2]
-        assert np.linalg.norm(home - script.idler[:2]) > script.radius
+        script = script_of(motion="Twist", clip=clip)
+        home = _swing(script, script.actor)[0, :2]
+        assert np.linalg.norm(home - script.idler[:2]) > script.actor.radius
 
 
-def test_optical_flow_tells_sway_from_bounce():
-    estimator = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
-    for motion, stronger in (("Sway", 0), ("Bounce", 1)):
-        script = _script(motion=motion)
-        luma = draw_clip(script, size_px=96, seed=0)[..., 0]
-        speeds = []
-        for index, box in enumerate(script.boxes().astype(int)[:-1], start=script.first_frame):
-            flow = estimator.calc(luma[index], luma[index + 1], np.empty(0, np.float32))
-            inside = flow[box[1] + 5 : box[3] - 5, box[0] + 5 : box[2] - 5]
-            speeds.append(np.abs(inside).mean(axis=(0, 1)))
-        mean = np.mean(speeds, axis=0)
-        assert mean[stronger] > 3 * mean[1 - stronger]
+class TestDistractor:
+    def test_it_is_there_on_demand_alone(self):
+        assert script_of(settings=HARD, distractor="none").distractor is None
 
+    def test_it_is_larger_than_any_actor(self):
+        for clip in range(50):
+            distractor = distractor_of(script_of(clip=clip, settings=HARD))
+            assert distractor.radius >= HARD.actor_radius[1] * HARD.size_px
 
-def test_a_group_shares_its_scene_across_classes():
-    """Whatever a network learns of the scenes, it learns nothing of the class."""
-    palettes = {}
-    for group in (1, 2):
-        for motion in ("Sway", "Twist"):
-            frames = draw_clip(_script(motion=motion, group=group), size_px=96, seed=0)
-            palettes[group, motion] = np.median(frames[..., 1:], axis=(0, 1, 2))
-    np.testing.assert_allclose(palettes[1, "Sway"], palettes[1, "Twist"], atol=2)
-    assert np.abs(palettes[1, "Sway"] - palettes[2, "Sway"]).max() > 4
+    def test_it_moves_in_all_three_ways_at_once(self):
+        for clip in range(20):
+            script = script_of(clip=clip, settings=HARD)
+            steps = np.abs(np.diff(_swing(script, distractor_of(script)), axis=0))
+            assert (steps > 0.5 * steps.max(axis=0)).mean(axis=0).min() > 0.7
+
+    def test_it_is_there_for_a_time_of_its_own_of_half_a_clip_or_longer(self):
+        scripts = [script_of(clip=clip, settings=HARD) for clip in range(200)]
+        lengths = np.array([len(distractor_of(script).poses) for script in scripts])
+        assert lengths.min() >= HARD.num_frames / 2
+        assert lengths.max() > 0.95 * HARD.num_frames
+        starts = np.array([distractor_of(script).first_frame for script in scripts])
+        assert (starts + lengths <= HARD.num_frames).all()
+        actors = [script.actor.first_frame for script in scripts]
+        assert abs(np.corrcoef(starts, actors)[0, 1]) < 0.15
+
+    def test_its_looks_pace_and_time_are_the_same_for_all_classes(self):
+        first, *others = (
+            distractor_of(script_of(appearance, motion, clip=5, settings=HARD))
+            for appearance, motion in product(APPEARANCES, MOTIONS)
+        )
+        for other in others:
+            assert (other.first_frame, other.radius) == (first.first_frame, first.radius)
+            np.testing.assert_array_equal(other.poses[:, 2], first.poses[:, 2])
+
+    def test_it_seldom_meets_the_actor(self):
+        met = []
+        for clip in range(300):
+            script = script_of(clip=clip, settings=HARD)
+            actor, distractor = _together(script)
+            distance = np.linalg.norm(actor[:, :2] - distractor[:, :2], axis=1)
+            met.extend(distance < script.actor.radius + distractor_of(script).radius)
+        assert np.mean(met) < 0.1
