@@ -136,3 +136,8 @@ class Workspace:
     def summary(self) -> Path:
         """The figures of the last retraining, for a program."""
         return self.root / "summary.json"
+
+    @property
+    def localisation(self) -> Path:
+        """What `stpa localise` measured last, for a program."""
+        return self.root / "localisation.json"

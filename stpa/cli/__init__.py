@@ -15,6 +15,7 @@ from rich.table import Table
 from stpa.cli.data import data_app
 from stpa.cli.init import init
 from stpa.cli.jobs import INTERRUPTED, AttachOption, StopOption, attend_job, submit_job
+from stpa.cli.localise import localise
 from stpa.cli.search import search
 from stpa.cli.workspace import (
     HeadOption,
@@ -49,6 +50,7 @@ app = typer.Typer(
 app.add_typer(data_app, name="data")
 app.command()(init)
 app.command()(search)
+app.command()(localise)
 
 SourceArgument = Annotated[
     Path | None, typer.Argument(help="A folder of videos; default: data.source.")

@@ -59,6 +59,16 @@ def stored_frames(video: Video, stream: str) -> tuple[int, int]:
     return (video.num_frames, 1) if stream == "rgb" else (video.num_frames - 1, STACK_LENGTH)
 
 
+def middle_frames(
+    video: Video, stream: str, positions: Int[np.ndarray, " time"]
+) -> Int[np.ndarray, " time"]:
+    """Return the frames of the video that positions of `stream` stand for: of a stack of optical
+    flow, the one in its middle."""
+    if stream == "rgb":
+        return positions
+    return np.minimum(positions + STACK_LENGTH // 2, video.num_frames - 1)
+
+
 @dataclass(frozen=True)
 class ClipReader:
     """Reads clips of one stream, and resizes their short side."""

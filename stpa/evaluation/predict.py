@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from stpa.data.clips import ClipReader, stored_frames
+from stpa.data.clips import ClipReader, middle_frames, stored_frames
 from stpa.data.manifest import Video
 from stpa.data.probe import Probe, probe
-from stpa.data.sampling import STACK_LENGTH, test_positions
+from stpa.data.sampling import test_positions
 from stpa.data.storage import Folder, Storage
 from stpa.data.transforms import centre_crop, test_crops
 from stpa.errors import DataError
@@ -150,9 +150,9 @@ def _explain(
 ) -> StreamEvidence:
     """Find the evidence for a contrast, and the RGB pictures that it lies on in `storage`."""
     spec = network.spec
-    indices, pictures, flow = look.positions, look.clip, None
+    indices = middle_frames(video, spec.stream, look.positions)
+    pictures, flow = look.clip, None
     if spec.stream == "flow":  # the middle frame of each stack shows what moved
-        indices = np.minimum(indices + STACK_LENGTH // 2, video.num_frames - 1)
         pictures = ClipReader("rgb", storage, spec.short_side).read(video, indices)
         pictures = centre_crop(pictures, spec.input_size)
         flow = middle_flow(look.clip, bound_px)

@@ -40,6 +40,10 @@ def import_on_bare_machine(*modules: str) -> subprocess.CompletedProcess[str]:
             "stpa.evaluation.examples",
             "stpa.evaluation.explain",
             "stpa.evaluation.fusion",
+            *(
+                f"stpa.evaluation.localisation.{module}"
+                for module in ("baselines", "boxes", "perturbation", "spatial", "temporal")
+            ),
             "stpa.evaluation.metrics",
             "stpa.evaluation.scores",
             "stpa.evaluation.significance",

@@ -22,7 +22,8 @@ COMMANDS |= {f"data {name}": command for name, command in COMMANDS["data"].comma
 
 def test_there_is_a_command_for_each_stage_and_service():
     wanted = (
-        "init doctor ingest extract features train evaluate fuse promote rollback retrain predict search ui"
+        "init doctor ingest extract features train evaluate fuse promote rollback retrain predict "
+        "localise search ui"
     )
     assert set(COMMANDS) == {*wanted.split(), "data", "data check", "data restore"}
 
@@ -82,7 +83,7 @@ def test_debug_is_taken_before_and_after_the_command(place, monkeypatch, tmp_pat
         cli.main()
 
 
-@pytest.mark.parametrize("command", ["train", "evaluate", "fuse"])
+@pytest.mark.parametrize("command", ["train", "evaluate", "fuse", "localise"])
 def test_an_unknown_head_is_told_with_the_known_ones(command, monkeypatch, tmp_path, capsys):
     workspace = make_workspace(tmp_path, small_params())
     monkeypatch.setattr(
