@@ -116,7 +116,7 @@ def _work(workspace: Workspace, config: Config, pool: Executor) -> None:
         sweep = partial(
             load_and_sweep,
             model_folder=_model(workspace, stream, head),
-            storage=stream_storage(workspace, config, stream),
+            source=stream_storage(workspace, config, stream),
             sweep=today_sweep(config),
             device=config.compute.device,
         )
