@@ -16,7 +16,7 @@ from ray.exceptions import RayError, RayTaskError
 from stpa.compute.desk import Step, open_desk
 from stpa.compute.memory_share import memory_share, node_cpus
 from stpa.compute.tasks import count_slots
-from stpa.compute.train import POLL_SECONDS, OnEpoch, OnStep, relay_news
+from stpa.compute.train import POLL_SECONDS, OnEpoch, OnStep, known_cause, relay_news
 from stpa.config import ComputeConfig, Stream
 from stpa.errors import InterruptedTrainingError, LostWorkersError, first_line
 from stpa.interruption import is_asked_to_leave
@@ -49,26 +49,35 @@ def fit_head_on_cluster(
     resources = {"CPU": compute.cpus_per_worker, "GPU": compute.gpus_per_worker}
     count_slots(resources, "training a head")
     desk = open_desk()
+    last_epoch = 0.0
+
+    def on_new_epoch(metrics: dict[str, float]) -> None:
+        nonlocal last_epoch
+        if metrics["epoch"] > last_epoch:  # else the task has started again
+            last_epoch = metrics["epoch"]
+            on_epoch(metrics)
+
     task = ray.remote(
         num_cpus=compute.cpus_per_worker,
         num_gpus=compute.gpus_per_worker,
         max_retries=compute.max_restarts,
         max_calls=0,  # the process stays, with what it has imported
+        scheduling_strategy="DEFAULT",  # not in the room of a search's trial, which has none
     )(_fit_head)
     running = task.remote(job, desk, compute, num_trainings)
     try:
         while not ray.wait([running], timeout=POLL_SECONDS)[0]:
-            relay_news(desk, on_epoch, on_step)
-            if is_asked_to_leave():
+            relay_news(desk, on_new_epoch, on_step)
+            # Another thread may have left the cluster: a call would start another one.
+            if is_asked_to_leave() or not ray.is_initialized():
                 raise InterruptedTrainingError("stopped as asked: run it again")
         files: Files = ray.get(running)
-        relay_news(desk, on_epoch, on_step)
+        relay_news(desk, on_new_epoch, on_step)
         return files
-    except RayTaskError as error:
-        raise error.cause from error
     except RayError as error:
-        raise LostWorkersError(
-            f"training failed, {compute.max_restarts} restarts allowed: {first_line(error)}"
+        failure = error.cause if isinstance(error, RayTaskError) else error
+        raise known_cause(failure, compute) or LostWorkersError(
+            f"training failed, {compute.max_restarts} restarts allowed: {first_line(failure)}"
         ) from error
     finally:
         if ray.is_initialized():
@@ -86,7 +95,7 @@ class _Host:
         self._told = -SECONDS_BETWEEN_STEPS
 
     def after_step(self, done: int, total: int, means: Mapping[str, float]) -> Wish:
-        """Tell the desk, now and then."""
+        """Report to the desk, now and then."""
         now = time.monotonic()
         if now - self._told >= SECONDS_BETWEEN_STEPS:
             self._told = now
@@ -96,7 +105,7 @@ class _Host:
     def keep(
         self, metrics: dict[str, float] | None, write_checkpoint: Callable[[Path], None]
     ) -> None:
-        """Tell the desk of an epoch, and write the last one's checkpoint."""
+        """Report an epoch to the desk, and write the last one's checkpoint."""
         if metrics is None:
             return
         ray.get(self._desk.put_epoch.remote(metrics))

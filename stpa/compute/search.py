@@ -161,6 +161,9 @@ def _train(
         )
 
     variant = replace(job, model=attempt.model, train=attempt.train)
+    # Tune tries again. A training that did so itself would, when its trial is stopped and the room
+    # given back, at once take some anew, which nobody gives back.
+    compute = compute.model_copy(update={"max_restarts": 0})
     try:
         if variant.learns_from_features:
             fit_head_on_cluster(
@@ -170,9 +173,7 @@ def _train(
         checkpoint = fit_on_cluster(
             variant,
             storage=storage_of(compute, checkpoints_of(folder, attempt.number)),
-            # Tune tries again. A training that did so itself would, when its trial is stopped and
-            # the room given back, at once take some anew, which nobody gives back.
-            compute=compute.model_copy(update={"max_restarts": 0}),
+            compute=compute,
             decode_seconds=decode_seconds,
             on_epoch=report,
             on_group=groups.append,

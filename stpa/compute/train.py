@@ -298,17 +298,24 @@ def _cause(error: TrainingFailedError, compute: ComputeConfig) -> StpaError:
     elif isinstance(error, ControllerError):
         failures.append(error.controller_failure)
     for failure in failures:
-        if isinstance(failure, StpaError):
-            return failure
-        if isinstance(failure, OutOfMemoryError):
-            lower = ", compute.loader_processes" if compute.loader_processes else ""
-            return ComputeError(
-                "a node of the cluster ran out of memory: close other programs, set "
-                f"train.clips_at_once to auto or lower, lower train.input_size{lower} or "
-                "train.num_segments, or raise compute.cpus_per_worker, so that fewer trainings "
-                "share a node"
-            )
+        if known := known_cause(failure, compute):
+            return known
     last_line = str(error).strip().splitlines()[-1]
     return LostWorkersError(
         f"training failed, {compute.max_restarts} restarts allowed: {last_line}"
+    )
+
+
+def known_cause(failure: BaseException, compute: ComputeConfig) -> StpaError | None:
+    """Return the error, in our own words, that ended a training's process; None for any other."""
+    if isinstance(failure, StpaError):
+        return failure
+    if not isinstance(failure, OutOfMemoryError):
+        return None
+    lower = ", compute.loader_processes" if compute.loader_processes else ""
+    return ComputeError(
+        "a node of the cluster ran out of memory: close other programs, set "
+        f"train.clips_at_once to auto or lower, lower train.input_size{lower} or "
+        "train.num_segments, or raise compute.cpus_per_worker, so that fewer trainings "
+        "share a node"
     )

@@ -49,7 +49,9 @@ class ClipSource(Protocol):
         ...
 
     def fixed(self, video: Video, num_segments: int) -> View:
-        """Return the view that a video is judged by: the centre at the test positions."""
+        """Return the view that a video is judged by: the centre at the test positions, or, of
+        stored features, at an even choice of the stored positions.
+        """
         ...
 
 

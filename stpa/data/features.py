@@ -5,12 +5,12 @@ A file holds, in safetensors,
     positions   int64 [time]                  where the video was looked at, ascending
     features    float16 [views, time, values] each frame's feature maps, flat, bottom to top
 
-and what it was made from, as `key` of its metadata. View 0 is the centre crop, which videos are
-judged by; the others are random crops, one box per view. Rows are read one by one from the mapped
-file, so that a clip costs its own rows alone.
+and what it was made from, as `key` of its metadata. View 0 is the centre crop, which is what
+evaluation uses; each other view is one random crop of all frames. Rows are read one by one from the
+mapped file, so that a clip costs its own rows alone.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -61,6 +61,8 @@ class FeatureSource:
     """Holds the files of one stream."""
     num_views: int
     """How many views to draw from, at most those that are stored."""
+    keys: Mapping[str, str]
+    """What each video's features must have been made from, by its id (`write_features`)."""
 
     def draw(self, video: Video, num_segments: int, rng: np.random.Generator) -> View:
         """Return a random view at random stored positions; as in `ClipSource`."""
@@ -96,6 +98,11 @@ class FeatureSource:
                 self.storage.local(video.feature_path) as path,
                 safe_open(path, framework="numpy") as file,
             ):
+                if (file.metadata() or {}).get(_KEY) != self.keys[video.video_id]:
+                    raise DataError(
+                        f"the features of {video} were made from something else than what "
+                        "params.yaml and the dataset are now: run `stpa features`"
+                    )
                 yield file
         except (OSError, SafetensorError) as error:
             raise DataError(

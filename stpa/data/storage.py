@@ -67,7 +67,10 @@ class RemoteFiles:
         RemoteError, after some attempts, where it cannot be fetched.
         """
         if name not in self.objects:
-            raise DataError(f"{name} is not in the data version at {self.remote}: ingest, extract")
+            raise DataError(
+                f"{name} is not among the versioned files at {self.remote}: run what makes it, "
+                "`stpa ingest`, `stpa extract` or `stpa features`"
+            )
         md5 = self.objects[name]
         url = f"{self.remote}/files/md5/{md5[:2]}/{md5[2:]}"
         cache = _cache(self.cache, self.cache_bytes)

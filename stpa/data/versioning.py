@@ -231,7 +231,8 @@ def list_objects(root: Path, folder: Path) -> dict[str, str]:
     is_flow = folder.name == "optical_flow"
     content = read_version(root).optical_flow if is_flow else tracked_hash(folder)
     if content is None:
-        raise VersioningError(f"{folder} is not versioned: run `stpa ingest` first")
+        command = "features" if folder.name == "features" else "ingest"
+        raise VersioningError(f"{folder} is not versioned: run `stpa {command}` first")
     cache = Path(_dvc(root, "cache", "dir").strip())
     listing = cache / "files" / "md5" / content[:2] / f"{content[2:]}.dir"
     try:

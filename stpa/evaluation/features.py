@@ -20,7 +20,7 @@ from stpa.shapes import Float16, Int, UInt8
 
 @dataclass(frozen=True)
 class Views:
-    """In which crops each frame of a video is looked at: the centre, then random ones."""
+    """The crops of each frame of a video: the centre, then random ones."""
 
     number: int
     """How many, the centre included."""

@@ -160,8 +160,8 @@ class ActionNetwork(nn.Module):
     ) -> Pyramid:
         """Return each frame's feature maps, bottom to top.
 
-        Of frames that the backbone has seen before, only `flat_pyramid` is needed, of any
-        floating-point type.
+        Frames can also be given as what `flat_pyramid` returned for them, in any floating-point
+        type.
         """
         if frames.ndim == 2:
             return self.backbone.unflatten(frames.to(self.mean.dtype))

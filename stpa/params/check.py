@@ -169,6 +169,12 @@ def _misfits_of_frozen(params: dict[str, Any]) -> Iterator[str]:
             "model.freeze backbone keeps the weights that model.pretrained gives, which are none: "
             "set model.pretrained to true or to a weights file, or model.freeze to none"
         )
+    workers = value_at(params, "compute", "workers_per_stream")
+    if type(workers) is int and workers > 1:
+        yield (
+            f"compute.workers_per_stream {workers} is for whole networks, but with model.freeze "
+            "backbone heads alone are trained, which take seconds: set it to 1"
+        )
     if value_at(params, "train", "crop_on_device") is True:
         yield (
             "train.crop_on_device crops frames in training, but with model.freeze backbone "

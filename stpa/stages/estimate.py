@@ -111,8 +111,8 @@ def _training_seconds(config: Config, job: TrainingJob, speed: Speed) -> float:
     clip_seconds = max(computing, reading / num_readers) if num_readers else computing + reading
     num_clips = job.num_steps * job.clips_per_step
     computing_all = num_clips * clip_seconds / config.compute.workers_per_stream
-    # Heads train in processes that have stored features or trained others.
-    num_starts = 0 if job.learns_from_features else PROCESSES_IN_A_ROW
+    # A head trains in a process that stays for the next one.
+    num_starts = 1 if job.learns_from_features else PROCESSES_IN_A_ROW
     return num_starts * speed.start_seconds + computing_all
 
 

@@ -24,10 +24,12 @@ from stpa.progress import ReportProgress, silent
 from stpa.registry.candidate import Serving
 from stpa.registry.judgement import Judgement, judge_scores
 from stpa.registry.tracking import Dataset, Tracker, open_tracker
-from stpa.stages.storage import feature_storage, stream_storage
+from stpa.stages.feature_files import find_features
+from stpa.stages.storage import stream_storage
 from stpa.stages.sweep import map_on_cluster, sweep_on_cluster
 from stpa.stages.tracked_metrics import track_test_metrics
 from stpa.stages.train import TrainedModel, find_trained
+from stpa.stages.training_job import frames_job
 from stpa.workspace import Workspace
 
 logger = logging.getLogger(__name__)
@@ -63,7 +65,7 @@ def evaluate(
         model.folder,
         videos,
         sweep,
-        source=_features(workspace, config, stream, sweep),
+        source=_find_features(workspace, config, stream, head, sweep),
         unfinished=unfinished,
         progress=progress,
     )
@@ -90,13 +92,14 @@ def evaluate(
     return scores
 
 
-def _features(
-    workspace: Workspace, config: Config, stream: Stream, sweep: Sweep
+def _find_features(
+    workspace: Workspace, config: Config, stream: Stream, head: str, sweep: Sweep
 ) -> FeatureSource | None:
-    """Return the stored features of a frozen network, where they are of all that is looked at."""
-    if config.model.freeze != "backbone" or sweep.num_crops > 1:
+    """Return the test videos' features, where a frozen network is judged by the centre crop."""
+    job = frames_job(workspace, config, stream, head)
+    if not job.learns_from_features or sweep.num_crops > 1:
         return None
-    return FeatureSource(feature_storage(workspace, config, stream), num_views=1)
+    return find_features(workspace, config, job, read_manifest(workspace.manifest).select("test"))
 
 
 def track_scores(

@@ -5,12 +5,13 @@ from dataclasses import asdict
 from pathlib import Path
 
 from stpa.config import Config, Stream
-from stpa.data.features import read_key
+from stpa.data.features import FeatureSource, read_key
 from stpa.data.manifest import Video
 from stpa.errors import DataError
 from stpa.evaluation.features import Views
 from stpa.evaluation.k_sweep import Sweep
 from stpa.files import digest_value
+from stpa.stages.storage import feature_storage
 from stpa.training.job import TrainingJob
 from stpa.weights import weights_digest
 from stpa.workspace import Workspace
@@ -37,15 +38,23 @@ def stored_sweep(config: Config) -> Sweep:
 def stored_views(config: Config, stream: Stream) -> Views:
     """Return in which views features are stored."""
     train = config.train
+    if train.stored_views == 1:  # nothing is drawn
+        return Views(1, (1.0,), horizontal_flip=False, seed=0)
     scales = tuple(train.stream(stream).scale_jitter)
     return Views(train.stored_views, scales, train.horizontal_flip, train.seed)
 
 
 def feature_keys(config: Config, job: TrainingJob, videos: Sequence[Video]) -> dict[Video, str]:
     """Digest everything that decides the features of each video in `job`'s stream."""
+    shared = shared_key(config, job)
+    return {video: digest_value([shared, video.sha256]) for video in videos}
+
+
+def shared_key(config: Config, job: TrainingJob) -> str:
+    """Digest what decides the features of all videos alike."""
     spec = job.spec.to_dict()
     weights = config.model.pretrained
-    shared = digest_value(
+    return digest_value(
         {
             "network": {name: spec[name] for name in _DECISIVE},
             "weights": weights_digest(weights) if isinstance(weights, str) else weights,
@@ -54,7 +63,6 @@ def feature_keys(config: Config, job: TrainingJob, videos: Sequence[Video]) -> d
             "flow": config.optical_flow.model_dump() if job.stream is Stream.FLOW else None,
         }
     )
-    return {video: digest_value([shared, video.sha256]) for video in videos}
 
 
 def missing_features(
@@ -65,14 +73,21 @@ def missing_features(
     return [video for video, key in keys.items() if read_key(folder / video.feature_path) != key]
 
 
-def require_features(workspace: Workspace, config: Config, job: TrainingJob) -> None:
-    """Raise DataError where a training video of `job` lacks features."""
-    keys = feature_keys(config, job, job.videos)
+def find_features(
+    workspace: Workspace, config: Config, job: TrainingJob, videos: Sequence[Video]
+) -> FeatureSource:
+    """Return the stored features of `videos` in `job`'s stream; DataError where any are missing."""
+    keys = feature_keys(config, job, videos)
     if missing := missing_features(workspace, keys, job.stream):
         raise DataError(
-            f"the {job.stream} features of {len(missing)} of {len(keys)} training videos are not "
-            f"stored, {missing[0]} first: run `stpa features`"
+            f"the {job.stream} features of {len(missing)} of {len(keys)} videos are not stored, "
+            f"{missing[0]} first: run `stpa features`"
         )
+    return FeatureSource(
+        feature_storage(workspace, config, job.stream),
+        config.train.stored_views,
+        {video.video_id: key for video, key in keys.items()},
+    )
 
 
 def feature_folder(workspace: Workspace, stream: Stream) -> Path:

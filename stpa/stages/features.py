@@ -7,25 +7,29 @@ from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from stpa.compute.tasks import cluster
 from stpa.config import Config, Stream
 from stpa.data import versioning
 from stpa.data.features import write_features
 from stpa.data.manifest import Video, read_manifest
 from stpa.data.storage import Storage
-from stpa.errors import ConfigError
+from stpa.errors import ConfigError, DataError
 from stpa.evaluation.features import Views, compute_features
 from stpa.evaluation.k_sweep import Sweep
-from stpa.files import atomic_path, digest_value, keep_only
+from stpa.files import atomic_path, keep_only
 from stpa.models.checkpoint import load_shared, save_model
 from stpa.models.network import ActionNetwork
 from stpa.progress import ReportProgress, silent
+from stpa.stages.extract import find_missing
 from stpa.stages.feature_files import (
     feature_folder,
     feature_keys,
     missing_features,
+    shared_key,
     stored_sweep,
     stored_views,
 )
+from stpa.stages.pretrained import prepare_weights
 from stpa.stages.sweep import map_on_cluster
 from stpa.stages.training_job import SERVED_HEAD, frames_job
 from stpa.training.job import TrainingJob
@@ -45,7 +49,13 @@ def store_features(workspace: Workspace, config: Config, progress: ReportProgres
             "features are stored where model.freeze is backbone, but it is "
             f"{config.model.freeze}: whole networks are trained on the videos themselves"
         )
+    prepare_weights(config)
     videos = read_manifest(workspace.manifest).usable
+    if without_flow := find_missing(workspace, config.optical_flow, videos):
+        raise DataError(
+            f"the optical flow of {len(without_flow)} of {len(videos)} videos is missing, or was "
+            "made in another way: run `stpa extract` first"
+        )
     jobs = [frames_job(workspace, config, stream, SERVED_HEAD) for stream in Stream]
     keys = {job.stream: feature_keys(config, job, videos) for job in jobs}
     wanted = {
@@ -57,13 +67,14 @@ def store_features(workspace: Workspace, config: Config, progress: ReportProgres
     missing = {stream: missing_features(workspace, keys[stream], stream) for stream in keys}
     num_done = len(wanted) - sum(map(len, missing.values()))
     progress(num_done, len(wanted))
-    if num_done == len(wanted) and versioning.tracked_hash(workspace.features):
+    if num_done == len(wanted):
         logger.info("the features of all %d videos are there", len(videos))
-        return
-    for job in jobs:
-        for _ in _store(workspace, config, job, missing[job.stream], keys[job.stream]):
-            num_done += 1
-            progress(num_done, len(wanted))
+    else:
+        with cluster(config.compute.address):
+            for job in jobs:
+                for _ in _store(workspace, config, job, missing[job.stream], keys[job.stream]):
+                    num_done += 1
+                    progress(num_done, len(wanted))
     versioning.track(workspace.root, [workspace.features])
     versioning.push(workspace.root)
 
@@ -80,7 +91,7 @@ def _store(
         return
     folder = feature_folder(workspace, job.stream)
     shared = config.compute.read_from == "workspace"
-    network = workspace.runs / "features" / f"{job.stream}-{digest_value(keys[videos[0]])}"
+    network = workspace.runs / "features" / f"{job.stream}-{shared_key(config, job)}"
     save_model(network, ActionNetwork(job.spec, job.model.pretrained))
     store_one = partial(
         _store_one,
@@ -92,12 +103,14 @@ def _store(
         folder=folder.resolve() if shared else None,
     )
     items = [(video, keys[video]) for video in videos]
-    for (video, _key), content in map_on_cluster(config, store_one, items):
-        if content is not None:
-            with atomic_path(folder / video.feature_path) as temporary:
-                temporary.write_bytes(content)
-        yield video
-    shutil.rmtree(network, ignore_errors=True)
+    try:
+        for (video, _key), content in map_on_cluster(config, store_one, items):
+            if content is not None:
+                with atomic_path(folder / video.feature_path) as temporary:
+                    temporary.write_bytes(content)
+            yield video
+    finally:
+        shutil.rmtree(network, ignore_errors=True)
 
 
 def _store_one(

@@ -21,18 +21,20 @@ DECIDE_FEATURES = {
     "model.input_mean",
     "model.input_std",
     "model.flow_input",
-    "model.freeze",
     "model.top_layer",
     "model.num_scales",
     "train.input_size",
     "train.short_side",
-    "train.horizontal_flip",
     "train.stored_views",
+}
+"""What a frozen network's features are made from (`stpa.stages.feature_files`)."""
+DECIDE_VIEWS = {
+    "train.horizontal_flip",
     "train.seed",
     "train.rgb.scale_jitter",
     "train.flow.scale_jitter",
 }
-"""What a frozen network's features are made from (`stpa.stages.feature_files`)."""
+"""What else, where features of random views are stored."""
 
 
 def read_plan(path: Path, config: Config) -> SearchPlan:
@@ -85,9 +87,11 @@ def set_values(params: dict[str, Any], values: Mapping[str, Any]) -> None:
 
 
 def _faults_of_values(plan: SearchPlan, config: Config) -> Iterator[str]:
-    is_frozen = config.model.freeze == "backbone"
+    fixed = {"model.freeze"}  # it decides what a trial reads
+    if config.model.freeze == "backbone":
+        fixed |= DECIDE_FEATURES | (DECIDE_VIEWS if config.train.stored_views > 1 else set())
     for key, dimension in plan.space.items():
-        if is_frozen and key in DECIDE_FEATURES:
+        if key in fixed:
             yield f"{key} decides the stored features, which all trials share: take it out"
         elif key.partition(".")[0] not in SEARCHED_SECTIONS:
             sections = " or ".join(SEARCHED_SECTIONS)

@@ -8,8 +8,8 @@ from stpa.data.clips import ClipReader
 from stpa.data.flow_level import flow_deviation
 from stpa.data.manifest import Manifest, read_manifest
 from stpa.data.storage import Storage
-from stpa.stages.feature_files import require_features
-from stpa.stages.storage import feature_storage, stream_storage
+from stpa.stages.feature_files import find_features
+from stpa.stages.storage import stream_storage
 from stpa.training.job import TrainingJob
 from stpa.workspace import Workspace
 
@@ -34,12 +34,11 @@ def training_job(workspace: Workspace, config: Config, stream: Stream, head: str
     job = frames_job(workspace, config, stream, head)
     if not job.learns_from_features:
         return job
-    require_features(workspace, config, job)
-    return replace(job, storage=feature_storage(workspace, config, stream))
+    return replace(job, features=find_features(workspace, config, job, job.videos))
 
 
 def frames_job(workspace: Workspace, config: Config, stream: Stream, head: str) -> TrainingJob:
-    """Return what `training_job` does, with the storage of frames rather than of features.
+    """Return what `training_job` does, without any features.
 
     Stored flow is measured whatever `model.flow_input` is, as a search may vary that.
     """

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from stpa.config import ModelConfig, Stream, TrainConfig
+from stpa.data.features import FeatureSource
 from stpa.data.manifest import Video, label_matrix
 from stpa.data.step_sampler import StepSampler
 from stpa.data.storage import Storage
@@ -31,10 +32,11 @@ class TrainingJob:
     """As `Manifest.multi_label`."""
     videos: tuple[Video, ...]
     storage: Storage
-    """Holds the stream's files: the videos, or the stored optical flow; or its features, where
-    the backbone is frozen."""
+    """Holds the stream's files: the videos, or the stored optical flow."""
     flow_deviation: float | None = None
     """Of the stored flow (`stpa.data.flow_level`), by which `model.flow_input: measured` scales."""
+    features: FeatureSource | None = None
+    """What the frozen backbone made of the stream's files, where there is one."""
     validation: tuple[Video, ...] = ()
     """Judged by after each epoch; they change no weight. None: nothing is judged."""
 
@@ -109,7 +111,7 @@ class TrainingJob:
 
     @property
     def learns_from_features(self) -> bool:
-        """Whether `storage` holds the backbone's features: the head alone learns."""
+        """Whether the head alone learns, from `features`."""
         return self.model.freeze == "backbone"
 
     @property

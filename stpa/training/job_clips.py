@@ -6,7 +6,6 @@ from stpa.config import Stream
 from stpa.data.batch_transforms import crop_clips
 from stpa.data.clips import ClipReader, ClipSource, FixedClips, TrainClips
 from stpa.data.crops import CropSource
-from stpa.data.features import FeatureSource
 from stpa.models.network import ActionNetwork
 from stpa.training.job import TrainingJob
 from stpa.training.loop import Batch
@@ -62,8 +61,8 @@ def noisy_frames(network: ActionNetwork, num_frames: int) -> torch.Tensor:
 
 
 def _source(job: TrainingJob) -> ClipSource:
-    if job.learns_from_features:
-        return FeatureSource(job.storage, job.train.stored_views)
+    if job.features is not None:
+        return job.features
     return CropSource(
         ClipReader(job.stream.value, job.storage, job.train.short_side),
         job.train.input_size,

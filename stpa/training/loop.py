@@ -21,7 +21,8 @@ ANSWERS = "answers"
 """The only metric of a step with a value per class."""
 
 Batch = Mapping[str, torch.Tensor]
-"""frames uint8 [clips, time, channels, height, width], target float32 [clips, classes]."""
+"""frames uint8 [clips, time, channels, height, width], or features float16 [clips, time, values];
+target float32 [clips, classes]."""
 
 
 @dataclass(frozen=True)

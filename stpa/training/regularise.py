@@ -17,14 +17,12 @@ def smooth_labels(
 
 
 def mix_up(
-    frames: UInt8[torch.Tensor, "clips time channels height width"],
+    frames: UInt8[torch.Tensor, "clips time *frame"] | Float[torch.Tensor, "clips time *frame"],
     targets: Float[torch.Tensor, "clips classes"],
     alpha: float,
-) -> tuple[
-    Float[torch.Tensor, "clips time channels height width"],
-    Float[torch.Tensor, "clips classes"],
-]:
-    """Blend each clip and its target with another's (Zhang et al., ICLR 2018, eq. 1).
+) -> tuple[Float[torch.Tensor, "clips time *frame"], Float[torch.Tensor, "clips classes"]]:
+    """Blend each clip, of frames or of features, and its target with another's
+    (Zhang et al., ICLR 2018, eq. 1).
 
     One weight for all, drawn from Beta(alpha, alpha) by PyTorch's global generator.
     """

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import timm
+import yaml
 from safetensors.torch import load_file, save_file
 
 from stpa.compute.heads import fit_head_on_cluster
@@ -18,10 +19,13 @@ from stpa.errors import ConfigError, DataError
 from stpa.files import digest_file
 from stpa.models.checkpoint import WEIGHTS_FILE
 from stpa.params import check_params
+from stpa.search.study import Outcome
 from stpa.stages.evaluate import evaluate, today_sweep
 from stpa.stages.extract import extract
 from stpa.stages.features import store_features
 from stpa.stages.ingest import ingest
+from stpa.stages.search import search
+from stpa.stages.search_plan import read_plan
 from stpa.stages.sweep import sweep_on_cluster
 from stpa.stages.train import find_trained, train
 from stpa.stages.training_job import training_job
@@ -31,6 +35,13 @@ from tests.unit.training.test_fit import train as fit_here
 from tests.workspaces import make_workspace, small_params, write_dataset
 
 NUM_VIDEOS = 8
+PLAN: dict[str, Any] = {
+    "trials": 2,
+    "folds": 2,
+    "max_concurrent": None,
+    "early_stopping": None,
+    "space": {"train.rgb.learning_rate": {"choices": [0.001, 0.004]}},
+}
 
 
 @pytest.fixture(scope="module")
@@ -144,6 +155,24 @@ def test_what_keeps_a_head_from_training_comes_with_its_own_words(
         path.write_bytes(content)
 
 
+def test_a_search_trains_heads_on_the_stored_features(workspace: Workspace, config: Config) -> None:
+    before = stored(workspace)
+    plan = workspace.root / "space.yaml"
+    plan.write_text(yaml.safe_dump(PLAN))
+    result = search(workspace, config, read_plan(plan, config), Stream.RGB, "tsn")
+    assert [trial.outcome for trial in result.trials] == [Outcome.FINISHED] * PLAN["trials"]
+    assert stored(workspace) == before
+
+
+def test_flow_that_is_not_today_s_is_extracted_first(
+    workspace: Workspace, params: dict[str, Any]
+) -> None:
+    flow = params["optical_flow"] | {"bound_px": 7.0}
+    config = check_params(params | {"optical_flow": flow}, Path("params.yaml"))
+    with pytest.raises(DataError, match=r"flow of 8 of 8 videos .*: run `stpa extract` first"):
+        store_features(workspace, config)
+
+
 def test_other_weights_make_other_features(
     workspace: Workspace, params: dict[str, Any], tmp_path: Path
 ) -> None:
@@ -154,7 +183,7 @@ def test_other_weights_make_other_features(
         "model": params["model"] | {"pretrained": str(tmp_path / "other.safetensors")}
     }
     config = check_params(other, Path("params.yaml"))
-    with pytest.raises(DataError, match="flow features of 4 of 4 training videos are not stored"):
+    with pytest.raises(DataError, match="flow features of 4 of 4 videos are not stored"):
         training_job(workspace, config, Stream.FLOW, "tsn")
 
 

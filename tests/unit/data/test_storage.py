@@ -68,7 +68,10 @@ def test_a_fault_names_the_file_and_where_it_came_from(files):
 
 
 def test_what_the_version_does_not_have_is_named(files):
-    with pytest.raises(DataError, match=r"c\.avi is not in the data version"), files.local("c.avi"):
+    with (
+        pytest.raises(DataError, match=r"c\.avi is not among the versioned files"),
+        files.local("c.avi"),
+    ):
         pass
 
 

@@ -65,7 +65,7 @@ def test_logits_from_stored_features_are_the_network_s_to_float16(
     network, storage = make_network(head, stream, top_layer), folder_of(root, stream)
     found = compute_features(network, video, storage, SWEEP, CENTRE)
     write_features(tmp_path / video.feature_path, *found, "key")
-    stored = sweep_video(network, video, FeatureSource(Folder(tmp_path), 1), SWEEP)
+    stored = sweep_video(network, video, FeatureSource(Folder(tmp_path), 1, {"a": "key"}), SWEEP)
     seen = sweep_video(network, video, storage, SWEEP)
     assert sorted(stored) == sorted(seen) == [1, 4, 7]
     for k, logits in seen.items():
@@ -129,7 +129,7 @@ def source(tmp_path: Path, video: Video) -> FeatureSource:
     write_features(
         tmp_path / video.feature_path, positions, features.repeat(6, axis=2).astype(np.float16), "k"
     )
-    return FeatureSource(Folder(tmp_path), num_views=3)
+    return FeatureSource(Folder(tmp_path), num_views=3, keys={"a": "k"})
 
 
 def test_a_drawn_clip_is_of_one_view_and_ascends_by_segment(
@@ -174,7 +174,13 @@ def test_an_absent_or_damaged_file_is_named_with_the_command(
         path.write_bytes(content)
     assert read_key(path) is None
     with pytest.raises(DataError, match=r"features of a\.avi cannot be read .*`stpa features`"):
-        FeatureSource(Folder(tmp_path), 1).fixed(video, 2)
+        FeatureSource(Folder(tmp_path), 1, {"a": "k"}).fixed(video, 2)
+
+
+def test_features_of_something_else_are_never_read(source: FeatureSource, video: Video) -> None:
+    other = replace(source, keys={"a": "of other weights"})
+    with pytest.raises(DataError, match=r"features of a\.avi were made from something else"):
+        other.fixed(video, 2)
 
 
 def test_the_key_of_a_file_comes_back(source: FeatureSource, tmp_path: Path, video: Video) -> None:

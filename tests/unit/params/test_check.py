@@ -219,6 +219,21 @@ class TestFaults:
         params[section] |= values
         assert fault in faults_of(params)
 
+    @pytest.mark.parametrize(
+        ("section", "values", "fault"),
+        [
+            ("model", {"pretrained": False}, "set model.pretrained to true or to a weights file"),
+            ("train", {"crop_on_device": True}, "crop_on_device crops frames in training, but"),
+            ("compute", {"workers_per_stream": 2}, "workers_per_stream 2 is for whole networks"),
+        ],
+    )
+    def test_what_a_frozen_backbone_leaves_no_room_for_is_told(self, section, values, fault):
+        params = whole()
+        params["model"] |= {"freeze": "backbone"}
+        assert not find_faults(params)
+        params[section] |= values
+        assert fault in faults_of(params)
+
     def test_frames_at_once_need_batch_norms_that_a_new_backbone_leaves_to_learn(self):
         params = whole()
         params["train"] |= {"frames_at_once": 4, "freeze_batch_norm": "pretrained"}

@@ -110,7 +110,7 @@ def test_features_are_computed_once_per_view_and_heads_read_nothing():
     estimate = estimate_seconds(config, work, SPEED)
     # K of 1 and of 3 share their middle frame.
     assert estimate.store == 10 + 9 * 3 * (0.25 + 3 * 0.75) / 2 + 10 + 3 * (0.25 + 3 * 0.75)
-    assert estimate.train == 2 * NUM_EPOCHS * 5
+    assert estimate.train == 2 * (10 + NUM_EPOCHS * 5)
     assert estimate.evaluate == 10
     [told] = [line for line in describe(work, estimate) if "features" in line]
     assert told == "to do: features of 10 videos, each stream's counted: about 61 s"

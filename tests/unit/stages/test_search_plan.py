@@ -1,6 +1,7 @@
 """What a space file may hold, and how its faults are told."""
 
 import copy
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -8,12 +9,22 @@ import pytest
 import yaml
 
 from stpa.config import Config, Stream
+from stpa.data.manifest import Manifest
+from stpa.data.storage import Folder
 from stpa.errors import ConfigError
 from stpa.params import check_params, read_params
 from stpa.search.space import SearchPlan
+from stpa.stages.feature_files import shared_key
 from stpa.stages.search import search_key
-from stpa.stages.search_plan import read_plan, searched_streams, with_values
-from tests.workspaces import small_params
+from stpa.stages.search_plan import (
+    DECIDE_FEATURES,
+    DECIDE_VIEWS,
+    read_plan,
+    searched_streams,
+    with_values,
+)
+from stpa.stages.training_job import unmeasured_job
+from tests.workspaces import make_video, small_params
 
 PLAN: dict[str, Any] = {
     "trials": 8,
@@ -115,6 +126,73 @@ def test_each_network_is_searched_in_what_it_depends_on(tmp_path, config):
     assert searched_streams(alone, None) == [Stream.RGB]
     with pytest.raises(ConfigError, match="no key of the space changes the flow network"):
         searched_streams(alone, Stream.FLOW)
+
+
+FROZEN = {"freeze": "backbone", "pretrained": True}
+
+
+@pytest.mark.parametrize("views", [1, 2])
+def test_what_decides_the_stored_features_is_not_searched(tmp_path, views):
+    frozen = check_params(
+        small_params(model=FROZEN, train={"stored_views": views}), Path("params.yaml")
+    )
+    told = "decides the stored features, which all trials share: take it out"
+    seed = {"train.seed": {"low": 0, "high": 9}}
+    size = {"train.input_size": {"low": 48, "high": 64}}
+    assert f"train.input_size {told}" in faults(tmp_path, frozen, space=size)
+    if views == 1:
+        assert read(tmp_path, frozen, space=seed).space
+    else:
+        assert f"train.seed {told}" in faults(tmp_path, frozen, space=seed)
+
+
+def test_whether_a_backbone_is_frozen_is_not_searched(tmp_path, config):
+    space = {"model.freeze": {"choices": ["none", "backbone"]}}
+    assert "model.freeze decides" in faults(tmp_path, config, space=space)
+
+
+CHANGES = {
+    "model.backbone": "resnet18",
+    "model.pretrained": __file__,
+    "model.backbone_options": {"drop_rate": 0.1},
+    "model.input_mean": [1.0, 2.0, 3.0],
+    "model.input_std": [4.0, 5.0, 6.0],
+    "model.flow_input": "as_rgb",
+    "model.top_layer": "B",
+    "model.num_scales": 2,
+    "train.input_size": 48,
+    "train.short_side": 72,
+    "train.stored_views": 3,
+    "train.horizontal_flip": True,
+    "train.seed": 1,
+    "train.rgb.scale_jitter": [0.5],
+    "train.flow.scale_jitter": [0.5],
+}
+
+
+def test_all_that_decides_features_is_tried_below():
+    assert CHANGES.keys() == DECIDE_FEATURES | DECIDE_VIEWS
+
+
+@pytest.mark.parametrize("key", CHANGES)
+def test_what_is_not_searched_gives_features_another_key(key):
+    config = check_params(
+        small_params(model=FROZEN, train={"stored_views": 2}), Path("params.yaml")
+    )
+    other = Config.model_validate(with_values(config, {key: CHANGES[key]}))
+    assert keys_of(other) != keys_of(config)
+
+
+def keys_of(config: Config) -> list[str]:
+    """Return what the features of both streams have to be made from."""
+    manifest = Manifest((make_video(),))
+    jobs = [
+        replace(
+            unmeasured_job(manifest, config, stream, "stpa", Folder(Path())), flow_deviation=9.0
+        )
+        for stream in Stream
+    ]
+    return [shared_key(config, job) for job in jobs]
 
 
 def test_values_are_set_beside_the_others(config):

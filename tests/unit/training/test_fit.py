@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 
 from stpa.config import ModelConfig, Stream, StreamConfig, TrainConfig
 from stpa.data.clips import TrainClips
-from stpa.data.features import write_features
+from stpa.data.features import FeatureSource, write_features
 from stpa.data.manifest import Video
 from stpa.data.step_sampler import StepSampler
 from stpa.data.storage import Folder
@@ -281,9 +281,10 @@ def test_training_moves_the_weights_but_not_frozen_batch_norms(root, tmp_path):
 @pytest.fixture
 def frozen_job(root: Path, tmp_path: Path) -> TrainingJob:
     """Store features of the job's videos in two views."""
-    job = make_job(root, stored_views=2)
+    job = make_job(root, stored_views=2, mixup_alpha=0.2)
     model = job.model.model_copy(update={"freeze": "backbone"})
-    job = replace(job, model=model, storage=Folder(tmp_path / "features"))
+    keys = {each.video_id: "key" for each in job.videos}
+    job = replace(job, model=model, features=FeatureSource(Folder(tmp_path / "features"), 2, keys))
     torch.manual_seed(job.train.seed)
     network = ActionNetwork(job.spec).eval()
     views = Views(2, (0.8,), horizontal_flip=True, seed=0)
