@@ -50,6 +50,7 @@ def localise(
 
     On the annotated test videos, next to maps that know nothing of the network.
     """
+    from stpa.data.versioning import read_version
     from stpa.stages.localise import (
         find_annotated,
         find_networks,
@@ -64,6 +65,7 @@ def localise(
     heads, streams = chosen_heads(config, head), chosen_streams(stream)
     num_segments = k or config.evaluate.num_segments
     with at_work(place, "localise"):
+        data_version = read_version(place.root).id  # none: told before hours of work
         networks = name_network(model) if model else find_networks(place, config, streams, heads)
         annotated = find_annotated(place, truth)
         found: dict[str, LocalisedNetwork] = {}
@@ -79,7 +81,9 @@ def localise(
                     progress=progress,
                 )
             show_localisation(name, found[name])
-        path = write_localisation(place, found, table=truth, num_segments=num_segments)
+        path = write_localisation(
+            place, found, data_version=data_version, table=truth, num_segments=num_segments
+        )
         RESULTS.print(f"metrics, for programs: {escape(str(path))}", soft_wrap=True)
 
 

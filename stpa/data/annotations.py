@@ -28,7 +28,7 @@ _PATH = "path"
 _BOX = ("x0", "y0", "x1", "y1")
 _FRAME_AND_BOX = ("frame", *_BOX)
 _FIRST_AND_LAST = ("first_frame", "last_frame")
-_FAULTS_SHOWN = 3
+_PROBLEMS_SHOWN = 3
 
 
 @dataclass(frozen=True)
@@ -136,8 +136,8 @@ def _read_table(path: Path) -> _Parts:
             f"{path} has the columns {', '.join(columns)}, but needs "
             f"{', '.join((_PATH, *_FRAME_AND_BOX))}, or {', '.join((_PATH, *_FIRST_AND_LAST))}"
         )
-    if faults := list(islice(_faults(rows, first, last, box), _FAULTS_SHOWN)):
-        raise DataError(f"{path} is no table of actions: {'; '.join(faults)}")
+    if problems := list(islice(_find_problems(rows, first, last, box), _PROBLEMS_SHOWN)):
+        raise DataError(f"{path} is no table of actions: {'; '.join(problems)}")
     found: dict[str, list[tuple[int, int, tuple[float, ...] | None]]] = {}
     for _, row in rows:
         corners = tuple(float(row[name]) for name in box) or None
@@ -145,7 +145,7 @@ def _read_table(path: Path) -> _Parts:
     return found
 
 
-def _faults(rows: list[Row], first: str, last: str, box: tuple[str, ...]) -> Iterator[str]:
+def _find_problems(rows: list[Row], first: str, last: str, box: tuple[str, ...]) -> Iterator[str]:
     seen = set()
     for line, row in rows:
         corners = [_number(row[name]) for name in box]

@@ -71,7 +71,10 @@ class ClipLoader:
                 if isinstance(batch, StpaError):
                     raise batch
                 yield batch
-        except RuntimeError as error:
+        except (RuntimeError, EOFError, OSError) as error:
+            if not isinstance(error, RuntimeError):
+                # A process that dies with a batch on its way closes the connection first.
+                time.sleep(LOOK_SECONDS)
             if not (lost := self._lost()):
                 raise
             names = ", ".join(str(self.clips.video(index)) for index in lost)

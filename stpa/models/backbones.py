@@ -135,6 +135,8 @@ class Backbone(nn.Module):
         self.eval()
         try:
             maps = self(blank)
+            shapes = [level.shape for level in maps]
+            self.sizes = tuple((height, width) for _frames, _channels, height, width in shapes)
             self.num_features = self.tail(maps[-1]).shape[1]
         except (RuntimeError, AssertionError, ValueError, AttributeError, TypeError) as error:
             raise ModelError(
@@ -145,7 +147,6 @@ class Backbone(nn.Module):
             hook.remove()
         self.batch_norms = tuple(dict.fromkeys(ran))
         self.channels = tuple(level.shape[1] for level in maps)
-        self.sizes = tuple((level.shape[-2], level.shape[-1]) for level in maps)
         self.strides = tuple(height // self.top_size[0] for height, _width in self.sizes)
         self.train()
 

@@ -11,7 +11,6 @@ from typing import Any
 from stpa.config import Config, Stream
 from stpa.data.annotations import load_annotations
 from stpa.data.manifest import read_manifest
-from stpa.data.versioning import read_version
 from stpa.errors import DataError
 from stpa.evaluation.localisation.average import Average, Averages, average
 from stpa.evaluation.localisation.localise import AnnotatedVideo, Measured, load_and_localise
@@ -113,6 +112,7 @@ def write_localisation(
     workspace: Workspace,
     networks: Mapping[str, LocalisedNetwork],
     *,
+    data_version: str,
     table: Path | None,
     num_segments: int,
 ) -> Path:
@@ -120,7 +120,7 @@ def write_localisation(
     write_json(
         workspace.localisation,
         {
-            "data_version": read_version(workspace.root).id,
+            "data_version": data_version,
             "truth": str(table) if table else "dataset",
             "num_segments": num_segments,
             "networks": {name: _as_json(network) for name, network in networks.items()},

@@ -4,7 +4,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from torch.utils.data import DataLoader
 
 from stpa.data import clips
 from stpa.data.clips import ClipReader, TrainClips, stored_frames
@@ -59,12 +58,6 @@ def test_an_item_has_its_frames_label_and_place(train_clips):
     assert item["frames"].shape == (3, 3, 32, 32)
     assert item["frames"].dtype == torch.uint8
     assert (item["target"].tolist(), item["index"]) == ([1, 0], 1)
-
-
-def test_items_can_be_batched_by_several_processes(train_clips):
-    [batch] = DataLoader(train_clips, batch_size=2, num_workers=2)
-    assert batch["frames"].shape == (2, 3, 3, 32, 32)
-    assert batch["target"].tolist() == [[0, 1], [1, 0]]
 
 
 def test_an_epoch_draws_the_same_clips_again(root, train_clips):

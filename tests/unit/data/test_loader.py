@@ -3,6 +3,7 @@
 import os
 import shutil
 import signal
+import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -107,6 +108,21 @@ class FaultyFolder(Folder):
     @contextmanager
     def local(self, name: str) -> Iterator[Path]:
         yield self.root / name[1 // 0 :]
+
+
+@pytest.mark.parametrize("error", [EOFError, ConnectionResetError])
+def test_a_process_that_dies_with_a_batch_on_its_way_names_its_video(root, monkeypatch, error):
+    def give() -> Iterator[None]:
+        raise error
+        yield
+
+    ended = subprocess.Popen(["true"])
+    ended.wait()
+    loader = make_loader(Folder(root), 1)
+    loader._board[0] = torch.tensor([ended.pid, 4])
+    monkeypatch.setattr(loader, "_loader", give())
+    with pytest.raises(DataError, match=r"^e\.avi took over 20 s to decode, or crashed"):
+        list(loader)
 
 
 def test_a_decoder_that_crashes_is_named(root):

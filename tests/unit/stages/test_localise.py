@@ -60,7 +60,8 @@ def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Workspace:
         return ((item, function(item)) for item in reversed(items))
 
     monkeypatch.setattr(stage, "map_on_cluster", map_here)
-    monkeypatch.setattr(stage, "read_version", lambda root: DataVersion("m", "v", "f"))
+    found = DataVersion("m", "v", "f")
+    monkeypatch.setattr("stpa.data.versioning.read_version", lambda root: found)
     return workspace
 
 
