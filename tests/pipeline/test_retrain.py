@@ -159,14 +159,13 @@ class TestTold:
         assert "unchanged: the optical flow of 8 videos" in before
         assert "in all about" in before or "cannot be estimated: measuring took over" in before
 
-    def test_each_network_tells_its_turn_and_its_epochs(self, interrupted: Interrupted, told):
-        # The kill may have come between a network's last epoch and its line.
-        killed, ended, *_ = sorted(interrupted.workspace.logs.glob("*-retrain.log"))
-        logged = killed.read_text(encoding="utf-8") + ended.read_text(encoding="utf-8")
+    def test_each_network_tells_its_turn_and_its_epochs(self, told):
         for turn, name in enumerate(("rgb stpa", "flow stpa", "rgb tsn", "flow tsn"), start=1):
             assert f"done train {name}, {turn} of 4 (" in told
-            line = rf"{name}: epoch \d of {NUM_EPOCHS}: loss -?\d+\.\d\d\d, "
-            assert re.search(rf"{line}training accuracy \d\.\d\d, \d+\.\d clips/s", logged)
+        # After the kill, workers of the first two may have gone on to their last epoch unheard.
+        for name in ("rgb tsn", "flow tsn"):
+            line = rf"{name}: epoch {NUM_EPOCHS} of {NUM_EPOCHS}: loss -?\d+\.\d\d\d, "
+            assert re.search(rf"{line}training accuracy \d\.\d\d, \d+\.\d clips/s ", told)
 
     def test_the_log_files_tell_the_same_and_the_answer(self, interrupted: Interrupted, told):
         killed, ended, *_ = sorted(interrupted.workspace.logs.glob("*-retrain.log"))
