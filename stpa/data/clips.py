@@ -13,10 +13,10 @@ from torch.utils.data import Dataset
 from stpa.data import transforms
 from stpa.data.deadline import decoding, decoding_each
 from stpa.data.decode import Positions, read_chunks, read_flow_stacks, read_frames
+from stpa.data.keyed_random import keyed_generator
 from stpa.data.manifest import Video, label_matrix
 from stpa.data.sampling import STACK_LENGTH
 from stpa.data.storage import Storage
-from stpa.files import digest_value
 from stpa.shapes import Float, Int, UInt8
 
 
@@ -168,8 +168,7 @@ class TrainClips(Clips):
     def __getitem__(self, place: int) -> Item:
         number, index = divmod(place, len(self._videos))
         video = self._videos[index]
-        drawn_from = digest_value([self._seed, int(self._epoch), number, video.video_id], length=32)
-        rng = np.random.default_rng(int(drawn_from, 16))
+        rng = keyed_generator(self._seed, int(self._epoch), number, video.video_id)
         return self._item(self._source.draw(video, self._num_segments, rng), index)
 
 

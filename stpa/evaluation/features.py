@@ -8,12 +8,12 @@ import torch
 
 from stpa.data.clips import ClipReader
 from stpa.data.crops import CropSource
+from stpa.data.keyed_random import keyed_generator
 from stpa.data.manifest import Video
 from stpa.data.storage import Storage
 from stpa.data.transforms import Clip, centre_crop
 from stpa.errors import ModelError
 from stpa.evaluation.k_sweep import FRAMES_AT_ONCE, Sweep
-from stpa.files import digest_value
 from stpa.models.network import ActionNetwork
 from stpa.shapes import Float16, Int, UInt8
 
@@ -36,8 +36,7 @@ class Views:
         """Return a clip of `video` in each view: the same crop, whichever frames it is of."""
         crops = [centre_crop(clip, source.input_size)]
         for view in range(1, self.number):
-            drawn_from = digest_value([self.seed, view, video.video_id], length=32)
-            rng = np.random.default_rng(int(drawn_from, 16))
+            rng = keyed_generator(self.seed, view, video.video_id)
             crops.append(source.crop(clip, *source.draw_crop(clip, rng)))
         return crops
 

@@ -10,12 +10,11 @@ not know the appearance: `stpa.data.datasets.synthetic_scene`.
 """
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
 from stpa.config import SyntheticConfig
-from stpa.files import digest_value
+from stpa.data.keyed_random import keyed_generator
 from stpa.shapes import Float
 
 APPEARANCES = {"Amber": 150.0, "Jade": 270.0, "Violet": 30.0}
@@ -155,8 +154,3 @@ def _mover(
 def _reach(radius: float) -> Float[np.ndarray, "3"]:
     share = min(1, radius / _FULL_REACH_RADIUS)
     return _REACH * [share, share, 1]
-
-
-def keyed_generator(*key: Any) -> np.random.Generator:
-    """Return the random numbers of all that is drawn by an equal key."""
-    return np.random.default_rng(int(digest_value(key, length=32), 16))

@@ -17,8 +17,8 @@ from stpa.data.datasets.synthetic_clip import (
     APPEARANCES,
     SHAKE_LIMIT,
     ClipScript,
-    keyed_generator,
 )
+from stpa.data.keyed_random import keyed_generator
 from stpa.shapes import Float, UInt8
 
 # The actor's colours stay within RGB's range: where they were clipped, gray would tell the hue.

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from stpa.data.annotations import Action
+from stpa.data.keyed_random import keyed_generator
 from stpa.data.manifest import Video
 from stpa.data.storage import Storage
 from stpa.errors import DataError
@@ -23,7 +24,6 @@ from stpa.evaluation.localisation.look import Look, look_at
 from stpa.evaluation.localisation.maps import attention_maps, evidence_maps, with_new_head
 from stpa.evaluation.localisation.metrics import measure_map
 from stpa.evaluation.localisation.perturbation import perturb
-from stpa.files import digest_value
 from stpa.models.checkpoint import load_shared
 from stpa.models.network import ActionNetwork
 from stpa.shapes import Float, UInt8
@@ -97,7 +97,7 @@ def localise(
     Raises DataError where an action is none of the network's classes.
     """
     look = look_at(network, video, storage, flow_storage, num_segments)
-    rng = np.random.default_rng(int(digest_value([_SEED, video.video_id]), 16))
+    rng = keyed_generator(_SEED, video.video_id)
     found = []
     for action in actions:
         class_index = _class_index(network, video, action)
