@@ -13,7 +13,7 @@ from stpa.average_precision import drop_unlabelled, mean_average_precision, rank
 from stpa.shapes import Bool, Float
 
 CONFIDENCE = 0.95
-_NUM_RESAMPLES = 10_000
+NUM_RESAMPLES = 10_000
 _NUM_MAP_RESAMPLES = 1_000
 """Each takes about 10 ms for 2,000 videos of 157 classes."""
 _ROUNDING = 1e-9
@@ -88,13 +88,13 @@ def compare_paired(
     discordant = only_first + only_second
     # A resample of videos is a multinomial draw of the three outcomes that a video can have.
     shares = np.array([only_first, only_second, num_videos - discordant]) / num_videos
-    draws = np.random.default_rng(seed).multinomial(num_videos, shares, size=_NUM_RESAMPLES)
+    draws = np.random.default_rng(seed).multinomial(num_videos, shares, size=NUM_RESAMPLES)
     gains = (draws[:, 0] - draws[:, 1]) / num_videos
     return PairedComparison(
         only_first=only_first,
         only_second=only_second,
         gain=(only_first - only_second) / num_videos,
-        gain_interval=_middle(gains),
+        gain_interval=middle_interval(gains),
         p_value=float(binomtest(only_first, discordant).pvalue) if discordant else 1.0,
     )
 
@@ -114,7 +114,7 @@ def map_interval(
     seed: int,
 ) -> Interval:
     """Return the interval of a bootstrap over the videos that have a label."""
-    return _middle(_resample_map([scores], labels, seed)[0])
+    return middle_interval(_resample_map([scores], labels, seed)[0])
 
 
 def compare_map(
@@ -126,7 +126,7 @@ def compare_map(
     """Compare two classifiers by their mAP, on resamples of videos that are the same for both."""
     gain = mean_average_precision(first, labels) - mean_average_precision(second, labels)
     of_first, of_second = _resample_map([first, second], labels, seed)
-    return Gain(gain, _middle(of_first - of_second))
+    return Gain(gain, middle_interval(of_first - of_second))
 
 
 def map_against_chance(
@@ -170,7 +170,7 @@ def _resample_map(
     return np.array(found)
 
 
-def _middle(draws: Float[np.ndarray, " resamples"]) -> Interval:
+def middle_interval(draws: Float[np.ndarray, " resamples"]) -> Interval:
     """Return what covers the middle `CONFIDENCE` of the draws."""
     low, high = np.quantile(draws, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
     return Interval(float(low), float(high))

@@ -6,10 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from stpa.evaluation.localisation.localise import Measured
-from stpa.evaluation.significance import CONFIDENCE, Interval
+from stpa.evaluation.significance import NUM_RESAMPLES, Interval, middle_interval
 from stpa.shapes import Float
-
-_NUM_RESAMPLES = 10_000
 
 
 @dataclass(frozen=True)
@@ -38,7 +36,7 @@ def average(measured: Sequence[Measured], groups: Sequence[str], seed: int) -> A
     names = list(dict.fromkeys(groups))
     places = np.array([names.index(group) for group in groups])
     shares = np.full(len(names), 1 / len(names))
-    draws = np.random.default_rng(seed).multinomial(len(names), shares, size=_NUM_RESAMPLES)
+    draws = np.random.default_rng(seed).multinomial(len(names), shares, size=NUM_RESAMPLES)
     return {
         kind: {
             metric: _average(
@@ -66,5 +64,4 @@ def _average(
     drawn_counts = draws @ counts
     drawn = drawn_counts > 0  # a draw may have recordings without a defined value alone
     means = (draws[drawn] @ sums) / drawn_counts[drawn]
-    low, high = np.quantile(means, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
-    return Average(mean, Interval(float(low), float(high)), num_undefined)
+    return Average(mean, middle_interval(means), num_undefined)
