@@ -1,4 +1,4 @@
-"""Store what a frozen backbone makes of each video."""
+"""Compute the frozen backbone's features of each video once, and store them."""
 
 from pathlib import Path
 

@@ -195,8 +195,8 @@ class ModelConfig(Section):
     much as photographs do, which the weights were trained on: slow motion is faint otherwise.
     as_rgb: divided by the mean of `input_std`."""
     freeze: Literal["none", "backbone"]
-    """What keeps the weights that it came with. none: nothing, the whole network is trained.
-    backbone: all but the head; each frame's features are computed once per video and stored
+    """Which part keeps its pretrained weights. none: no part, the whole network is trained.
+    backbone: all but the head; the features of each video are computed once and stored
     (`stpa features`), and every head trains on them in seconds."""
     top_layer: str
     """A name in `stpa.models.backbones.TOP_LAYERS`, where the frames are aggregated: C, the CNN's
@@ -215,6 +215,11 @@ class ModelConfig(Section):
     """What features are divided by before they are scored (eq. 2): a name in
     `stpa.models.attention.SCORE_NORMS`. none (paper): scores grow with the features, and on
     pretrained networks run away; rms: each frame's root mean square norm."""
+
+    @property
+    def freezes_backbone(self) -> bool:
+        """Whether heads alone are trained, on stored features."""
+        return self.freeze == "backbone"
 
     @field_validator("num_scales")
     @classmethod
@@ -250,9 +255,9 @@ class TrainConfig(Section):
     short_side: Annotated[int, Field(ge=32)]
     """Frames are resized to this short side before cropping."""
     stored_views: PositiveInt
-    """How many views of each video have stored features to train on, where `model.freeze` is
-    backbone: the centre crop that videos are judged by, and for each more a random crop of all
-    frames, mirrored as `horizontal_flip` says."""
+    """Number of views of each video whose features are stored to train on, where `model.freeze` is
+    backbone. The first is the centre crop, which evaluation uses; each other is one random crop of
+    all frames, mirrored as `horizontal_flip` says."""
     horizontal_flip: bool
     """Mirror half the clips. Off where left and right are different classes."""
     crop_on_device: bool

@@ -21,6 +21,7 @@ import yaml
 from stpa.data.manifest import Video
 from stpa.files import digest_file
 from stpa.models.checkpoint import WEIGHTS_FILE
+from stpa.optical_flow.extract import extract_video
 from stpa.params import read_params
 from stpa.registry.tracking import Tracker
 from stpa.workspace import Workspace
@@ -33,6 +34,15 @@ NUM_EPOCHS = 8
 
 RULES = ["same_data_version", "knows_all_classes", "no_worse_than_champion"]
 """Without above_chance: so few videos cannot show it."""
+
+SMALL_FLOW: dict[str, Any] = {
+    "estimator": "farneback",
+    "options": {},
+    "bound_px": 8.0,
+    "width": 64,
+    "height": 64,
+}
+"""Settings of the optical flow of videos as small as `write_video` writes them."""
 
 STPA = Path(sys.executable).with_name("stpa")
 MARK = "STPA_TEST_MARK"
@@ -52,6 +62,18 @@ def write_video(path: Path, seed: int, size: int = 64, num_frames: int = 5) -> N
             frame = av.VideoFrame.from_ndarray(np.roll(image, step, axis=1), format="rgb24")
             container.mux(stream.encode(frame))
         container.mux(stream.encode())
+
+
+def write_video_and_flow(root: Path, num_frames: int, size: int = 64) -> None:
+    """Write `a.avi` as `write_video` does, and its optical flow below `flow`."""
+    write_video(root / "a.avi", seed=0, size=size, num_frames=num_frames)
+    extract_video(
+        root / "a.avi",
+        root / "flow" / "a.avi",
+        num_frames=num_frames,
+        source_sha256="",
+        **SMALL_FLOW,
+    )
 
 
 def write_plain_video(path: Path, level: int, size: int = 64, num_frames: int = 5) -> None:

@@ -146,7 +146,7 @@ def extract(
 
 @app.command()
 def features(workspace: WorkspaceOption = Path()) -> None:
-    """Store what a frozen backbone makes of each video, for heads to train on."""
+    """Compute the frozen backbone's features of each video once, and store them."""
     from stpa.stages.features import store_features
 
     place, config = open_workspace(workspace)

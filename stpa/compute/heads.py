@@ -1,7 +1,7 @@
 """Heads on stored features: each trains in a task, by processes that stay for the next one.
 
-Such a training takes seconds, where Ray Train's controller and workers take longer to start. It
-keeps no checkpoints, and starts again where its process is lost.
+Such a training takes seconds, less than Ray Train's controller and workers take to start. It keeps
+no checkpoints, and starts again where its process is lost.
 """
 
 import tempfile
@@ -15,8 +15,14 @@ from ray.exceptions import RayError, RayTaskError
 
 from stpa.compute.desk import Step, open_desk
 from stpa.compute.memory_share import memory_share, node_cpus
-from stpa.compute.tasks import count_slots
-from stpa.compute.train import POLL_SECONDS, OnEpoch, OnStep, known_cause, relay_news
+from stpa.compute.train import (
+    POLL_SECONDS,
+    OnEpoch,
+    OnStep,
+    known_cause,
+    relay_news,
+    trainings_at_once,
+)
 from stpa.config import ComputeConfig, Stream
 from stpa.errors import InterruptedTrainingError, LostWorkersError, first_line
 from stpa.interruption import is_asked_to_leave
@@ -38,23 +44,23 @@ def fit_head_on_cluster(
     on_epoch: OnEpoch,
     on_step: OnStep = lambda done, total, means: None,
     num_trainings: int = len(Stream),
+    num_known: int = 0,
 ) -> Files:
     """Train a head on the connected Ray cluster; return the last checkpoint.
 
-    `on_epoch`, `on_step` and `num_trainings` are as in `fit_on_cluster`. Raises the task's
+    `on_epoch`, `on_step` and `num_trainings` are as in `fit_on_cluster`; each epoch is reported
+    once, though the task may start again, and the first `num_known` not at all. Raises the task's
     StpaError; InterruptedTrainingError where this process is asked to leave; and ComputeError where
     the cluster is too small, or the task's process was lost more than `compute.max_restarts` times.
     """
     assert job.learns_from_features, "networks that decode are trained by fit_on_cluster"
-    resources = {"CPU": compute.cpus_per_worker, "GPU": compute.gpus_per_worker}
-    count_slots(resources, "training a head")
+    trainings_at_once(compute)
     desk = open_desk()
-    last_epoch = 0.0
 
     def on_new_epoch(metrics: dict[str, float]) -> None:
-        nonlocal last_epoch
-        if metrics["epoch"] > last_epoch:  # else the task has started again
-            last_epoch = metrics["epoch"]
+        nonlocal num_known
+        if metrics["epoch"] > num_known:
+            num_known = int(metrics["epoch"])
             on_epoch(metrics)
 
     task = ray.remote(
@@ -66,14 +72,15 @@ def fit_head_on_cluster(
     )(_fit_head)
     running = task.remote(job, desk, compute, num_trainings)
     try:
-        while not ray.wait([running], timeout=POLL_SECONDS)[0]:
-            relay_news(desk, on_new_epoch, on_step)
+        has_ended = False
+        while not has_ended:
+            time.sleep(POLL_SECONDS)
             # Another thread may have left the cluster: a call would start another one.
             if is_asked_to_leave() or not ray.is_initialized():
                 raise InterruptedTrainingError("stopped as asked: run it again")
-        files: Files = ray.get(running)
-        relay_news(desk, on_new_epoch, on_step)
-        return files
+            has_ended = bool(ray.wait([running], timeout=0)[0])
+            relay_news(desk, on_new_epoch, on_step)  # after the look, for those of the last epoch
+        return ray.get(running)
     except RayError as error:
         failure = error.cause if isinstance(error, RayTaskError) else error
         raise known_cause(failure, compute) or LostWorkersError(

@@ -152,8 +152,6 @@ def _train(
 
     def report(metrics: dict[str, float]) -> None:
         nonlocal done
-        if metrics["epoch"] <= done:  # a head trains again from its start
-            return
         done = int(metrics["epoch"])
         figure = metrics[validation_metric(job.multi_label)]
         ray.tune.report(
@@ -167,7 +165,11 @@ def _train(
     try:
         if variant.learns_from_features:
             fit_head_on_cluster(
-                variant, compute=compute, on_epoch=report, num_trainings=num_trainings
+                variant,
+                compute=compute,
+                on_epoch=report,
+                num_trainings=num_trainings,
+                num_known=done,
             )
             return
         checkpoint = fit_on_cluster(

@@ -137,11 +137,9 @@ def describe(work: Workload, estimate: Estimate | None, problem: str = "") -> It
             f"to do: optical flow of {len(work.to_extract)} videos ({_num_frames(work):,} frames)"
             f"{_about(estimate and estimate.extract)}"
         )
-    if num_features := sum(map(len, work.to_store.values())):
-        yield (
-            f"to do: features of {num_features} videos, each stream's counted"
-            f"{_about(estimate and estimate.store)}"
-        )
+    if any(work.to_store.values()):
+        counts = ", ".join(f"{len(videos)} by {stream}" for stream, videos in work.to_store.items())
+        yield f"to do: features of videos ({counts}){_about(estimate and estimate.store)}"
     if work.to_train:
         steps = ", ".join(f"{name} {work.jobs[name].num_steps:,} steps" for name in work.to_train)
         at_once = estimate.trainings_at_once if estimate else 1

@@ -2,6 +2,7 @@
 
 import logging
 import tempfile
+from collections.abc import Sequence
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -10,7 +11,7 @@ import numpy as np
 
 from stpa.config import Config, EvaluateConfig, Stream
 from stpa.data.features import FeatureSource
-from stpa.data.manifest import label_matrix, read_manifest
+from stpa.data.manifest import Video, label_matrix, read_manifest
 from stpa.data.versioning import read_version
 from stpa.errors import DataError
 from stpa.evaluation.fusion import fusion_rule
@@ -29,7 +30,6 @@ from stpa.stages.storage import stream_storage
 from stpa.stages.sweep import map_on_cluster, sweep_on_cluster
 from stpa.stages.tracked_metrics import track_test_metrics
 from stpa.stages.train import TrainedModel, find_trained
-from stpa.stages.training_job import frames_job
 from stpa.workspace import Workspace
 
 logger = logging.getLogger(__name__)
@@ -65,7 +65,7 @@ def evaluate(
         model.folder,
         videos,
         sweep,
-        source=_find_features(workspace, config, stream, head, sweep),
+        source=_find_features(workspace, config, model, videos, sweep),
         unfinished=unfinished,
         progress=progress,
     )
@@ -93,13 +93,16 @@ def evaluate(
 
 
 def _find_features(
-    workspace: Workspace, config: Config, stream: Stream, head: str, sweep: Sweep
+    workspace: Workspace,
+    config: Config,
+    model: TrainedModel,
+    videos: Sequence[Video],
+    sweep: Sweep,
 ) -> FeatureSource | None:
-    """Return the test videos' features, where a frozen network is judged by the centre crop."""
-    job = frames_job(workspace, config, stream, head)
-    if not job.learns_from_features or sweep.num_crops > 1:
+    """Return the features of videos, where a frozen network is judged by the centre crop."""
+    if not config.model.freezes_backbone or sweep.num_crops > 1:
         return None
-    return find_features(workspace, config, job, read_manifest(workspace.manifest).select("test"))
+    return find_features(workspace, config, load_spec(model.folder), videos)
 
 
 def track_scores(

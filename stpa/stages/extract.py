@@ -3,8 +3,6 @@
 import logging
 from collections.abc import Sequence
 from functools import partial
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 from stpa.compute.tasks import cluster, gpu_share, map_unordered
@@ -14,12 +12,13 @@ from stpa.data.deadline import limit_decoding
 from stpa.data.manifest import Video, read_manifest
 from stpa.data.storage import Storage
 from stpa.data.versioning import DataVersion, read_version
-from stpa.files import atomic_path, keep_only
+from stpa.files import keep_only
 from stpa.optical_flow import ESTIMATORS
 from stpa.optical_flow.codec import read_provenance
 from stpa.optical_flow.extract import extract_video, provenance
 from stpa.progress import ReportProgress, silent
 from stpa.stages.storage import stream_storage
+from stpa.stages.worker_files import WorkerFiles
 from stpa.workspace import Workspace
 
 logger = logging.getLogger(__name__)
@@ -48,19 +47,20 @@ def extract_untracked(
     Killed and called again, it goes on with the next video.
     """
     videos = read_manifest(workspace.manifest).usable
-    outputs = {video.video_id: workspace.optical_flow / video.flow_path for video in videos}
-    keep_only(workspace.optical_flow, set(outputs.values()))
+    keep_only(
+        workspace.optical_flow, {workspace.optical_flow / video.flow_path for video in videos}
+    )
     missing = find_missing(workspace, config.optical_flow, videos)
     num_done = len(videos) - len(missing)
     progress(num_done, len(videos))
     if not missing:
         logger.info("the optical flow of all %d videos is there", len(videos))
         return
-    shared = config.compute.read_from == "workspace"
+    files = WorkerFiles.of(workspace.optical_flow, config)
     extract_one = partial(
         _extract_one,
         storage=stream_storage(workspace, config, Stream.RGB),
-        folder=workspace.optical_flow.resolve() if shared else None,
+        files=files,
         config=config.optical_flow,
         decode_seconds=config.data.decode_deadline_seconds,
     )
@@ -69,9 +69,7 @@ def extract_untracked(
         share = gpu_share(TASKS_PER_GPU) if on_gpu else 0.0
         done = map_unordered(extract_one, missing, num_gpus=share)
         for num_new, (video, content) in enumerate(done, start=1):
-            if content is not None:
-                with atomic_path(outputs[video.video_id]) as temporary:
-                    temporary.write_bytes(content)
+            files.keep(video.flow_path, content)
             progress(num_done + num_new, len(videos))
 
 
@@ -91,19 +89,20 @@ def _extract_one(
     video: Video,
     *,
     storage: Storage,
-    folder: Path | None,
+    files: WorkerFiles,
     config: OpticalFlowConfig,
     decode_seconds: float,
 ) -> bytes | None:
-    """Run in a worker, on one core: store the flow in `folder`, or return the file for none."""
+    """Run in a worker, on one core: store the flow; see `WorkerFiles.make`."""
     import cv2
 
     cv2.setNumThreads(1)
     limit_decoding(decode_seconds)
-    with storage.local(video.path) as path, TemporaryDirectory() as own:
-        output = (folder or Path(own)) / video.flow_path
-        extract_video(path, output, **_settings(video, config))
-        return None if folder else output.read_bytes()
+    with storage.local(video.path) as path:
+        return files.make(
+            video.flow_path,
+            lambda output: extract_video(path, output, **_settings(video, config)),
+        )
 
 
 def _settings(video: Video, config: OpticalFlowConfig) -> dict[str, Any]:

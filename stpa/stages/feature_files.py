@@ -11,8 +11,8 @@ from stpa.errors import DataError
 from stpa.evaluation.features import Views
 from stpa.evaluation.k_sweep import Sweep
 from stpa.files import digest_value
+from stpa.models.network import NetworkSpec
 from stpa.stages.storage import feature_storage
-from stpa.training.job import TrainingJob
 from stpa.weights import weights_digest
 from stpa.workspace import Workspace
 
@@ -44,23 +44,23 @@ def stored_views(config: Config, stream: Stream) -> Views:
     return Views(train.stored_views, scales, train.horizontal_flip, train.seed)
 
 
-def feature_keys(config: Config, job: TrainingJob, videos: Sequence[Video]) -> dict[Video, str]:
-    """Digest everything that decides the features of each video in `job`'s stream."""
-    shared = shared_key(config, job)
+def feature_keys(config: Config, network: NetworkSpec, videos: Sequence[Video]) -> dict[Video, str]:
+    """Digest everything that decides the features of each video in the network's stream."""
+    shared = shared_key(config, network)
     return {video: digest_value([shared, video.sha256]) for video in videos}
 
 
-def shared_key(config: Config, job: TrainingJob) -> str:
+def shared_key(config: Config, network: NetworkSpec) -> str:
     """Digest what decides the features of all videos alike."""
-    spec = job.spec.to_dict()
+    spec, stream = network.to_dict(), Stream(network.stream)
     weights = config.model.pretrained
     return digest_value(
         {
             "network": {name: spec[name] for name in _DECISIVE},
             "weights": weights_digest(weights) if isinstance(weights, str) else weights,
             "sweep": asdict(stored_sweep(config)),
-            "views": asdict(stored_views(config, job.stream)),
-            "flow": config.optical_flow.model_dump() if job.stream is Stream.FLOW else None,
+            "views": asdict(stored_views(config, stream)),
+            "flow": config.optical_flow.model_dump() if stream is Stream.FLOW else None,
         }
     )
 
@@ -74,17 +74,17 @@ def missing_features(
 
 
 def find_features(
-    workspace: Workspace, config: Config, job: TrainingJob, videos: Sequence[Video]
+    workspace: Workspace, config: Config, network: NetworkSpec, videos: Sequence[Video]
 ) -> FeatureSource:
-    """Return the stored features of `videos` in `job`'s stream; DataError where any are missing."""
-    keys = feature_keys(config, job, videos)
-    if missing := missing_features(workspace, keys, job.stream):
+    """Return what the network's backbone made of `videos`; DataError where any are missing."""
+    keys, stream = feature_keys(config, network, videos), Stream(network.stream)
+    if missing := missing_features(workspace, keys, stream):
         raise DataError(
-            f"the {job.stream} features of {len(missing)} of {len(keys)} videos are not stored, "
+            f"the {stream} features of {len(missing)} of {len(keys)} videos are not stored, "
             f"{missing[0]} first: run `stpa features`"
         )
     return FeatureSource(
-        feature_storage(workspace, config, job.stream),
+        feature_storage(workspace, config, stream),
         config.train.stored_views,
         {video.video_id: key for video, key in keys.items()},
     )

@@ -5,7 +5,6 @@ import shutil
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 from stpa.compute.tasks import cluster
 from stpa.config import Config, Stream
@@ -16,7 +15,7 @@ from stpa.data.storage import Storage
 from stpa.errors import ConfigError, DataError
 from stpa.evaluation.features import Views, compute_features
 from stpa.evaluation.k_sweep import Sweep
-from stpa.files import atomic_path, keep_only
+from stpa.files import keep_only
 from stpa.models.checkpoint import load_shared, save_model
 from stpa.models.network import ActionNetwork
 from stpa.progress import ReportProgress, silent
@@ -32,6 +31,7 @@ from stpa.stages.feature_files import (
 from stpa.stages.pretrained import prepare_weights
 from stpa.stages.sweep import map_on_cluster
 from stpa.stages.training_job import SERVED_HEAD, frames_job
+from stpa.stages.worker_files import WorkerFiles
 from stpa.training.job import TrainingJob
 from stpa.workspace import Workspace
 
@@ -44,7 +44,7 @@ def store_features(workspace: Workspace, config: Config, progress: ReportProgres
     Killed and called again, it goes on with the next video. Raises ConfigError where no backbone
     is frozen.
     """
-    if config.model.freeze != "backbone":
+    if not config.model.freezes_backbone:
         raise ConfigError(
             "features are stored where model.freeze is backbone, but it is "
             f"{config.model.freeze}: whole networks are trained on the videos themselves"
@@ -57,7 +57,7 @@ def store_features(workspace: Workspace, config: Config, progress: ReportProgres
             "made in another way: run `stpa extract` first"
         )
     jobs = [frames_job(workspace, config, stream, SERVED_HEAD) for stream in Stream]
-    keys = {job.stream: feature_keys(config, job, videos) for job in jobs}
+    keys = {job.stream: feature_keys(config, job.spec, videos) for job in jobs}
     wanted = {
         feature_folder(workspace, stream) / video.feature_path
         for stream, of_videos in keys.items()
@@ -89,9 +89,8 @@ def _store(
     """Store one stream's features of `videos`; yield each when it is there."""
     if not videos:
         return
-    folder = feature_folder(workspace, job.stream)
-    shared = config.compute.read_from == "workspace"
-    network = workspace.runs / "features" / f"{job.stream}-{shared_key(config, job)}"
+    files = WorkerFiles.of(feature_folder(workspace, job.stream), config)
+    network = workspace.runs / "features" / f"{job.stream}-{shared_key(config, job.spec)}"
     save_model(network, ActionNetwork(job.spec, job.model.pretrained))
     store_one = partial(
         _store_one,
@@ -100,14 +99,12 @@ def _store(
         sweep=stored_sweep(config),
         views=stored_views(config, job.stream),
         device=config.compute.device,
-        folder=folder.resolve() if shared else None,
+        files=files,
     )
     items = [(video, keys[video]) for video in videos]
     try:
         for (video, _key), content in map_on_cluster(config, store_one, items):
-            if content is not None:
-                with atomic_path(folder / video.feature_path) as temporary:
-                    temporary.write_bytes(content)
+            files.keep(video.feature_path, content)
             yield video
     finally:
         shutil.rmtree(network, ignore_errors=True)
@@ -121,12 +118,9 @@ def _store_one(
     sweep: Sweep,
     views: Views,
     device: str,
-    folder: Path | None,
+    files: WorkerFiles,
 ) -> bytes | None:
-    """Run in a worker: store a video's features in `folder`, or return the file for none."""
+    """Run in a worker: store a video's features; see `WorkerFiles.make`."""
     video, key = item
     found = compute_features(load_shared(network, device), video, storage, sweep, views)
-    with TemporaryDirectory() as own:
-        output = (folder or Path(own)) / video.feature_path
-        write_features(output, *found, key)
-        return None if folder else output.read_bytes()
+    return files.make(video.feature_path, lambda path: write_features(path, *found, key))

@@ -34,7 +34,7 @@ def training_job(workspace: Workspace, config: Config, stream: Stream, head: str
     job = frames_job(workspace, config, stream, head)
     if not job.learns_from_features:
         return job
-    return replace(job, features=find_features(workspace, config, job, job.videos))
+    return replace(job, features=find_features(workspace, config, job.spec, job.videos))
 
 
 def frames_job(workspace: Workspace, config: Config, stream: Stream, head: str) -> TrainingJob:

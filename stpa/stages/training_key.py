@@ -28,7 +28,7 @@ serves every ablation of it. (Where a network is cut changes no number that it c
 def training_key(config: Config, stream: Stream, head: str, data: DataVersion) -> str:
     """Digest everything that decides the weights of a stream's network."""
     unused = _without_effect(config, head)
-    is_frozen = config.model.freeze == "backbone"
+    is_frozen = config.model.freezes_backbone
     if not is_frozen:  # as before there was a choice
         unused |= {"freeze", "stored_views"}
     train = config.train.model_dump(mode="json", exclude={"rgb", "flow", *unused})
@@ -59,7 +59,7 @@ def _without_effect(config: Config, head: str) -> set[str]:
     """
     unused = {"clips_at_once", "frames_at_once"}
     frozen = config.train.frozen_batch_norms(config.model.pretrained)
-    no_norm_learns = config.model.freeze == "backbone" or frozen == "all"
+    no_norm_learns = config.model.freezes_backbone or frozen == "all"
     if not no_norm_learns and isinstance(config.train.clips_at_once, int):
         unused.remove("clips_at_once")
     return unused | (set() if HEADS[head].attends else ONLY_FOR_ATTENTION)

@@ -81,7 +81,7 @@ def find_workload(workspace: Workspace, config: Config) -> Workload:
 def _find_missing_features(
     workspace: Workspace, config: Config, manifest: Manifest, to_extract: Sequence[Video]
 ) -> dict[Stream, tuple[Video, ...]]:
-    if config.model.freeze != "backbone":
+    if not config.model.freezes_backbone:
         return {}
     missing = {}
     for stream in Stream:
@@ -89,7 +89,7 @@ def _find_missing_features(
             missing[stream] = tuple(manifest.usable)
         else:
             job = frames_job(workspace, config, stream, SERVED_HEAD)
-            keys = feature_keys(config, job, manifest.usable)
+            keys = feature_keys(config, job.spec, manifest.usable)
             missing[stream] = tuple(missing_features(workspace, keys, stream))
     return missing
 

@@ -112,7 +112,7 @@ class TrainingJob:
     @property
     def learns_from_features(self) -> bool:
         """Whether the head alone learns, from `features`."""
-        return self.model.freeze == "backbone"
+        return self.model.freezes_backbone
 
     @property
     def frozen(self) -> str:

@@ -16,13 +16,11 @@ from stpa.errors import DataError, ModelError
 from stpa.evaluation.features import Views, compute_features
 from stpa.evaluation.k_sweep import Sweep, sweep_video
 from stpa.models.network import ActionNetwork
-from stpa.optical_flow.extract import extract_video
 from tests.unit.models.test_network import SPEC
-from tests.workspaces import make_video, write_video
+from tests.workspaces import make_video, write_video_and_flow
 
 NUM_FRAMES = 23
 SWEEP = Sweep((7, 1, 4), "exact")
-FLOW = {"estimator": "farneback", "options": {}, "bound_px": 8.0, "width": 64, "height": 64}
 CENTRE = Views(1, (1.0,), horizontal_flip=False, seed=0)
 HALF_STEP = 2.0**-11
 """The largest relative error of rounding to float16."""
@@ -31,10 +29,7 @@ HALF_STEP = 2.0**-11
 @pytest.fixture(scope="module")
 def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("videos")
-    write_video(root / "a.avi", seed=0, size=80, num_frames=NUM_FRAMES)
-    extract_video(
-        root / "a.avi", root / "flow" / "a.avi", num_frames=NUM_FRAMES, source_sha256="", **FLOW
-    )
+    write_video_and_flow(root, num_frames=NUM_FRAMES, size=80)
     return root
 
 

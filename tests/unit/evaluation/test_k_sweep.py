@@ -15,13 +15,11 @@ from stpa.data.storage import Folder
 from stpa.evaluation.k_sweep import Sweep, read_states, sum_up_video, sweep_video
 from stpa.models.heads import HEADS, Head, HeadOutput
 from stpa.models.network import ActionNetwork
-from stpa.optical_flow.extract import extract_video
 from tests.unit.models.test_network import SPEC
-from tests.workspaces import make_video, write_video
+from tests.workspaces import make_video, write_video_and_flow
 
 VALUES_OF_K = (7, 1, 4, 30)
 NUM_FRAMES = 23
-FLOW = {"estimator": "farneback", "options": {}, "bound_px": 8.0, "width": 64, "height": 64}
 
 
 class LastFrameHead(Head):
@@ -43,10 +41,7 @@ class LastFrameHead(Head):
 @pytest.fixture(scope="module")
 def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("videos")
-    write_video(root / "a.avi", seed=0, num_frames=NUM_FRAMES)
-    extract_video(
-        root / "a.avi", root / "flow" / "a.avi", num_frames=NUM_FRAMES, source_sha256="", **FLOW
-    )
+    write_video_and_flow(root, num_frames=NUM_FRAMES)
     return root
 
 

@@ -26,9 +26,8 @@ from stpa.models.heads import Head
 from stpa.models.network import ActionNetwork, NetworkSpec
 from stpa.optical_flow.codec import dequantise
 from stpa.optical_flow.extract import extract_video
-from tests.workspaces import write_video
+from tests.workspaces import SMALL_FLOW, write_video
 
-FLOW = {"estimator": "farneback", "options": {}, "bound_px": 8.0, "width": 64, "height": 64}
 K = 4
 
 
@@ -91,7 +90,7 @@ def classifier(
         late_fusion=late_fusion,
         num_segments=num_segments,
         num_crops=num_crops,
-        optical_flow=FLOW,
+        optical_flow=SMALL_FLOW,
     )
 
 
@@ -103,7 +102,7 @@ def test_scores_are_those_of_the_k_sweep_fused(
     sweep = Sweep((num_segments,), "exact", num_crops)
     stored = tmp_path / "stored"
     sizes = {"num_frames": video.num_frames, "source_sha256": video.sha256}
-    extract_video(path, stored / f"{video.video_id}.avi", **sizes, **FLOW)
+    extract_video(path, stored / f"{video.video_id}.avi", **sizes, **SMALL_FLOW)
     swept = {
         stream: sweep_video(network, video, Folder(root), sweep)[num_segments]
         for (stream, network), root in zip(
@@ -188,7 +187,7 @@ def test_the_flow_is_shown_in_px_as_the_network_saw_it(
     assert seen["rgb"].flow is None
     stored = tmp_path / "stored" / video.flow_path
     sizes = {"num_frames": video.num_frames, "source_sha256": video.sha256}
-    extract_video(path, stored, **sizes, **FLOW)
+    extract_video(path, stored, **sizes, **SMALL_FLOW)
     middles = seen["flow"].indices
     levels = read_flow_stacks(stored, middles, 1)[:, :, 8:56, 8:56]  # 64 px at 48 is 3/4 of it
     assert seen["flow"].flow is not None
@@ -203,7 +202,7 @@ def test_stored_flow_gives_the_same_explanation_without_a_new_extraction(
     both, videos = classifier("rgb", "flow"), Folder(path.parent)
     expected = both.explain(video, videos)
     sizes = {"num_frames": video.num_frames, "source_sha256": video.sha256}
-    extract_video(path, tmp_path / "stored" / video.flow_path, **sizes, **FLOW)
+    extract_video(path, tmp_path / "stored" / video.flow_path, **sizes, **SMALL_FLOW)
     monkeypatch.delattr(predict, "extract_video")
     found = both.explain(video, videos, stored_flow=Folder(tmp_path / "stored"))
     np.testing.assert_array_equal(found.scores, expected.scores)
@@ -240,7 +239,7 @@ def test_a_video_of_a_manifest_is_found_below_its_root(
         late_fusion="tsn_weighted",
         num_segments=K,
         num_crops=1,
-        optical_flow=FLOW,
+        optical_flow=SMALL_FLOW,
         device="cpu",
     )
     expected = classifier("rgb", "flow").scores(video, Folder(path.parent))

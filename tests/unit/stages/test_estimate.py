@@ -113,7 +113,7 @@ def test_features_are_computed_once_per_view_and_heads_read_nothing():
     assert estimate.train == 2 * (10 + NUM_EPOCHS * 5)
     assert estimate.evaluate == 10
     [told] = [line for line in describe(work, estimate) if "features" in line]
-    assert told == "to do: features of 10 videos, each stream's counted: about 61 s"
+    assert told == "to do: features of videos (9 by rgb, 1 by flow): about 61 s"
 
 
 def test_all_that_is_to_do_is_told_with_its_time():

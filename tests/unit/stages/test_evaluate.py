@@ -18,7 +18,8 @@ from stpa.stages import evaluate as stage
 from stpa.stages.evaluate import judge_served
 from stpa.workspace import Workspace
 from tests.unit.models.test_network import SPEC
-from tests.unit.stages.test_sweep import FLOW, VIDEOS, make_config, make_material
+from tests.unit.stages.test_sweep import VIDEOS, make_config, make_material
+from tests.workspaces import SMALL_FLOW
 
 
 def map_here(
@@ -61,7 +62,7 @@ def test_flow_that_is_not_stored_is_taken_anew_and_seen_where_workers_compute(
             num_segments=4,
             num_crops=1,
             late_fusion="average_logits",
-            optical_flow=OpticalFlowConfig.model_validate(FLOW | {"bound_px": 20.0}),
+            optical_flow=OpticalFlowConfig.model_validate(SMALL_FLOW | {"bound_px": 20.0}),
         ),
     )
     assert judgement.video_ids == tuple(video.video_id for video in VIDEOS)

@@ -192,7 +192,7 @@ def keys_of(config: Config) -> list[str]:
         )
         for stream in Stream
     ]
-    return [shared_key(config, job) for job in jobs]
+    return [shared_key(config, job.spec) for job in jobs]
 
 
 def test_values_are_set_beside_the_others(config):

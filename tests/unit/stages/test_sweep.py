@@ -27,7 +27,13 @@ from stpa.stages.sweep import sweep_on_cluster
 from stpa.workspace import Workspace
 from tests.unit.evaluation.test_k_sweep import LastFrameHead
 from tests.unit.models.test_network import SPEC
-from tests.workspaces import make_video, make_workspace, small_params, write_video
+from tests.workspaces import (
+    SMALL_FLOW,
+    make_video,
+    make_workspace,
+    small_params,
+    write_video,
+)
 
 VALUES_OF_K = (1, 4, 9)
 FRAMES_PER_TASK = 7
@@ -38,7 +44,6 @@ VIDEOS = [
     make_video(f"v{index}", split="test", num_frames=num_frames)
     for index, num_frames in enumerate([SHORT, LONG, SHORT, LONG, SHORT])
 ]
-FLOW = {"estimator": "farneback", "options": {}, "bound_px": 8.0, "width": 64, "height": 64}
 
 
 def make_material(workspace: Workspace) -> None:
@@ -51,7 +56,7 @@ def make_material(workspace: Workspace) -> None:
             workspace.optical_flow / f"{video.video_id}.avi",
             num_frames=video.num_frames,
             source_sha256=video.sha256,
-            **FLOW,
+            **SMALL_FLOW,
         )
     for stream in Stream:
         save_network(workspace, stream)
@@ -65,7 +70,7 @@ def save_network(workspace: Workspace, stream: Stream, head: str = "stpa") -> No
 
 def make_config(workspace: Workspace, grid: str, **compute: Any) -> Config:
     evaluate = {"grid": grid, "frames_per_task": FRAMES_PER_TASK}
-    params = small_params(evaluate=evaluate, compute=compute, optical_flow=FLOW)
+    params = small_params(evaluate=evaluate, compute=compute, optical_flow=SMALL_FLOW)
     return load_config(make_workspace(workspace.root, params).params)
 
 
