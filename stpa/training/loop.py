@@ -14,7 +14,8 @@ from stpa.errors import ModelError
 from stpa.models.aggregation import at_least_float32
 from stpa.models.heads import HeadOutput
 from stpa.shapes import Float
-from stpa.training.losses import ATTENTION_LOSSES, INTERACTIVE_LOSSES, attention_entropy
+from stpa.training.attention_metrics import attention_metrics
+from stpa.training.losses import ATTENTION_LOSSES, INTERACTIVE_LOSSES
 from stpa.training.regularise import mix_up, smooth_labels
 
 ANSWERS = "answers"
@@ -137,7 +138,7 @@ def _forward(
         ANSWERS: answers(output.logits),
     }
     if output.attention is not None:
-        seen["attention_entropy"] = attention_entropy(output.attention)
+        seen |= attention_metrics(output.attention)
     return seen
 
 

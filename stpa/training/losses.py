@@ -1,4 +1,4 @@
-"""The losses on attention of Du et al., ECCV 2018, eq. 6-8, as printed and repaired; its entropy.
+"""The losses on attention of Du et al., ECCV 2018, eq. 6-8, as printed and repaired.
 
 They are read off the streaming state, and so cost no pass over the positions. Each is a mean
 over clips.
@@ -57,16 +57,10 @@ def cosine_attention_loss(attention: Attention) -> Float[torch.Tensor, ""]:
     return cosine.mean()
 
 
-def attention_entropy(attention: Attention) -> Float[torch.Tensor, ""]:
-    """Return how evenly the maps attend over a clip's positions, in [0, 1].
-
-    The mean Renyi entropy of order 2 of eq. 3's softmax, -log sum_p p^2, as a share of what even
-    attention has: the logarithm of the number of positions. It is in the state already.
-    """
-    state, positions = attention.state, attention.losses.num_positions
-    entropy = 2 * state.total.log() - state.energy.log()
-    # A single position's is 0 whatever it is divided by: by no small number, for its rounding.
-    return (entropy.mean(dim=-1) / positions.clamp_min(2).log()).mean()
+def map_cosines(attention: Attention) -> Float[torch.Tensor, "clips maps maps"]:
+    """Return A A^T: the cosine of each pair of maps, at least 0, and 1 on the diagonal."""
+    norm = attention.state.energy.sqrt()
+    return attention.losses.gram / (norm.unsqueeze(-1) * norm.unsqueeze(-2))
 
 
 def _captured(attention: Attention) -> Float[torch.Tensor, " clips"]:
@@ -76,8 +70,7 @@ def _captured(attention: Attention) -> Float[torch.Tensor, " clips"]:
 
 def _overlap(attention: Attention) -> Float[torch.Tensor, " clips"]:
     """Return the sum of the squared off-diagonal entries of A A^T, whose diagonal is 1."""
-    norm = attention.state.energy.sqrt()
-    gram = attention.losses.gram / (norm.unsqueeze(-1) * norm.unsqueeze(-2))
+    gram = map_cosines(attention)
     diagonal = gram.diagonal(dim1=-2, dim2=-1)
     return gram.square().sum(dim=(-2, -1)) - diagonal.square().sum(dim=-1)
 

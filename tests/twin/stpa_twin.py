@@ -188,6 +188,24 @@ def attention_entropy(clip: Clip) -> Tensor:
     return entropies.mean() / math.log(max(probabilities.shape[1], 2))
 
 
+def effective_positions(clip: Clip) -> Tensor:
+    """How many positions a map attends to: 1 / sum_p p^2, a mean over the maps."""
+    return (1 / (softmax(fused_scores(clip)) ** 2).sum(dim=1)).mean()
+
+
+def map_likeness(clip: Clip) -> Tensor:
+    """The mean cosine of two different maps; a single map is like itself."""
+    a = attention(clip)
+    pairs = [(i, j) for i in range(len(a)) for j in range(len(a)) if i != j] or [(0, 0)]
+    return torch.stack([torch.dot(a[i], a[j]) for i, j in pairs]).mean()
+
+
+def score_peak(clip: Clip) -> Tensor:
+    """The mean over the maps of log(P max_p p)."""
+    probabilities = softmax(fused_scores(clip))
+    return torch.log(probabilities.shape[1] * probabilities.amax(dim=1)).mean()
+
+
 def cosine_attention_loss(clip: Clip) -> Tensor:
     """Eq. 7 and 8 repaired: the mean cosine of a_m and softmax(y^j)_m, in [0, 1]."""
     a = attention(clip)

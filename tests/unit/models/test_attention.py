@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from stpa.models.attention import DOWNSAMPLINGS, StridedConvolution
 from stpa.models.heads import Attention, Frames, HeadOptions, StpaHead, TsnHead, stack_states
-from stpa.training import losses
+from stpa.training import attention_metrics, losses
 from stpa.training.loop import LossOptions, loss_terms, total_loss
 from tests.twin import stpa_twin as twin
 
@@ -27,7 +27,13 @@ TWINS: dict[str, tuple[Callable[[StpaHead, Attention], Tensor], Callable[[twin.C
         twin.bounded_interactive_loss,
     ),
     "cosine": (lambda _, seen: losses.cosine_attention_loss(seen), twin.cosine_attention_loss),
-    "entropy": (lambda _, seen: losses.attention_entropy(seen), twin.attention_entropy),
+    "entropy": (lambda _, seen: attention_metrics.entropy(seen), twin.attention_entropy),
+    "positions": (
+        lambda _, seen: attention_metrics.effective_positions(seen),
+        twin.effective_positions,
+    ),
+    "likeness": (lambda _, seen: attention_metrics.likeness(seen), twin.map_likeness),
+    "score peak": (lambda _, seen: attention_metrics.score_peak(seen), twin.score_peak),
 }
 
 
@@ -269,7 +275,7 @@ def test_attention_starts_even_on_features_of_any_size(scale: float) -> None:
     seen = read(head, head.sum_up(Frames(pretrained_like(scale, channels), 1), tail))
     even = 1 / 48  # of 3 frames of 16 positions
     largest = (1 / seen.state.total).max().item()  # at the peak, e^0 over the sum
-    assert losses.attention_entropy(seen) > 0.97
+    assert attention_metrics.entropy(seen) > 0.97
     assert largest < 4 * even
 
 
@@ -278,7 +284,7 @@ def test_printed_scores_start_uneven_on_large_features() -> None:
     head = StpaHead(options(channels=channels, map_size=(4, 4), num_features=1280))
     head.train()
     seen = read(head, head.sum_up(Frames(pretrained_like(30.0, channels), 1), tail))
-    assert losses.attention_entropy(seen) < 0.5
+    assert attention_metrics.entropy(seen) < 0.5
 
 
 @pytest.mark.parametrize("head_class", [StpaHead, TsnHead])
