@@ -54,6 +54,7 @@ def network_spec(backbone: str, input_size: int, stream: str = "rgb") -> Network
         downsampling="max",
         map_norm="l2",
         score_norm="none",
+        flow_stem="mean",
         dropout=0.5,
         class_names=tuple(f"class {index}" for index in range(NUM_CLASSES)),
         multi_label=False,

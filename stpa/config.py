@@ -194,6 +194,10 @@ class ModelConfig(Section):
     """How stored flow is scaled for the network. measured: so that the training clips deviate as
     much as photographs do, which the weights were trained on: slow motion is faint otherwise.
     as_rgb: divided by the mean of `input_std`."""
+    flow_stem: str
+    """What the first convolution, which the weights have for RGB, makes of the flow's channels: a
+    name in `stpa.models.flow_stem.FLOW_STEMS`. components: x and y pass for two colours. mean
+    (TSN): they are added up, and training has to tell them apart."""
     freeze: Literal["none", "backbone"]
     """Which part keeps its pretrained weights. none: no part, the whole network is trained.
     backbone: all but the head; the features of each video are computed once and stored

@@ -13,6 +13,7 @@ from torch import nn
 import stpa.models.bn_inception  # noqa: F401 - registers it with timm
 from stpa.errors import ModelError, first_line
 from stpa.models.cut import cut, trace
+from stpa.models.flow_stem import FLOW_STEMS
 from stpa.models.published import fetch_weights
 from stpa.shapes import Float
 from stpa.weights import read_weights
@@ -72,10 +73,11 @@ class Backbone(nn.Module):
         top_layer: str = "C",
         pretrained: bool | str = False,
         options: dict[str, str | int | float | bool] | None = None,
+        flow_stem: str = "mean",
     ) -> None:
         """Build the CNN; `pretrained` is as in `stpa.config.ModelConfig`.
 
-        Other than three input channels get TSN's cross-modality initialisation.
+        Other than three input channels are flow's: `flow_stem` is a name in `FLOW_STEMS`.
         """
         super().__init__()
         cnn = _create(name, pretrained is True, options or {})
@@ -85,7 +87,7 @@ class Backbone(nn.Module):
             if _architecture(name) in BLUE_FIRST:
                 _reverse_channels(self.stem)
         if in_channels != RGB_CHANNELS:
-            _adapt_to_modality(self.stem, in_channels)
+            _take_flow(self.stem, in_channels, flow_stem)
         if top_layer == "FC":
             self.pyramid, self.tail = _PooledFeatures(cnn), nn.Flatten()
         else:
@@ -284,15 +286,11 @@ def _reverse_channels(stem: tuple[nn.Conv2d, ...]) -> None:
         convolution.weight = nn.Parameter(convolution.weight.detach().flip(1))
 
 
-def _adapt_to_modality(stem: tuple[nn.Conv2d, ...], in_channels: int) -> None:
-    """Give the stem `in_channels`: the mean RGB kernel, repeated, not rescaled.
-
-    TSN's cross-modality initialisation (Wang et al., ECCV 2016, section 3.3).
-    """
+def _take_flow(stem: tuple[nn.Conv2d, ...], in_channels: int, flow_stem: str) -> None:
     for convolution in stem:
-        mean_kernel = convolution.weight.detach().mean(dim=1, keepdim=True)
         convolution.in_channels = in_channels
-        convolution.weight = nn.Parameter(mean_kernel.repeat(1, in_channels, 1, 1))
+        kernel = FLOW_STEMS[flow_stem](convolution.weight.detach(), in_channels)
+        convolution.weight = nn.Parameter(kernel)
 
 
 def _names(value: str | Sequence[str]) -> tuple[str, ...]:

@@ -24,7 +24,7 @@ from stpa.models.heads import (
 )
 from stpa.shapes import Bool, Float, UInt8
 
-BEFORE_SCORE_NORM = {"score_norm": "none"}
+BEFORE_CHOICES = {"score_norm": "none", "flow_stem": "mean"}
 """What models are that were written before there was a choice: they are still served."""
 
 
@@ -44,6 +44,8 @@ class NetworkSpec:
     downsampling: str
     map_norm: str
     score_norm: str
+    flow_stem: str
+    """What the first convolution made of flow before it was trained (`FLOW_STEMS`)."""
     dropout: float
     class_names: tuple[str, ...]
     """By the place of their logits."""
@@ -76,7 +78,7 @@ class NetworkSpec:
     def from_dict(cls, values: dict) -> "NetworkSpec":
         """Rebuild from `to_dict`'s values, as JSON returns them."""
         tuples = {key: tuple(values[key]) for key in ("class_names", "input_mean", "input_std")}
-        return cls(**{**BEFORE_SCORE_NORM, **values, **tuples})
+        return cls(**{**BEFORE_CHOICES, **values, **tuples})
 
 
 class ActionNetwork(nn.Module):
@@ -97,6 +99,7 @@ class ActionNetwork(nn.Module):
             top_layer=spec.top_layer,
             pretrained=pretrained,
             options=spec.backbone_options,
+            flow_stem=spec.flow_stem,
         )
         options = HeadOptions(
             channels=self.backbone.channels,

@@ -79,6 +79,7 @@ def _unknown_names(params: dict[str, Any]) -> Iterator[str]:
     from stpa.data.sampling import GRIDS
     from stpa.evaluation.fusion import FUSION_RULES
     from stpa.models.attention import DOWNSAMPLINGS, FUSIONS, SCORE_NORMS
+    from stpa.models.flow_stem import FLOW_STEMS
     from stpa.models.backbones import TOP_LAYERS, known_backbone
     from stpa.models.heads import MAP_NORMS
     from stpa.optical_flow import ESTIMATORS
@@ -93,6 +94,7 @@ def _unknown_names(params: dict[str, Any]) -> Iterator[str]:
         ("model", "downsampling"): DOWNSAMPLINGS,
         ("model", "map_norm"): MAP_NORMS,
         ("model", "score_norm"): SCORE_NORMS,
+        ("model", "flow_stem"): FLOW_STEMS,
         ("train", "interactive_loss"): INTERACTIVE_LOSSES,
         ("train", "attention_loss"): ATTENTION_LOSSES,
         ("evaluate", "grid"): GRIDS,

@@ -88,6 +88,7 @@ class Edits:
 def _to_2(params: Edits) -> None:
     params.add(VERSION, 2)
     params.add("model.flow_input", "as_rgb")
+    params.add("model.flow_stem", "mean")
     params.add("model.freeze", "none")
     params.add("model.score_norm", "none")
     params.add("train.min_steps_per_epoch", 1)

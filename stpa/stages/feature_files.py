@@ -60,9 +60,13 @@ def shared_key(config: Config, network: NetworkSpec) -> str:
             "weights": weights_digest(weights) if isinstance(weights, str) else weights,
             "sweep": asdict(stored_sweep(config)),
             "views": asdict(stored_views(config, stream)),
-            "flow": config.optical_flow.model_dump() if stream is Stream.FLOW else None,
+            "flow": _flow(config, network) if stream is Stream.FLOW else None,
         }
     )
+
+
+def _flow(config: Config, network: NetworkSpec) -> dict[str, object]:
+    return config.optical_flow.model_dump() | {"stem": network.flow_stem}
 
 
 def missing_features(

@@ -21,6 +21,7 @@ DECIDE_FEATURES = {
     "model.input_mean",
     "model.input_std",
     "model.flow_input",
+    "model.flow_stem",
     "model.top_layer",
     "model.num_scales",
     "train.input_size",

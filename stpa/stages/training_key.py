@@ -24,10 +24,12 @@ ONLY_FOR_ATTENTION = {
 """Parameters that decide nothing of the weights of a head without attention, so that one baseline
 serves every ablation of it. (Where a network is cut changes no number that it computes.)"""
 
+ONLY_FOR_FLOW = {"flow_input", "flow_stem"}
+
 
 def training_key(config: Config, stream: Stream, head: str, data: DataVersion) -> str:
     """Digest everything that decides the weights of a stream's network."""
-    unused = _without_effect(config, head)
+    unused = _without_effect(config, head) | (ONLY_FOR_FLOW if stream is Stream.RGB else set())
     is_frozen = config.model.freezes_backbone
     if not is_frozen:  # as before there was a choice
         unused |= {"freeze", "stored_views"}

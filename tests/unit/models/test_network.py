@@ -24,6 +24,7 @@ SPEC = NetworkSpec(
     downsampling="max",
     map_norm="l2",
     score_norm="none",
+    flow_stem="mean",
     dropout=0.5,
     class_names=("left", "öffnen", "up"),
     multi_label=False,
@@ -166,7 +167,8 @@ def test_damaged_model_folder_is_refused(file: str, damage: str, tmp_path: Path)
         load_model(tmp_path / "model")
 
 
-def test_a_model_from_before_score_norms_is_read_as_it_was() -> None:
+@pytest.mark.parametrize("key", ["score_norm", "flow_stem"])
+def test_a_model_from_before_a_choice_is_read_as_it_was(key: str) -> None:
     written = SPEC.to_dict()
-    del written["score_norm"]
+    del written[key]
     assert NetworkSpec.from_dict(written) == SPEC

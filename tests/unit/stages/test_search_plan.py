@@ -158,6 +158,7 @@ CHANGES = {
     "model.input_mean": [1.0, 2.0, 3.0],
     "model.input_std": [4.0, 5.0, 6.0],
     "model.flow_input": "as_rgb",
+    "model.flow_stem": "mean",
     "model.top_layer": "B",
     "model.num_scales": 2,
     "train.input_size": 48,

@@ -48,6 +48,14 @@ def test_an_ablation_of_the_attention_trains_no_baseline_again(
     assert key(BASELINE_HEAD, **changes) == key(BASELINE_HEAD)
 
 
+@pytest.mark.parametrize(("name", "value"), [("flow_input", "as_rgb"), ("flow_stem", "mean")])
+def test_what_only_flow_uses_trains_no_rgb_network_again(name: str, value: str) -> None:
+    now, changed = config(), config(model={name: value})
+    for stream in Stream:
+        keys = {training_key(each, stream, SERVED_HEAD, DATA) for each in (now, changed)}
+        assert len(keys) == (1 if stream is Stream.RGB else 2)
+
+
 @pytest.mark.parametrize("head", [SERVED_HEAD, BASELINE_HEAD])
 @pytest.mark.parametrize(
     ("section", "name", "value"),
