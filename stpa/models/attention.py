@@ -52,9 +52,15 @@ class StridedConvolution(nn.Module):
         return F.adaptive_avg_pool2d(self.filter(at_least_float32(maps)), size)
 
 
+POOLINGS: dict[str, Callable[[torch.Tensor, Size], torch.Tensor]] = {
+    "max": F.adaptive_max_pool2d,  # the paper prefers it
+    "average": F.adaptive_avg_pool2d,
+}
+"""R of eq. 1 where it learns nothing. A map that has the size already stays as it is."""
+
 DOWNSAMPLINGS: dict[str, Callable[[int, int], nn.Module]] = {
-    "max": lambda channels, stride: Pool(F.adaptive_max_pool2d),  # the paper prefers it
-    "average": lambda channels, stride: Pool(F.adaptive_avg_pool2d),
+    "max": lambda channels, stride: Pool(POOLINGS["max"]),
+    "average": lambda channels, stride: Pool(POOLINGS["average"]),
     "convolution": StridedConvolution,
 }
 """R of eq. 1, built from a scale's channels and its stride to the top layer; it takes a map
@@ -79,6 +85,21 @@ def unit_power(
     return maps * mean_square.clamp_min(LEAST_POWER).rsqrt()
 
 
+def unit_deviation(
+    maps: Float[torch.Tensor, "frames channels height width"],
+) -> Float[torch.Tensor, "frames channels height width"]:
+    """Give each position's features a mean of 0 and a norm of 1 over the channels.
+
+    A layer normalisation without weights (Ba et al., 2016), over the root of the channels. Features
+    behind a ReLU have a large common part, which differs little between positions: without it,
+    scores are as large as they were and tell positions apart several times better. Each position
+    is divided by a number of its own, so that states of positions still merge exactly.
+    """
+    centred = maps - maps.mean(dim=1, keepdim=True)
+    power = centred.square().sum(dim=1, keepdim=True)
+    return centred * power.clamp_min(LEAST_POWER).rsqrt()
+
+
 @dataclass(frozen=True)
 class ScoreNorm:
     """What is done to the features before eq. 2, and the weights' deviation that suits it."""
@@ -89,7 +110,9 @@ class ScoreNorm:
 
 SCORE_NORMS = {
     "none": ScoreNorm(as_they_are, initial_std=0.01),  # as printed
-    "rms": ScoreNorm(unit_power, initial_std=0.1),  # scores of 1 +- 0.1 on any backbone
+    # Scores of 1 +- 0.1 on any backbone:
+    "rms": ScoreNorm(unit_power, initial_std=0.1),
+    "layer": ScoreNorm(unit_deviation, initial_std=0.1),
 }
 
 

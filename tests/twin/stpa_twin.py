@@ -88,11 +88,24 @@ def scored(x: Tensor, num_frames: int) -> Tensor:
     return torch.cat(frames)
 
 
+def deviation(position: Tensor) -> Tensor:
+    """A position's features about their mean over channels, over the norm of these differences.
+
+    A single channel does not differ from its mean: 0.
+    """
+    differences = position - position.sum() / len(position)
+    if len(position) == 1:
+        return differences
+    return differences / torch.sqrt((differences * differences).sum())
+
+
 def scores(clip: Clip) -> list[Tensor]:
     """Eq. 2: Y_j of each scale, [d, P]."""
     x_of = features(clip)
     if clip.score_norm == "rms":
         x_of = [scored(x, len(real_maps(clip)[-1])) for x in x_of]
+    if clip.score_norm == "layer":
+        x_of = [torch.stack([deviation(position) for position in x]) for x in x_of]
     return [
         weight @ x.T + bias[:, None]
         for weight, bias, x in zip(clip.weights, clip.biases, x_of, strict=True)
@@ -239,7 +252,7 @@ def clips(draw: st.DrawFn, *, masked: bool | None = None) -> Clip:
         biases=tuple(normal(num_maps) for _ in shapes),
         fusion=draw(st.sampled_from(["maximum", "sum", "product"])),
         downsampling=draw(st.sampled_from(["max", "average"])),
-        score_norm=draw(st.sampled_from(["none", "rms"])),
+        score_norm=draw(st.sampled_from(["none", "rms", "layer"])),
         real=_draw_real(draw, num_frames)
         if masked or (masked is None and draw(st.booleans()))
         else None,

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from stpa.models.attention import DOWNSAMPLINGS, StridedConvolution
+from stpa.models.attention import DOWNSAMPLINGS, SCORE_NORMS, StridedConvolution
 from stpa.models.heads import Attention, Frames, HeadOptions, StpaHead, TsnHead, stack_states
 from stpa.training import attention_metrics, losses
 from stpa.training.loop import LossOptions, loss_terms, total_loss
@@ -265,11 +265,12 @@ def pretrained_like(scale: float, channels: tuple[int, ...]) -> list[Tensor]:
     ]
 
 
+@pytest.mark.parametrize("score_norm", ["rms", "layer"])
 @pytest.mark.parametrize("scale", [0.1, 1.0, 30.0])
-def test_attention_starts_even_on_features_of_any_size(scale: float) -> None:
+def test_attention_starts_even_on_features_of_any_size(scale: float, score_norm: str) -> None:
     channels = (96, 320, 1280)
     head = StpaHead(
-        options(channels=channels, map_size=(4, 4), num_features=1280, score_norm="rms")
+        options(channels=channels, map_size=(4, 4), num_features=1280, score_norm=score_norm)
     )
     head.train()
     seen = read(head, head.sum_up(Frames(pretrained_like(scale, channels), 1), tail))
@@ -277,6 +278,16 @@ def test_attention_starts_even_on_features_of_any_size(scale: float) -> None:
     largest = (1 / seen.state.total).max().item()  # at the peak, e^0 over the sum
     assert attention_metrics.entropy(seen) > 0.97
     assert largest < 4 * even
+
+
+def test_what_all_positions_share_moves_no_score_behind_a_layer_norm() -> None:
+    head = StpaHead(options(score_norm="layer")).double()
+    pyramid = [
+        torch.randn(2, width, side, side, dtype=torch.float64)
+        for width, side in zip((3, 4, 5), (8, 4, 2), strict=True)
+    ]
+    shifted = [3.0 * maps + 7.0 for maps in pyramid]  # the same for all channels
+    assert_exact(head.scores(pyramid), head.scores(shifted))
 
 
 def test_printed_scores_start_uneven_on_large_features() -> None:
@@ -398,7 +409,7 @@ def test_scores_of_thousands_stay_finite_with_their_gradients(dtype: torch.dtype
         assert maps.grad.isfinite().all()
 
 
-@pytest.mark.parametrize("score_norm", ["none", "rms"])
+@pytest.mark.parametrize("score_norm", SCORE_NORMS)
 @pytest.mark.parametrize("interactive", losses.INTERACTIVE_LOSSES)
 @pytest.mark.parametrize("attention", losses.ATTENTION_LOSSES)
 def test_features_that_are_all_0_give_finite_losses_and_gradients(
