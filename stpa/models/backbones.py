@@ -1,6 +1,5 @@
 """Backbones: any timm CNN as a feature pyramid, for RGB frames or stacks of optical flow."""
 
-import math
 from collections.abc import Sequence
 from pickle import UnpicklingError
 from typing import Any
@@ -108,24 +107,6 @@ class Backbone(nn.Module):
     def top_size(self) -> tuple[int, int]:
         """Height and width of the top map at `input_size`."""
         return self.sizes[-1]
-
-    @property
-    def num_values(self) -> int:
-        """Number of values in all maps of one frame at `input_size`."""
-        return sum(map(math.prod, self._shapes))
-
-    @property
-    def _shapes(self) -> list[tuple[int, int, int]]:
-        return [(width, *size) for width, size in zip(self.channels, self.sizes, strict=True)]
-
-    def unflatten(
-        self, values: Float[torch.Tensor, "frames values"]
-    ) -> list[Float[torch.Tensor, "frames _channels _height _width"]]:
-        """Return the pyramid of frames at `input_size`, from its levels laid out one by one."""
-        levels = values.split([math.prod(shape) for shape in self._shapes], dim=1)
-        return [
-            level.unflatten(1, shape) for level, shape in zip(levels, self._shapes, strict=True)
-        ]
 
     @torch.no_grad()
     def _measure(self, name: str, blank: torch.Tensor) -> None:

@@ -1,5 +1,6 @@
 """An action network: one stream's clips in, class scores out."""
 
+import math
 from dataclasses import asdict, dataclass
 
 import torch
@@ -10,6 +11,7 @@ from torch.utils.checkpoint import checkpoint
 from stpa.data.sampling import FLOW_ZERO, STACK_LENGTH
 from stpa.errors import ModelError
 from stpa.models.aggregation import at_least_float32
+from stpa.models.attention import POOLINGS
 from stpa.models.backbones import Backbone
 from stpa.models.heads import (
     HEADS,
@@ -167,14 +169,27 @@ class ActionNetwork(nn.Module):
         type.
         """
         if frames.ndim == 2:
-            return self.backbone.unflatten(frames.to(self.mean.dtype))
+            levels = frames.to(self.mean.dtype).split(self._level_values, dim=1)
+            shapes = self._stored_shapes
+            return [level.unflatten(1, shape) for level, shape in zip(levels, shapes, strict=True)]
         return self.backbone((frames - self.mean) / self.std)
 
     def flat_pyramid(
         self, frames: UInt8[torch.Tensor, "frames channels height width"]
     ) -> Float[torch.Tensor, "frames values"]:
-        """Return each frame's feature maps, laid out one after another, bottom to top."""
-        return torch.cat([level.flatten(1) for level in self.pyramid(frames)], dim=1)
+        """Return each frame's feature maps, laid out one after another, bottom to top.
+
+        Where R of eq. 1 learns nothing, they are as large as the top one, as R makes them.
+        """
+        levels = self.pyramid(frames)
+        if pool := POOLINGS.get(self.spec.downsampling):
+            levels = [pool(level, self.backbone.top_size) for level in levels]
+        return torch.cat([level.flatten(1) for level in levels], dim=1)
+
+    @property
+    def num_values(self) -> int:
+        """Number of values that `flat_pyramid` gives per frame."""
+        return sum(self._level_values)
 
     def frame_states(self, pyramid: Pyramid, num_clips: int = 1) -> State:
         """Return what the head keeps of each frame of clips of equal length, one after another:
@@ -219,6 +234,17 @@ class ActionNetwork(nn.Module):
     def frame_weights(self, pyramid: Pyramid) -> Float[torch.Tensor, " frames"]:
         """Return `Head.frame_weights` of one video."""
         return self.head.frame_weights(pyramid)
+
+    @property
+    def _stored_shapes(self) -> list[tuple[int, int, int]]:
+        backbone = self.backbone
+        pools = self.spec.downsampling in POOLINGS
+        sizes = [backbone.top_size] * len(backbone.sizes) if pools else backbone.sizes
+        return [(width, *size) for width, size in zip(backbone.channels, sizes, strict=True)]
+
+    @property
+    def _level_values(self) -> list[int]:
+        return [math.prod(shape) for shape in self._stored_shapes]
 
     def _sum_up(self, clips: torch.Tensor, present: torch.Tensor | None) -> State:
         return self.merging_head.sum_up(self._frames(clips, present), self.backbone.tail)

@@ -79,8 +79,8 @@ def _unknown_names(params: dict[str, Any]) -> Iterator[str]:
     from stpa.data.sampling import GRIDS
     from stpa.evaluation.fusion import FUSION_RULES
     from stpa.models.attention import DOWNSAMPLINGS, FUSIONS, SCORE_NORMS
-    from stpa.models.flow_stem import FLOW_STEMS
     from stpa.models.backbones import TOP_LAYERS, known_backbone
+    from stpa.models.flow_stem import FLOW_STEMS
     from stpa.models.heads import MAP_NORMS
     from stpa.optical_flow import ESTIMATORS
     from stpa.registry.rules import RULES

@@ -22,6 +22,7 @@ _DECISIVE = (
     "backbone_options",
     "top_layer",
     "num_scales",
+    "downsampling",
     "input_size",
     "short_side",
     "input_mean",

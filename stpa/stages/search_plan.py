@@ -24,6 +24,7 @@ DECIDE_FEATURES = {
     "model.flow_stem",
     "model.top_layer",
     "model.num_scales",
+    "model.downsampling",
     "train.input_size",
     "train.short_side",
     "train.stored_views",

@@ -48,7 +48,7 @@ def noise(
 ) -> torch.Tensor:
     """Return clips of the shape that the network learns from, on its device, to measure with."""
     if job.learns_from_features:
-        size = (num_clips, num_frames, network.backbone.num_values)
+        size = (num_clips, num_frames, network.num_values)
         return torch.rand(size, device=network.mean.device)
     return noisy_frames(network, num_clips * num_frames).unflatten(0, (num_clips, num_frames))
 

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from torch.nn import functional as F
 
 from stpa.data.clips import ClipReader
 from stpa.data.crops import CropSource
@@ -15,6 +16,7 @@ from stpa.data.storage import Folder
 from stpa.errors import DataError, ModelError
 from stpa.evaluation.features import Views, compute_features
 from stpa.evaluation.k_sweep import Sweep, sweep_video
+from stpa.models.attention import DOWNSAMPLINGS
 from stpa.models.network import ActionNetwork
 from tests.unit.models.test_network import SPEC
 from tests.workspaces import make_video, write_video_and_flow
@@ -38,10 +40,19 @@ def video() -> Video:
     return make_video(num_frames=NUM_FRAMES)
 
 
-def make_network(head: str, stream: str = "rgb", top_layer: str = "C") -> ActionNetwork:
+def make_network(
+    head: str, stream: str = "rgb", top_layer: str = "C", downsampling: str = "max"
+) -> ActionNetwork:
     torch.manual_seed(0)
     scales = 1 if top_layer == "FC" else 3
-    spec = replace(SPEC, head=head, stream=stream, top_layer=top_layer, num_scales=scales)
+    spec = replace(
+        SPEC,
+        head=head,
+        stream=stream,
+        top_layer=top_layer,
+        num_scales=scales,
+        downsampling=downsampling,
+    )
     network = ActionNetwork(spec).eval()
     torch.nn.init.normal_(network.head.classifier.weight)
     return network
@@ -53,11 +64,21 @@ def folder_of(root: Path, stream: str) -> Folder:
 
 @pytest.mark.parametrize("stream", ["rgb", "flow"])
 @pytest.mark.parametrize("head", ["stpa", "tsn"])
-@pytest.mark.parametrize("top_layer", ["C", "FC"])
+@pytest.mark.parametrize(
+    ("top_layer", "downsampling"),
+    [("C", "max"), ("C", "average"), ("C", "convolution"), ("FC", "max")],
+)
 def test_logits_from_stored_features_are_the_network_s_to_float16(
-    root: Path, video: Video, tmp_path: Path, stream: str, head: str, top_layer: str
+    root: Path,
+    video: Video,
+    tmp_path: Path,
+    stream: str,
+    head: str,
+    top_layer: str,
+    downsampling: str,
 ) -> None:
-    network, storage = make_network(head, stream, top_layer), folder_of(root, stream)
+    network = make_network(head, stream, top_layer, downsampling)
+    storage = folder_of(root, stream)
     found = compute_features(network, video, storage, SWEEP, CENTRE)
     write_features(tmp_path / video.feature_path, *found, "key")
     stored = sweep_video(network, video, FeatureSource(Folder(tmp_path), 1, {"a": "key"}), SWEEP)
@@ -68,8 +89,11 @@ def test_logits_from_stored_features_are_the_network_s_to_float16(
         assert np.abs(stored[k] - logits).max() < 8 * HALF_STEP * scale
 
 
-def test_features_are_the_maps_of_all_levels_laid_out(root: Path, video: Video) -> None:
-    network = make_network("stpa")
+@pytest.mark.parametrize("downsampling", DOWNSAMPLINGS)
+def test_features_are_the_maps_of_all_levels_as_the_attention_takes_them(
+    root: Path, video: Video, downsampling: str
+) -> None:
+    network = make_network("stpa", downsampling=downsampling)
     positions, features = compute_features(network, video, Folder(root), SWEEP, CENTRE)
     reader = ClipReader("rgb", Folder(root), network.spec.short_side)
     source = CropSource(reader, network.spec.input_size, (1.0,), horizontal_flip=False)
@@ -78,10 +102,14 @@ def test_features_are_the_maps_of_all_levels_laid_out(root: Path, video: Video) 
         [crop] = CENTRE.crops(clip, video, source)
         pyramid = network.pyramid(torch.from_numpy(np.ascontiguousarray(crop)))
         again = network.pyramid(torch.from_numpy(features[0]))
-    assert features.shape == (1, len(positions), network.backbone.num_values)
+    assert features.shape == (1, len(positions), network.num_values)
+    size = network.backbone.top_size
+    assert pyramid[0].shape[-2:] != size
+    pool = {"max": F.adaptive_max_pool2d, "average": F.adaptive_avg_pool2d}.get(downsampling)
     for level, stored in zip(pyramid, again, strict=True):
-        assert level.shape == stored.shape
-        torch.testing.assert_close(stored, level, rtol=2 * HALF_STEP, atol=1e-5)
+        expected = level if pool is None else pool(level, size)
+        assert stored.shape == expected.shape
+        torch.testing.assert_close(stored, expected, rtol=2 * HALF_STEP, atol=1e-5)
 
 
 def test_each_view_is_one_crop_of_all_frames_whatever_the_chunks(root: Path, video: Video) -> None:

@@ -161,6 +161,7 @@ CHANGES = {
     "model.flow_stem": "mean",
     "model.top_layer": "B",
     "model.num_scales": 2,
+    "model.downsampling": "average",
     "train.input_size": 48,
     "train.short_side": 72,
     "train.stored_views": 3,
