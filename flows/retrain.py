@@ -41,7 +41,7 @@ def retrain(root: Path = Path(), source: Path | None = None) -> Summary:
         ingest(root, source)
         log_estimate(workspace, config)
         extract(root)
-        if config.model.freezes_backbone:
+        if config.stores_features:
             features(root)
         train(root)
         evaluate(root)

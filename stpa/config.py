@@ -260,8 +260,13 @@ class TrainConfig(Section):
     """Frames are resized to this short side before cropping."""
     stored_views: PositiveInt
     """Number of views of each video whose features are stored to train on, where `model.freeze` is
-    backbone. The first is the centre crop, which evaluation uses; each other is one random crop of
-    all frames, mirrored as `horizontal_flip` says."""
+    backbone or `warm_start` features. The first is the centre crop, which evaluation uses; each
+    other is one random crop of all frames, mirrored as `horizontal_flip` says."""
+    warm_start: Literal["none", "features"]
+    """What a whole network starts from. none: a pretrained backbone and a head that knows nothing,
+    whose first gradients disturb the backbone. features: the head has learnt from the stored
+    features of that backbone first (linear probing, then fine-tuning: Kumar et al., ICLR 2022),
+    and is as old as the other layers: `new_layer_rate` is for its first part alone."""
     horizontal_flip: bool
     """Mirror half the clips. Off where left and right are different classes."""
     crop_on_device: bool
@@ -489,6 +494,11 @@ class Config(Section):
     promotion: PromotionConfig
     compute: ComputeConfig
     tracking: TrackingConfig
+
+    @property
+    def stores_features(self) -> bool:
+        """Whether anything learns from the features of the backbone as it starts."""
+        return self.model.freezes_backbone or self.train.warm_start == "features"
 
     @property
     def clips_per_worker(self) -> int:

@@ -137,6 +137,7 @@ def small_params(**changes: dict[str, Any]) -> dict[str, Any]:
             "optimizer": "adamw",
             "freeze_batch_norm": "none",
             "min_steps_per_epoch": 1,
+            "warm_start": "none",
             "rgb": params["train"]["rgb"] | stream,
             "flow": params["train"]["flow"] | stream,
         },

@@ -157,6 +157,15 @@ def _misfits(params: dict[str, Any]) -> Iterator[str]:
         yield "train.frames_at_once needs frozen batch norms: set train.freeze_batch_norm to all"
     if value_at(params, "model", "freeze") == "backbone":
         yield from _misfits_of_frozen(params)
+    elif (
+        value_at(params, "train", "warm_start") == "features"
+        and value_at(params, "model", "pretrained") is False
+    ):
+        yield (
+            "train.warm_start features begins with what pretrained weights make of the videos, but "
+            "model.pretrained gives none: set warm_start to none, or pretrained to true or to a "
+            "weights file"
+        )
     mirrors = value_at(params, "evaluate", "num_crops") == 10
     if mirrors and value_at(params, "train", "horizontal_flip") is False:
         yield (

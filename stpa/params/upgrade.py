@@ -93,6 +93,7 @@ def _to_2(params: Edits) -> None:
     params.add("model.score_norm", "none")
     params.add("train.min_steps_per_epoch", 1)
     params.add("train.stored_views", 1)
+    params.add("train.warm_start", "none")
     params.add("data.synthetic.action_share", _short_list(0.7, 0.85))
     params.add("data.synthetic.actor_radius", _short_list(0.18, 0.21))
     params.add("data.synthetic.home", "centre")

@@ -11,7 +11,7 @@ from stpa.errors import StpaError, one_line
 from stpa.progress import format_duration
 from stpa.stages.evaluate import today_sweep
 from stpa.stages.feature_files import stored_sweep
-from stpa.stages.measure import Speed, measure
+from stpa.stages.measure import Speed, head_of, measure
 from stpa.stages.training_job import SERVED_HEAD
 from stpa.stages.workload import Workload, find_workload
 from stpa.training.job import TrainingJob
@@ -113,7 +113,16 @@ def _training_seconds(config: Config, job: TrainingJob, speed: Speed) -> float:
     computing_all = num_clips * clip_seconds / config.compute.workers_per_stream
     # A head trains in a process that stays for the next one.
     num_starts = 1 if job.learns_from_features else PROCESSES_IN_A_ROW
-    return num_starts * speed.start_seconds + computing_all
+    return num_starts * speed.start_seconds + _warming_seconds(job, speed) + computing_all
+
+
+def _warming_seconds(job: TrainingJob, speed: Speed) -> float:
+    """Return how long the head learns alone before its network does, in each worker."""
+    if head_of(job.name) not in speed.networks:
+        return 0.0
+    of_head = job.of_head
+    num_clips = of_head.num_steps * of_head.clips_per_step
+    return num_clips * speed.networks[head_of(job.name)].clip_seconds
 
 
 def _sweep_seconds(config: Config, work: Workload, name: str, speed: Speed) -> float:

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from stpa.config import Config, Stream
 from stpa.data.features import FeatureSource, read_key
@@ -32,8 +33,14 @@ _DECISIVE = (
 
 
 def stored_sweep(config: Config) -> Sweep:
-    """Return at which positions features are stored: those of the K-sweep, in the centre crop."""
-    return Sweep(tuple(sorted(set(config.evaluate.sweep))), config.evaluate.grid)
+    """Return at which positions features are stored, in the centre crop.
+
+    Those of the K-sweep, where it is made on them; those of a video's judging alone, where heads
+    start from them.
+    """
+    if config.model.freezes_backbone:
+        return Sweep(tuple(sorted(set(config.evaluate.sweep))), config.evaluate.grid)
+    return Sweep((config.evaluate.num_segments,), config.evaluate.grid)
 
 
 def stored_views(config: Config, stream: Stream) -> Views:
@@ -66,7 +73,7 @@ def shared_key(config: Config, network: NetworkSpec) -> str:
     )
 
 
-def _flow(config: Config, network: NetworkSpec) -> dict[str, object]:
+def _flow(config: Config, network: NetworkSpec) -> dict[str, Any]:
     return config.optical_flow.model_dump() | {"stem": network.flow_stem}
 
 

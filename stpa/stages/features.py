@@ -41,13 +41,13 @@ logger = logging.getLogger(__name__)
 def store_features(workspace: Workspace, config: Config, progress: ReportProgress = silent) -> None:
     """Make the stored features those of the usable videos, and version them.
 
-    Killed and called again, it goes on with the next video. Raises ConfigError where no backbone
-    is frozen.
+    Killed and called again, it goes on with the next video. Raises ConfigError where nothing
+    learns from them.
     """
-    if not config.model.freezes_backbone:
+    if not config.stores_features:
         raise ConfigError(
-            "features are stored where model.freeze is backbone, but it is "
-            f"{config.model.freeze}: whole networks are trained on the videos themselves"
+            "features are stored where model.freeze is backbone or train.warm_start is features, "
+            "but both are none: whole networks are trained on the videos themselves"
         )
     prepare_weights(config)
     videos = read_manifest(workspace.manifest).usable

@@ -40,7 +40,7 @@ class Speed:
     extract_seconds: float
     """Of a frame's optical flow; 0 where none is missing."""
     networks: Mapping[str, NetworkTimes]
-    """By name, as in `Workload`."""
+    """By name, as in `Workload`; and by `head_of` it, where heads are trained first."""
     num_extractions: int
     num_trainings: int
     num_evaluations: int
@@ -112,6 +112,9 @@ def _of_networks(config: Config, work: Workload, stream: Stream) -> Measurements
     wanted = {*work.to_train, *work.to_evaluate}
     if work.to_store.get(stream):
         wanted.add(f"{stream} {SERVED_HEAD}")
+    jobs = {name: job for name, job in work.jobs.items() if name in wanted and job.stream is stream}
+    if config.stores_features and not config.model.freezes_backbone:
+        jobs |= {head_of(name): job.of_head for name, job in jobs.items() if name in work.to_train}
     return {
         name: partial(
             time_network,
@@ -119,6 +122,10 @@ def _of_networks(config: Config, work: Workload, stream: Stream) -> Measurements
             config.compute.device,
             config.clips_per_worker,
         )
-        for name, job in work.jobs.items()
-        if name in wanted and job.stream is stream
+        for name, job in jobs.items()
     }
+
+
+def head_of(name: str) -> str:
+    """Return what the first part of a network's training from a warm start is measured as."""
+    return f"{name}, head"

@@ -89,8 +89,8 @@ def set_values(params: dict[str, Any], values: Mapping[str, Any]) -> None:
 
 
 def _faults_of_values(plan: SearchPlan, config: Config) -> Iterator[str]:
-    fixed = {"model.freeze"}  # it decides what a trial reads
-    if config.model.freezes_backbone:
+    fixed = {"model.freeze", "train.warm_start"}  # they decide what a trial reads
+    if config.stores_features:
         fixed |= DECIDE_FEATURES | (DECIDE_VIEWS if config.train.stored_views > 1 else set())
     for key, dimension in plan.space.items():
         if key in fixed:

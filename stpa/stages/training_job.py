@@ -32,7 +32,7 @@ def training_job(workspace: Workspace, config: Config, stream: Stream, head: str
     Raises DataError where it learns from features, and some are missing.
     """
     job = frames_job(workspace, config, stream, head)
-    if not job.learns_from_features:
+    if not config.stores_features:
         return job
     return replace(job, features=find_features(workspace, config, job.spec, job.videos))
 

@@ -32,7 +32,11 @@ def training_key(config: Config, stream: Stream, head: str, data: DataVersion) -
     unused = _without_effect(config, head) | (ONLY_FOR_FLOW if stream is Stream.RGB else set())
     is_frozen = config.model.freezes_backbone
     if not is_frozen:  # as before there was a choice
-        unused |= {"freeze", "stored_views"}
+        unused.add("freeze")
+    if not config.stores_features:
+        unused.add("stored_views")
+    if is_frozen or not config.stores_features:
+        unused.add("warm_start")
     train = config.train.model_dump(mode="json", exclude={"rgb", "flow", *unused})
     weights = config.model.pretrained
     if isinstance(weights, str):
@@ -48,8 +52,8 @@ def training_key(config: Config, stream: Stream, head: str, data: DataVersion) -
             "manifest": data.manifest,
             "optical_flow": data.optical_flow if stream is Stream.FLOW else None,
         }
-        # Frozen networks train at the positions that the K-sweep looks at.
-        | ({"sweep": asdict(stored_sweep(config))} if is_frozen else {})
+        # Heads learn at the positions whose features are stored.
+        | ({"sweep": asdict(stored_sweep(config))} if config.stores_features else {})
     )
 
 

@@ -81,7 +81,7 @@ def find_workload(workspace: Workspace, config: Config) -> Workload:
 def _find_missing_features(
     workspace: Workspace, config: Config, manifest: Manifest, to_extract: Sequence[Video]
 ) -> dict[Stream, tuple[Video, ...]]:
-    if not config.model.freezes_backbone:
+    if not config.stores_features:
         return {}
     missing = {}
     for stream in Stream:

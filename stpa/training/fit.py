@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
@@ -33,6 +33,8 @@ from stpa.training.optim import (
     hold_frozen,
 )
 from stpa.training.validation import validate
+
+Weights = Mapping[str, torch.Tensor]
 
 logger = logging.getLogger(__name__)
 
@@ -84,7 +86,8 @@ def fit(job: TrainingJob, place: Place, host: Host, resume_from: Path | None = N
     for rounding and dropout. With `world_size` above 1, the default process group must be up.
     Raises InterruptedTrainingError when the host asks to stop.
     """
-    run = _Fit(job, place, host)
+    head = _warm_head(job, place) if job.starts_warm and resume_from is None else None
+    run = _Fit(job, place, host, head)
     if resume_from is not None:
         run.progress = read_checkpoint(resume_from, run.trained)
     try:
@@ -101,10 +104,37 @@ def fit(job: TrainingJob, place: Place, host: Host, resume_from: Path | None = N
         ) from error
 
 
+def _warm_head(job: TrainingJob, place: Place) -> Weights:
+    """Return what the head learns from the features of the backbone as it starts.
+
+    Every process trains it alone, from the same draws, and so to the same weights.
+    """
+    alone = replace(place, rank=0, world_size=1, checkpoint_steps=None, loader_processes=0)
+    run = _Fit(job.of_head, alone, _NoHost())
+    while run.progress.epoch < run.epochs:
+        run.train_epoch()
+    return run.trained.model.head.state_dict()
+
+
+class _NoHost:
+    """Hosts a fit that nobody follows: it takes seconds, and starts again with its process."""
+
+    def after_step(self, done: int, total: int, means: Mapping[str, float]) -> Wish:
+        return Wish.GO_ON
+
+    def keep(
+        self, metrics: dict[str, float] | None, write_checkpoint: Callable[[Path], None]
+    ) -> None:
+        pass
+
+
 class _Fit:
     """A training in one of the processes that share it."""
 
-    def __init__(self, job: TrainingJob, place: Place, host: Host) -> None:
+    def __init__(
+        self, job: TrainingJob, place: Place, host: Host, head: Weights | None = None
+    ) -> None:
+        """Build everything; the network's head starts from the weights `head`, if there are any."""
         self._job, self._place, self._host = job, place, host
         self._device = torch.device(place.device)
         self._clips = train_clips(job)
@@ -112,7 +142,7 @@ class _Fit:
         self._loader = self._load(self._clips, self._sampler)
         self.epochs = job.num_epochs
         self._num_steps = self.epochs * len(self._sampler)
-        self.trained = _build(job, self._device, self._num_steps)
+        self.trained = _build(job, self._device, self._num_steps, head)
         share = max(1, self._sampler.share_of(0))  # the first step is the largest
         self.clips_at_once = choose_clips_at_once(
             job, self.trained.network, share, place.memory_share
@@ -227,18 +257,20 @@ class _Fit:
         )
 
 
-def _build(job: TrainingJob, device: torch.device, num_steps: int) -> Trained:
+def _build(job: TrainingJob, device: torch.device, num_steps: int, head: Weights | None) -> Trained:
     """Build what learns, the same in every process."""
     config = job.train.stream(job.stream)
     torch.manual_seed(job.train.seed)
     network = ActionNetwork(job.spec, job.model.pretrained)
+    if head is not None:
+        network.head.load_state_dict(head)
     network.to(device)
     freeze(network.backbone, job.frozen)
     optimizer = build_optimizer(
         network,
         job.train.optimizer,
         learning_rate=config.learning_rate,
-        new_layer_rate=config.new_layer_rate,
+        new_layer_rate=job.new_layer_rate,
         pretrained=job.model.pretrained is not False,
         momentum=job.train.momentum,
         weight_decay=job.train.weight_decay,

@@ -1,6 +1,7 @@
 """What is trained: everything that decides a network's weights, and where its clips are."""
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -15,6 +16,8 @@ from stpa.models.network import NetworkSpec
 from stpa.training.learning import Ignorance, LearningCheck
 from stpa.training.loop import LossOptions, StepOptions
 
+WARM_STEPS = 300
+"""Of a head on stored features, at least, before its whole network is trained from there."""
 PHOTOGRAPH_DEVIATION = 57.4
 """Of ImageNet's levels about their mean, over its channels (0.225 of 255)."""
 
@@ -36,7 +39,7 @@ class TrainingJob:
     flow_deviation: float | None = None
     """Of the stored flow (`stpa.data.flow_level`), by which `model.flow_input: measured` scales."""
     features: FeatureSource | None = None
-    """What the frozen backbone made of the stream's files, where there is one."""
+    """What the backbone as it starts makes of the stream's files, where that is learnt from."""
     validation: tuple[Video, ...] = ()
     """Judged by after each epoch; they change no weight. None: nothing is judged."""
 
@@ -114,6 +117,33 @@ class TrainingJob:
     def learns_from_features(self) -> bool:
         """Whether the head alone learns, from `features`."""
         return self.model.freezes_backbone
+
+    @property
+    def starts_warm(self) -> bool:
+        """Whether the head learns from `features` first, and then the whole network."""
+        return self.features is not None and not self.learns_from_features
+
+    @property
+    def of_head(self) -> "TrainingJob":
+        """The training that a warm start begins with: of the head alone, on `features`.
+
+        Its rates and epochs are those of new layers in the whole training, but for its number of
+        steps: `WARM_STEPS` at least.
+        """
+        least = math.ceil(WARM_STEPS / self.num_epochs)
+        train = self.train.model_copy(
+            update={
+                "min_steps_per_epoch": max(self.train.min_steps_per_epoch, least),
+                "compile": False,
+            }
+        )
+        model = self.model.model_copy(update={"freeze": "backbone"})
+        return replace(self, model=model, train=train, validation=())
+
+    @property
+    def new_layer_rate(self) -> float:
+        """Multiplies the rate of layers that start from nothing, which a warm head does not."""
+        return 1.0 if self.starts_warm else self.train.stream(self.stream).new_layer_rate
 
     @property
     def frozen(self) -> str:

@@ -61,7 +61,8 @@ def noisy_frames(network: ActionNetwork, num_frames: int) -> torch.Tensor:
 
 
 def _source(job: TrainingJob) -> ClipSource:
-    if job.features is not None:
+    if job.learns_from_features:
+        assert job.features is not None, "they are found before the training starts"
         return job.features
     return CropSource(
         ClipReader(job.stream.value, job.storage, job.train.short_side),

@@ -189,5 +189,5 @@ def test_other_weights_make_other_features(
 
 def test_features_of_a_network_that_is_trained_as_a_whole_are_refused(workspace: Workspace) -> None:
     config = check_params(small_params(), Path("params.yaml"))
-    with pytest.raises(ConfigError, match=r"model\.freeze is backbone, but it is none"):
+    with pytest.raises(ConfigError, match=r"train\.warm_start is features, but both are none"):
         store_features(workspace, config)

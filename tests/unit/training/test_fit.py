@@ -341,3 +341,33 @@ def test_validation_judges_each_epoch_as_a_test_would_and_changes_no_weight(
             for each in judged.validation
         ]
         assert epoch["validation/top1"] == pytest.approx(sum(hits) / 3)
+
+
+def warm_job(frozen_job: TrainingJob, **changes: Any) -> TrainingJob:
+    """Make the training of the whole network that starts from the head of `frozen_job`."""
+    model = frozen_job.model.model_copy(update={"freeze": "none"})
+    train = frozen_job.train.model_copy(update=changes)
+    return replace(frozen_job, model=model, train=train)
+
+
+def test_a_warm_start_begins_with_the_head_that_learnt_from_features(
+    frozen_job, tmp_path, monkeypatch
+):
+    monkeypatch.setattr("stpa.training.job.WARM_STEPS", 12)
+    still = frozen_job.train.rgb.model_copy(update={"learning_rate": 1e-12, "new_layer_rate": 4e9})
+    job = warm_job(frozen_job, rgb=still, freeze_batch_norm="all", weight_decay=0.0)
+    alone = load_file(train(job.of_head, tmp_path / "head")[-1] / WEIGHTS_FILE)
+    warm = load_file(train(job, tmp_path / "warm")[-1] / WEIGHTS_FILE)
+    moved = load_file(train(frozen_job, tmp_path / "as short")[-1] / WEIGHTS_FILE)
+    head = [name for name in warm if name.startswith("head.") and name.endswith("weight")]
+    for name in head:  # which new_layer_rate would have moved: it is no longer new
+        torch.testing.assert_close(warm[name], alone[name], rtol=0, atol=1e-9)
+        assert not torch.equal(warm[name], moved[name])  # of fewer steps
+
+
+def test_a_warm_start_resumes_as_if_undisturbed(frozen_job, tmp_path):
+    job = warm_job(frozen_job)
+    assert job.starts_warm
+    checkpoints = train(job, tmp_path / "whole")
+    resumed = train(job, tmp_path / "resumed", resume_from=checkpoints[0])
+    assert_same_tensors(resumed[-1] / WEIGHTS_FILE, checkpoints[-1] / WEIGHTS_FILE)
