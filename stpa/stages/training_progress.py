@@ -60,7 +60,11 @@ class TrainingProgress:
 def describe_epoch(name: str, metrics: Mapping[str, float], num_epochs: int) -> str:
     """Return the line of an epoch of the training `name`."""
     metric = next(each for each in _ACCURACIES if each in metrics)
+    attends = ""
+    if "attention_positions" in metrics:
+        attends = f", {metrics['attention_positions']:.0f} positions attended to"
     return (
         f"{name}: epoch {metrics['epoch']:.0f} of {num_epochs}: loss {metrics['loss']:.3f}, "
         f"{_ACCURACIES[metric]} {metrics[metric]:.2f}, {metrics['videos_per_second']:.1f} clips/s"
+        f"{attends}"
     )

@@ -20,6 +20,9 @@ ONE_ANSWER = 0.95
 """A network whose most frequent answer has this share calls everything one class."""
 NOTABLE_SHARE = 0.1
 """Of what ignorance costs: terms below it are no problem, whatever they are compared with."""
+FEW, ALL = 0.3, 0.99
+"""Attention whose entropy is below `FEW` of an even one's is down to a few positions, and above `ALL`
+it is even."""
 FIRST_LOOK = 0.5
 """Share of the epochs after which a training that still knows nothing is reported."""
 
@@ -106,6 +109,8 @@ class LearningCheck:
         if epoch["epoch"] >= FIRST_LOOK * self.num_epochs:
             found.append(_loss_at_its_start(epoch, self.ignorance, self.stream))
             found.append(_one_answer(epoch, self.ignorance, self.stream))
+            if any(problem and not problem.has_learnt for problem in found):
+                found.append(_stuck_attention(epoch))
         return [problem for problem in found if problem is not None]
 
 
@@ -143,6 +148,24 @@ def _one_answer(epoch: Epoch, ignorance: Ignorance, stream: str) -> Problem | No
         f"{share:.0%} of the clips are given the same class, though none has more than "
         f"{ignorance.largest_class:.0%} of them: lower train.{stream}.learning_rate, or, for the "
         "head stpa, attend to frames alone (model.top_layer FC, model.num_scales 1)",
+        has_learnt=False,
+    )
+
+
+def _stuck_attention(epoch: Epoch) -> Problem | None:
+    """Name the attention as a cause, where a network that attends has learnt nothing."""
+    entropy = epoch.get("attention_entropy", (FEW + ALL) / 2)
+    if FEW <= entropy <= ALL:
+        return None
+    seen = (
+        f"each map is down to {epoch['attention_positions']:.0f} of a clip's positions"
+        if entropy < FEW
+        else "all positions of a clip still weigh alike"
+    )
+    return Problem(
+        "stuck_attention",
+        f"nothing is learnt, and {seen}: let the head learn from features first "
+        "(train.warm_start features, or model.freeze backbone), with model.score_norm layer",
         has_learnt=False,
     )
 

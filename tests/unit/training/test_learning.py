@@ -66,6 +66,21 @@ def test_the_first_half_of_a_training_may_be_warming_up():
     assert names(epoch(15, **knows_nothing)) == ["loss_at_its_start", "one_answer"]
 
 
+@pytest.mark.parametrize(
+    ("entropy", "positions", "seen"),
+    [(0.06, 3.2, "down to 3 of a clip's positions"), (1.0, 398.0, "still weigh alike")],
+)
+def test_attention_is_named_where_it_is_stuck_and_nothing_is_learnt(entropy, positions, seen):
+    attends = {"attention_entropy": entropy, "attention_positions": positions}
+    [_, stuck] = check_of().after(epoch(classification=1.8, **attends))
+    assert stuck.name == "stuck_attention"
+    assert seen in stuck.message
+    assert "train.warm_start features" in stuck.message
+    assert names(epoch(**attends)) == []  # a network that learns may attend as it likes
+    moderate = epoch(classification=1.8, attention_entropy=0.8, attention_positions=90.0)
+    assert names(moderate) == ["loss_at_its_start"]
+
+
 def test_attention_terms_above_the_classification_are_told_in_any_epoch():
     swamped = epoch(2, attention_terms_over_classification=-1936 / 1.8, classification=1.8)
     check = check_of()
