@@ -44,6 +44,7 @@ bench: .venv/.ready ## Run all benchmarks but dataset_scale (hours on two cores)
 	$(BIN)/python -m benchmarks.attention_overhead
 	$(BIN)/python -m benchmarks.tvl1
 	$(BIN)/python -m benchmarks.train_throughput
+	$(BIN)/python -m benchmarks.features
 	$(BIN)/python -m benchmarks.scaling
 	$(BIN)/python -m benchmarks.overhead
 

@@ -78,6 +78,19 @@ class Host(Protocol):
         ...
 
 
+class NoHost:
+    """Hosts a fit that nobody follows, and whose checkpoints nobody keeps."""
+
+    def after_step(self, done: int, total: int, means: Mapping[str, float]) -> Wish:
+        """Let it go on."""
+        return Wish.GO_ON
+
+    def keep(
+        self, metrics: dict[str, float] | None, write_checkpoint: Callable[[Path], None]
+    ) -> None:
+        """Keep nothing."""
+
+
 def fit(job: TrainingJob, place: Place, host: Host, resume_from: Path | None = None) -> None:
     """Train for the job's epochs, going on from the checkpoint `resume_from` if there is one.
 
@@ -110,22 +123,10 @@ def _warm_head(job: TrainingJob, place: Place) -> Weights:
     Every process trains it alone, from the same draws, and so to the same weights.
     """
     alone = replace(place, rank=0, world_size=1, checkpoint_steps=None, loader_processes=0)
-    run = _Fit(job.of_head, alone, _NoHost())
+    run = _Fit(job.of_head, alone, NoHost())
     while run.progress.epoch < run.epochs:
         run.train_epoch()
     return run.trained.model.head.state_dict()
-
-
-class _NoHost:
-    """Hosts a fit that nobody follows: it takes seconds, and starts again with its process."""
-
-    def after_step(self, done: int, total: int, means: Mapping[str, float]) -> Wish:
-        return Wish.GO_ON
-
-    def keep(
-        self, metrics: dict[str, float] | None, write_checkpoint: Callable[[Path], None]
-    ) -> None:
-        pass
 
 
 class _Fit:
