@@ -21,7 +21,7 @@ ONE_ANSWER = 0.95
 NOTABLE_SHARE = 0.1
 """Of what ignorance costs: terms below it are no problem, whatever they are compared with."""
 FEW, ALL = 0.3, 0.99
-"""Attention whose entropy is below `FEW` of an even one's is down to a few positions, and above `ALL`
+"""Attention of an entropy below `FEW` of an even one's is down to a few positions; above `ALL`,
 it is even."""
 FIRST_LOOK = 0.5
 """Share of the epochs after which a training that still knows nothing is reported."""

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import timm
+import torch
 import yaml
 from safetensors.torch import load_file, save_file
 
@@ -18,6 +19,7 @@ from stpa.data.versioning import tracked_hash
 from stpa.errors import ConfigError, DataError
 from stpa.files import digest_file
 from stpa.models.checkpoint import WEIGHTS_FILE
+from stpa.models.network import ActionNetwork
 from stpa.params import check_params
 from stpa.search.study import Outcome
 from stpa.stages.evaluate import evaluate, today_sweep
@@ -191,3 +193,33 @@ def test_features_of_a_network_that_is_trained_as_a_whole_are_refused(workspace:
     config = check_params(small_params(), Path("params.yaml"))
     with pytest.raises(ConfigError, match=r"train\.warm_start is features, but both are none"):
         store_features(workspace, config)
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning:ray")  # of Ray's own code
+def test_a_whole_network_starts_warm_on_the_cluster_as_it_does_here(
+    workspace: Workspace, config: Config, params: dict[str, Any], tmp_path: Path
+) -> None:
+    warm = check_params(
+        params
+        | {
+            "model": params["model"] | {"freeze": "none"},
+            "train": params["train"] | {"warm_start": "features"},
+        },
+        Path("params.yaml"),
+    )
+    with pytest.raises(DataError, match="flow features of 4 of 4 videos are not stored"):
+        train(workspace, warm, Stream.FLOW, "stpa")
+    store_features(workspace, warm)
+    try:
+        model = train(workspace, warm, Stream.FLOW, "stpa")
+        job = training_job(workspace, warm, Stream.FLOW, "stpa")
+        here = load_file(fit_here(job, tmp_path)[-1] / WEIGHTS_FILE)
+    finally:
+        store_features(workspace, config)
+    assert job.starts_warm
+    on_cluster = load_file(model.folder / WEIGHTS_FILE)
+    for name, value in here.items():
+        torch.testing.assert_close(on_cluster[name], value, rtol=1e-3, atol=1e-4)
+    start = ActionNetwork(job.spec, warm.model.pretrained).state_dict()
+    stem = "backbone.pyramid.conv_stem.weight"
+    assert not torch.equal(on_cluster[stem], start[stem])  # the whole network has learnt
