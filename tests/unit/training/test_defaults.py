@@ -19,11 +19,12 @@ from stpa.data.flow_level import flow_deviation
 from stpa.data.manifest import Video
 from stpa.data.storage import Folder
 from stpa.errors import ModelError
+from stpa.evaluation.features import Views
 from stpa.optical_flow.codec import quantise, write_flow_video
 from stpa.params import check_params, read_params
 from stpa.presets import preset_path
 from stpa.training.job import TrainingJob
-from tests.unit.training.test_fit import read_progress, train
+from tests.unit.training.test_fit import read_progress, train, with_features
 from tests.workspaces import make_video
 
 BACKBONE = "mobilenetv3_small_050"
@@ -40,8 +41,10 @@ OLD = {
         "map_norm": "l2",
         "score_norm": "none",
         "flow_input": "as_rgb",
+        "flow_stem": "mean",
     },
     "train": {
+        "warm_start": "none",
         "optimizer": "sgd",
         "weight_decay": 0.0005,
         "freeze_batch_norm": "all_but_first",
@@ -161,7 +164,11 @@ def outcome(job: TrainingJob, output: Path) -> tuple[float, list[str]]:
     ],
 )
 def test_the_shipped_settings_learn_24_clips(root, weights, tmp_path, head, stream):
-    accuracy, problems = outcome(make_job(root, weights, stream, head), tmp_path)
+    job = make_job(root, weights, stream, head)
+    centre = Views(1, (1.0,), horizontal_flip=False, seed=0)
+    job = with_features(job, tmp_path / "features", centre, (NUM_FRAMES // 2,))
+    assert job.starts_warm
+    accuracy, problems = outcome(job, tmp_path / "run")
     assert accuracy >= 0.9
     assert problems == []
 

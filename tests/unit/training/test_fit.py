@@ -283,15 +283,22 @@ def frozen_job(root: Path, tmp_path: Path) -> TrainingJob:
     """Store features of the job's videos in two views."""
     job = make_job(root, stored_views=2, mixup_alpha=0.2)
     model = job.model.model_copy(update={"freeze": "backbone"})
-    keys = {each.video_id: "key" for each in job.videos}
-    job = replace(job, model=model, features=FeatureSource(Folder(tmp_path / "features"), 2, keys))
-    torch.manual_seed(job.train.seed)
-    network = ActionNetwork(job.spec).eval()
     views = Views(2, (0.8,), horizontal_flip=True, seed=0)
+    return with_features(replace(job, model=model), tmp_path / "features", views, (3, 1))
+
+
+def with_features(
+    job: TrainingJob, folder: Path, views: Views, values_of_k: tuple[int, ...]
+) -> TrainingJob:
+    """Store what the job's backbone makes of its videos, for the job to learn from."""
+    torch.manual_seed(job.train.seed)
+    network = ActionNetwork(job.spec, job.model.pretrained).eval()
     for each in job.videos:
-        found = compute_features(network, each, Folder(root), Sweep((3, 1), "exact"), views)
-        write_features(tmp_path / "features" / each.feature_path, *found, "key")
-    return job
+        sweep = Sweep(values_of_k, "exact")
+        found = compute_features(network, each, job.storage, sweep, views)
+        write_features(folder / each.feature_path, *found, "key")
+    keys = {each.video_id: "key" for each in job.videos}
+    return replace(job, features=FeatureSource(Folder(folder), views.number, keys))
 
 
 @pytest.mark.parametrize("loader_processes", [0, 2])
