@@ -1,4 +1,4 @@
-"""Compute the frozen backbone's features of each video once, and store them."""
+"""Compute what the pretrained backbone makes of each video, once, for heads to learn from."""
 
 from pathlib import Path
 

@@ -216,9 +216,10 @@ class ModelConfig(Section):
     l2 (paper): even attention multiplies the features by the root of the number of positions, so
     K of test should be near K of training. l1: a plain weighted mean, whatever K."""
     score_norm: str
-    """What features are divided by before they are scored (eq. 2): a name in
-    `stpa.models.attention.SCORE_NORMS`. none (paper): scores grow with the features, and on
-    pretrained networks run away; rms: each frame's root mean square norm."""
+    """What is done to the features before they are scored (eq. 2): a name in
+    `stpa.models.attention.SCORE_NORMS`. none (paper): nothing; scores grow with the features, and
+    on pretrained networks run away. rms: each frame's are divided by their root mean square norm.
+    layer: each position's have a mean of 0 and a norm of 1 over the channels."""
 
     @property
     def freezes_backbone(self) -> bool:
@@ -241,7 +242,8 @@ class StreamConfig(Section):
     """Of pretrained layers."""
     new_layer_rate: PositiveFloat
     """Multiplies the rate of layers that start from nothing: the attention, the classifier and,
-    where `model.pretrained` is false, the backbone."""
+    where `model.pretrained` is false, the backbone. After a warm start none does: it applies while
+    the head is trained alone."""
     dropout: ShareBelowOne
     gradient_clip: PositiveFloat
     """Largest L2 norm of the gradient (TSN: 40 for RGB, 20 for flow)."""
@@ -264,9 +266,13 @@ class TrainConfig(Section):
     other is one random crop of all frames, mirrored as `horizontal_flip` says."""
     warm_start: Literal["none", "features"]
     """What a whole network starts from. none: a pretrained backbone and a head that knows nothing,
-    whose first gradients disturb the backbone. features: the head has learnt from the stored
-    features of that backbone first (linear probing, then fine-tuning: Kumar et al., ICLR 2022),
-    and is as old as the other layers: `new_layer_rate` is for its first part alone."""
+    whose first gradients disturb the backbone. features: the head is trained alone first, on the
+    stored features of the training videos (linear probing, then fine-tuning: Kumar et al., ICLR
+    2022); `new_layer_rate` applies to that part only."""
+    warm_start_steps: PositiveInt
+    """Optimiser steps of a head on features, at least, before its network is trained as a whole."""
+    warm_start_frames: PositiveInt
+    """Frames of each training video whose features are stored for that."""
     horizontal_flip: bool
     """Mirror half the clips. Off where left and right are different classes."""
     crop_on_device: bool

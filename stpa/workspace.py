@@ -90,7 +90,7 @@ class Workspace:
     @property
     def features(self) -> Path:
         """One file per video and stream (`stpa.data.features`), below `rgb` and `flow`; tracked by
-        DVC. Only where `model.freeze` is backbone."""
+        DVC. Only where heads learn from features."""
         return self.root / "data" / "features"
 
     @property

@@ -146,7 +146,7 @@ def extract(
 
 @app.command()
 def features(workspace: WorkspaceOption = Path()) -> None:
-    """Compute the frozen backbone's features of each video once, and store them."""
+    """Compute what the pretrained backbone makes of each video, once, for heads to learn from."""
     from stpa.stages.features import store_features
 
     place, config = open_workspace(workspace)

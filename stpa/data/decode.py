@@ -98,7 +98,10 @@ def open_video(path: Path) -> Iterator["InputContainer"]:
     from av.error import FFmpegError
 
     try:
-        with av.open(str(path), options={"format_whitelist": _FORMATS}) as container:
+        # Titles and the like may hold any bytes; nothing here reads them.
+        with av.open(
+            str(path), options={"format_whitelist": _FORMATS}, metadata_errors="replace"
+        ) as container:
             if not container.streams.video:
                 raise DataError(f"{path} has no video stream: ingest the videos again")
             container.streams.video[0].thread_count = 1

@@ -67,7 +67,7 @@ def compute_features(
     if not np.isfinite(features).all():
         raise ModelError(
             f"features of {spec.backbone} are out of float16's range on {video}: they cannot be "
-            "stored; set model.freeze to none, or take another model.backbone"
+            "stored; set model.freeze and train.warm_start to none, or take another model.backbone"
         )
     return positions, features
 

@@ -26,8 +26,8 @@ from stpa.models.heads import (
 )
 from stpa.shapes import Bool, Float, UInt8
 
-BEFORE_CHOICES = {"score_norm": "none", "flow_stem": "mean"}
-"""What models are that were written before there was a choice: they are still served."""
+LEGACY_DEFAULTS = {"score_norm": "none", "flow_stem": "mean"}
+"""For models that were written before these keys existed: they are still served."""
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,7 @@ class NetworkSpec:
     def from_dict(cls, values: dict) -> "NetworkSpec":
         """Rebuild from `to_dict`'s values, as JSON returns them."""
         tuples = {key: tuple(values[key]) for key in ("class_names", "input_mean", "input_std")}
-        return cls(**{**BEFORE_CHOICES, **values, **tuples})
+        return cls(**{**LEGACY_DEFAULTS, **values, **tuples})
 
 
 class ActionNetwork(nn.Module):

@@ -94,6 +94,8 @@ def _to_2(params: Edits) -> None:
     params.add("train.min_steps_per_epoch", 1)
     params.add("train.stored_views", 1)
     params.add("train.warm_start", "none")
+    params.add("train.warm_start_steps", 300)
+    params.add("train.warm_start_frames", 25)
     params.add("data.synthetic.action_share", _short_list(0.7, 0.85))
     params.add("data.synthetic.actor_radius", _short_list(0.18, 0.21))
     params.add("data.synthetic.home", "centre")

@@ -7,7 +7,7 @@ from typing import Any
 
 from stpa.config import Config, Stream
 from stpa.data.features import FeatureSource, read_key
-from stpa.data.manifest import Video
+from stpa.data.manifest import Manifest, Video
 from stpa.errors import DataError
 from stpa.evaluation.features import Views
 from stpa.evaluation.k_sweep import Sweep
@@ -35,12 +35,18 @@ _DECISIVE = (
 def stored_sweep(config: Config) -> Sweep:
     """Return at which positions features are stored, in the centre crop.
 
-    Those of the K-sweep, where it is made on them; those of a video's judging alone, where heads
-    start from them.
+    Those of the K-sweep, where it is made on them; `train.warm_start_frames` of each video, where
+    only heads learn from them.
     """
     if config.model.freezes_backbone:
         return Sweep(tuple(sorted(set(config.evaluate.sweep))), config.evaluate.grid)
-    return Sweep((config.evaluate.num_segments,), config.evaluate.grid)
+    return Sweep((config.train.warm_start_frames,), "exact")
+
+
+def videos_with_features(config: Config, manifest: Manifest) -> list[Video]:
+    """Return the videos whose features are stored: those that are learnt from, and those that are
+    judged by their features."""
+    return manifest.usable if config.model.freezes_backbone else manifest.select("train")
 
 
 def stored_views(config: Config, stream: Stream) -> Views:

@@ -1,4 +1,4 @@
-"""Store what a frozen backbone makes of each video, in parallel, and version it."""
+"""Store what a backbone makes of each video as it starts, in parallel, and version it."""
 
 import logging
 import shutil
@@ -27,6 +27,7 @@ from stpa.stages.feature_files import (
     shared_key,
     stored_sweep,
     stored_views,
+    videos_with_features,
 )
 from stpa.stages.pretrained import prepare_weights
 from stpa.stages.sweep import map_on_cluster
@@ -39,7 +40,7 @@ logger = logging.getLogger(__name__)
 
 
 def store_features(workspace: Workspace, config: Config, progress: ReportProgress = silent) -> None:
-    """Make the stored features those of the usable videos, and version them.
+    """Make the stored features those of `videos_with_features`, and version them.
 
     Killed and called again, it goes on with the next video. Raises ConfigError where nothing
     learns from them.
@@ -50,7 +51,8 @@ def store_features(workspace: Workspace, config: Config, progress: ReportProgres
             "but both are none: whole networks are trained on the videos themselves"
         )
     prepare_weights(config)
-    videos = read_manifest(workspace.manifest).usable
+    manifest = read_manifest(workspace.manifest)
+    videos = videos_with_features(config, manifest)
     if without_flow := find_missing(workspace, config.optical_flow, videos):
         raise DataError(
             f"the optical flow of {len(without_flow)} of {len(videos)} videos is missing, or was "

@@ -29,7 +29,7 @@ DECIDE_FEATURES = {
     "train.short_side",
     "train.stored_views",
 }
-"""What a frozen network's features are made from (`stpa.stages.feature_files`)."""
+"""What stored features are made from (`stpa.stages.feature_files`)."""
 DECIDE_VIEWS = {
     "train.horizontal_flip",
     "train.seed",
@@ -91,6 +91,7 @@ def set_values(params: dict[str, Any], values: Mapping[str, Any]) -> None:
 def _faults_of_values(plan: SearchPlan, config: Config) -> Iterator[str]:
     fixed = {"model.freeze", "train.warm_start"}  # they decide what a trial reads
     if config.stores_features:
+        fixed.add("train.warm_start_frames")
         fixed |= DECIDE_FEATURES | (DECIDE_VIEWS if config.train.stored_views > 1 else set())
     for key, dimension in plan.space.items():
         if key in fixed:

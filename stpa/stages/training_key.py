@@ -36,7 +36,7 @@ def training_key(config: Config, stream: Stream, head: str, data: DataVersion) -
     if not config.stores_features:
         unused.add("stored_views")
     if is_frozen or not config.stores_features:
-        unused.add("warm_start")
+        unused |= {"warm_start", "warm_start_steps", "warm_start_frames"}
     train = config.train.model_dump(mode="json", exclude={"rgb", "flow", *unused})
     weights = config.model.pretrained
     if isinstance(weights, str):

@@ -11,7 +11,7 @@ from stpa.data.versioning import read_version
 from stpa.errors import VersioningError
 from stpa.stages.evaluate import is_evaluated
 from stpa.stages.extract import find_missing
-from stpa.stages.feature_files import feature_keys, missing_features
+from stpa.stages.feature_files import feature_keys, missing_features, videos_with_features
 from stpa.stages.train import is_trained
 from stpa.stages.training_job import (
     SERVED_HEAD,
@@ -35,7 +35,7 @@ class Workload:
     to_extract: tuple[Video, ...]
     """Videos whose optical flow is missing."""
     to_store: Mapping[Stream, tuple[Video, ...]]
-    """Videos whose features are missing, where backbones are frozen."""
+    """Videos whose features are missing, where heads learn from features."""
     jobs: Mapping[str, TrainingJob]
     """All trainings that params.yaml compares, by the name of the network."""
     to_train: tuple[str, ...]
@@ -84,12 +84,13 @@ def _find_missing_features(
     if not config.stores_features:
         return {}
     missing = {}
+    videos = videos_with_features(config, manifest)
     for stream in Stream:
         if to_extract and stream is Stream.FLOW:  # scaled by what all stored flow holds
-            missing[stream] = tuple(manifest.usable)
+            missing[stream] = tuple(videos)
         else:
             job = frames_job(workspace, config, stream, SERVED_HEAD)
-            keys = feature_keys(config, job.spec, manifest.usable)
+            keys = feature_keys(config, job.spec, videos)
             missing[stream] = tuple(missing_features(workspace, keys, stream))
     return missing
 

@@ -1,4 +1,4 @@
-"""How a network attends, in figures for each epoch.
+"""How a network attends, in metrics of each epoch.
 
 They are read off the streaming state, as the losses on attention are. Each is a mean over clips,
 and over maps, pairs of maps or scales.
@@ -12,14 +12,14 @@ from stpa.training.losses import map_cosines
 
 
 def attention_metrics(attention: Attention) -> dict[str, Float[torch.Tensor, ""]]:
-    """Return each figure by its name in MLflow."""
-    figures = {
+    """Return each metric by its name in MLflow."""
+    metrics = {
         "attention_entropy": entropy(attention),
         "attention_positions": effective_positions(attention),
         "attention_likeness": likeness(attention),
         "attention_score_peak": score_peak(attention),
     }
-    return {name: value.detach() for name, value in figures.items()}
+    return {name: value.detach() for name, value in metrics.items()}
 
 
 def entropy(attention: Attention) -> Float[torch.Tensor, ""]:

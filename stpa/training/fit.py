@@ -82,7 +82,7 @@ class NoHost:
     """Hosts a fit that nobody follows, and whose checkpoints nobody keeps."""
 
     def after_step(self, done: int, total: int, means: Mapping[str, float]) -> Wish:
-        """Let it go on."""
+        """Return GO_ON."""
         return Wish.GO_ON
 
     def keep(
@@ -120,7 +120,8 @@ def fit(job: TrainingJob, place: Place, host: Host, resume_from: Path | None = N
 def _warm_head(job: TrainingJob, place: Place) -> Weights:
     """Return what the head learns from the features of the backbone as it starts.
 
-    Every process trains it alone, from the same draws, and so to the same weights.
+    Every process trains it alone; where they differ, such as in how many clips fit the memory, all
+    go on from what rank 0 has learnt, as DDP sends its weights to the others.
     """
     alone = replace(place, rank=0, world_size=1, checkpoint_steps=None, loader_processes=0)
     run = _Fit(job.of_head, alone, NoHost())

@@ -16,8 +16,6 @@ from stpa.models.network import NetworkSpec
 from stpa.training.learning import Ignorance, LearningCheck
 from stpa.training.loop import LossOptions, StepOptions
 
-WARM_STEPS = 300
-"""Of a head on stored features, at least, before its whole network is trained from there."""
 PHOTOGRAPH_DEVIATION = 57.4
 """Of ImageNet's levels about their mean, over its channels (0.225 of 255)."""
 
@@ -128,9 +126,9 @@ class TrainingJob:
         """The training that a warm start begins with: of the head alone, on `features`.
 
         Its rates and epochs are those of new layers in the whole training, but for its number of
-        steps: `WARM_STEPS` at least.
+        steps: `train.warm_start_steps` at least.
         """
-        least = math.ceil(WARM_STEPS / self.num_epochs)
+        least = math.ceil(self.train.warm_start_steps / self.num_epochs)
         train = self.train.model_copy(
             update={
                 "min_steps_per_epoch": max(self.train.min_steps_per_epoch, least),

@@ -20,9 +20,9 @@ ONE_ANSWER = 0.95
 """A network whose most frequent answer has this share calls everything one class."""
 NOTABLE_SHARE = 0.1
 """Of what ignorance costs: terms below it are no problem, whatever they are compared with."""
-FEW, ALL = 0.3, 0.99
-"""Attention of an entropy below `FEW` of an even one's is down to a few positions; above `ALL`,
-it is even."""
+CONCENTRATED, EVEN = 0.3, 0.99
+"""Entropies, as shares of an even map's, below which attention is down to a few positions, and
+above which it is even."""
 FIRST_LOOK = 0.5
 """Share of the epochs after which a training that still knows nothing is reported."""
 
@@ -154,12 +154,12 @@ def _one_answer(epoch: Epoch, ignorance: Ignorance, stream: str) -> Problem | No
 
 def _stuck_attention(epoch: Epoch) -> Problem | None:
     """Name the attention as a cause, where a network that attends has learnt nothing."""
-    entropy = epoch.get("attention_entropy", (FEW + ALL) / 2)
-    if FEW <= entropy <= ALL:
+    entropy = epoch.get("attention_entropy", (CONCENTRATED + EVEN) / 2)
+    if CONCENTRATED <= entropy <= EVEN:
         return None
     seen = (
         f"each map is down to {epoch['attention_positions']:.0f} of a clip's positions"
-        if entropy < FEW
+        if entropy < CONCENTRATED
         else "all positions of a clip still weigh alike"
     )
     return Problem(

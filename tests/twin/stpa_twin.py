@@ -91,12 +91,12 @@ def scored(x: Tensor, num_frames: int) -> Tensor:
 def deviation(position: Tensor) -> Tensor:
     """A position's features about their mean over channels, over the norm of these differences.
 
-    A single channel does not differ from its mean: 0.
+    Differences whose squares come to less than 1e-6, such as a single channel's, which are 0, are
+    divided by the root of that.
     """
     differences = position - position.sum() / len(position)
-    if len(position) == 1:
-        return differences
-    return differences / torch.sqrt((differences * differences).sum())
+    squares = (differences * differences).sum()
+    return differences / torch.sqrt(torch.clamp(squares, min=1e-6))
 
 
 def scores(clip: Clip) -> list[Tensor]:

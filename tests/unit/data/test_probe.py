@@ -4,6 +4,7 @@ import time
 from pathlib import Path
 
 import av
+import numpy as np
 
 from stpa.data import probe as probing
 from stpa.data.probe import Probe, probe, probe_videos
@@ -42,6 +43,24 @@ def test_sound_without_pictures_is_named(tmp_path):
         container.mux(stream.encode(silence))
         container.mux(stream.encode(None))
     assert str(probe(path)).startswith("has no video stream")
+
+
+def test_a_title_in_no_encoding_at_all_costs_nothing(tmp_path):
+    path = tmp_path / "titled.avi"
+    with av.open(str(path), "w") as container:
+        container.metadata["title"] = "a title"
+        stream = container.add_stream("mpeg4", rate=25)
+        stream.width = stream.height = 64
+        for level in range(8):
+            gray = np.full((64, 64, 3), 20 * level, np.uint8)
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(gray, format="rgb24")))
+        container.mux(stream.encode())
+    whole = path.read_bytes()
+    assert b"a title" in whole
+    path.write_bytes(whole.replace(b"a title", b"\xcc title"))
+    found = probe(path)
+    assert isinstance(found, Probe)
+    assert found.num_frames == 8
 
 
 def test_a_single_frame_is_too_few_for_optical_flow(tmp_path, write_video):

@@ -33,7 +33,6 @@ TWINS: dict[str, tuple[Callable[[StpaHead, Attention], Tensor], Callable[[twin.C
         twin.effective_positions,
     ),
     "likeness": (lambda _, seen: attention_metrics.likeness(seen), twin.map_likeness),
-    "score peak": (lambda _, seen: attention_metrics.score_peak(seen), twin.score_peak),
 }
 
 
@@ -165,6 +164,14 @@ def test_any_chunks_merged_in_any_order_equal_the_paper(
 
 @settings(max_examples=60)
 @given(drawn=chunked_clips())
+def test_the_height_of_scores_equals_its_twin(drawn: tuple[twin.Clip, list[list[int]]]) -> None:
+    clip, chunks = drawn  # no gradients: peaks are held fixed, which only shares do not notice
+    seen = seen_in_chunks(head_of(clip), clip, chunks)
+    assert_exact(attention_metrics.score_peak(seen), twin.score_peak(clip))
+
+
+@settings(max_examples=60)
+@given(drawn=chunked_clips())
 def test_unit_sum_maps_equal_their_twin(drawn: tuple[twin.Clip, list[list[int]]]) -> None:
     clip, chunks = drawn
     head = head_of(clip, map_norm="l1")
@@ -280,7 +287,7 @@ def test_attention_starts_even_on_features_of_any_size(scale: float, score_norm:
     assert largest < 4 * even
 
 
-def test_what_all_positions_share_moves_no_score_behind_a_layer_norm() -> None:
+def test_what_all_channels_of_a_position_share_moves_no_score_behind_a_layer_norm() -> None:
     head = StpaHead(options(score_norm="layer")).double()
     pyramid = [
         torch.randn(2, width, side, side, dtype=torch.float64)

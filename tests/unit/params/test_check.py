@@ -211,7 +211,12 @@ class TestFaults:
                 {"frames_at_once": 4, "freeze_batch_norm": "all_but_first"},
                 "frames_at_once needs train.freeze_batch_norm all, not all_but_first",
             ),
-            ("model", {"num_scales": 3}, "model.top_layer FC needs model.num_scales 1, not 3"),
+            (
+                "model",
+                {"pretrained": False},
+                "train.warm_start features begins with what pretrained weights make",
+            ),
+            ("model", {"top_layer": "FC"}, "model.top_layer FC needs model.num_scales 1, not 3"),
         ],
     )
     def test_sections_that_do_not_fit_together_are_told(self, section, values, fault):

@@ -81,3 +81,26 @@ def test_batch_norms_that_learn_from_a_stated_number_of_clips_are_trained_again(
         key(SERVED_HEAD, train=learning | {"clips_at_once": number}) for number in ("auto", None, 2)
     )
     assert auto == whole != two
+
+
+WARM = {"warm_start": "features"}
+PRETRAINED = {"pretrained": True}
+FROZEN = PRETRAINED | {"freeze": "backbone"}
+
+
+@pytest.mark.parametrize("head", [SERVED_HEAD, BASELINE_HEAD])
+@pytest.mark.parametrize("change", [{"warm_start_steps": 7}, {"warm_start_frames": 7}])
+def test_how_a_head_starts_decides_the_weights_of_a_warm_network_alone(
+    head: str, change: dict[str, Any]
+) -> None:
+    warm = key(head, model=PRETRAINED, train=WARM)
+    assert warm != key(head, model=PRETRAINED)
+    assert key(head, model=PRETRAINED, train=WARM | change) != warm
+    assert key(head, model=PRETRAINED, train=change) == key(head, model=PRETRAINED)
+    assert key(head, model=FROZEN, train=WARM | change) == key(head, model=FROZEN)
+
+
+def test_how_videos_are_judged_decides_no_weights_of_a_warm_network() -> None:
+    warm = {"model": PRETRAINED, "train": WARM}
+    judged = {"evaluate": {"num_segments": 1, "grid": "nested"}}
+    assert key(SERVED_HEAD, **warm, **judged) == key(SERVED_HEAD, **warm)

@@ -357,17 +357,17 @@ def warm_job(frozen_job: TrainingJob, **changes: Any) -> TrainingJob:
     return replace(frozen_job, model=model, train=train)
 
 
-def test_a_warm_start_begins_with_the_head_that_learnt_from_features(
-    frozen_job, tmp_path, monkeypatch
-):
-    monkeypatch.setattr("stpa.training.job.WARM_STEPS", 12)
+def test_a_warm_start_begins_with_the_head_that_learnt_from_features(frozen_job, tmp_path):
     still = frozen_job.train.rgb.model_copy(update={"learning_rate": 1e-12, "new_layer_rate": 4e9})
-    job = warm_job(frozen_job, rgb=still, freeze_batch_norm="all", weight_decay=0.0)
+    job = warm_job(
+        frozen_job, rgb=still, warm_start_steps=12, freeze_batch_norm="all", weight_decay=0.0
+    )
     alone = load_file(train(job.of_head, tmp_path / "head")[-1] / WEIGHTS_FILE)
     warm = load_file(train(job, tmp_path / "warm")[-1] / WEIGHTS_FILE)
     moved = load_file(train(frozen_job, tmp_path / "as short")[-1] / WEIGHTS_FILE)
-    head = [name for name in warm if name.startswith("head.") and name.endswith("weight")]
-    for name in head:  # which new_layer_rate would have moved: it is no longer new
+    for name in filter(
+        lambda name: name.startswith("head."), warm
+    ):  # which new_layer_rate would have moved: it is no longer new
         torch.testing.assert_close(warm[name], alone[name], rtol=0, atol=1e-9)
         assert not torch.equal(warm[name], moved[name])  # of fewer steps
 
