@@ -89,6 +89,8 @@ class LearningCheck:
     ignorance: Ignorance
     has_printed_loss: bool
     """Whether l_interactive takes part in the loss in its printed form."""
+    head_is_first: bool
+    """Whether the head learns from the features of a pretrained backbone first, or alone."""
 
     def before(self) -> list[Problem]:
         """Return what is wrong before the first step."""
@@ -110,7 +112,7 @@ class LearningCheck:
             found.append(_loss_at_its_start(epoch, self.ignorance, self.stream))
             found.append(_one_answer(epoch, self.ignorance, self.stream))
             if any(problem and not problem.has_learnt for problem in found):
-                found.append(_stuck_attention(epoch))
+                found.append(_stuck_attention(epoch, head_is_first=self.head_is_first))
         return [problem for problem in found if problem is not None]
 
 
@@ -152,7 +154,7 @@ def _one_answer(epoch: Epoch, ignorance: Ignorance, stream: str) -> Problem | No
     )
 
 
-def _stuck_attention(epoch: Epoch) -> Problem | None:
+def _stuck_attention(epoch: Epoch, *, head_is_first: bool) -> Problem | None:
     """Name the attention as a cause, where a network that attends has learnt nothing."""
     entropy = epoch.get("attention_entropy", (CONCENTRATED + EVEN) / 2)
     if CONCENTRATED <= entropy <= EVEN:
@@ -162,10 +164,15 @@ def _stuck_attention(epoch: Epoch) -> Problem | None:
         if entropy < CONCENTRATED
         else "all positions of a clip still weigh alike"
     )
+    advice = (
+        "attend to frames alone (model.top_layer FC, model.num_scales 1)"
+        if head_is_first
+        else "let the head learn from the features of pretrained weights first "
+        "(train.warm_start features, model.score_norm layer)"
+    )
     return Problem(
         "stuck_attention",
-        f"nothing is learnt, and {seen}: let the head learn from features first "
-        "(train.warm_start features, or model.freeze backbone), with model.score_norm layer",
+        f"nothing is learnt, and {seen}: {advice}",
         has_learnt=False,
     )
 

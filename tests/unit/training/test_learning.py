@@ -24,9 +24,16 @@ def epoch(number: int = 30, **changed: float) -> Epoch:
 
 
 def check_of(
-    stream: str = "flow", *, steps: int = 10, ignorance: Ignorance = SIX_EVEN, printed: bool = False
+    stream: str = "flow",
+    *,
+    steps: int = 10,
+    ignorance: Ignorance = SIX_EVEN,
+    printed: bool = False,
+    head_is_first: bool = False,
 ) -> LearningCheck:
-    return LearningCheck(stream, 30, steps, ignorance, has_printed_loss=printed)
+    return LearningCheck(
+        stream, 30, steps, ignorance, has_printed_loss=printed, head_is_first=head_is_first
+    )
 
 
 def names(metrics: Epoch, ignorance: Ignorance = SIX_EVEN, steps: int = 10) -> list[str]:
@@ -76,6 +83,9 @@ def test_attention_is_named_where_it_is_stuck_and_nothing_is_learnt(entropy, pos
     assert stuck.name == "stuck_attention"
     assert seen in stuck.message
     assert "train.warm_start features" in stuck.message
+    [_, warm] = check_of(head_is_first=True).after(epoch(classification=1.8, **attends))
+    assert "warm_start" not in warm.message  # it is set already
+    assert "model.top_layer FC" in warm.message
     assert names(epoch(**attends)) == []  # a network that learns may attend as it likes
     moderate = epoch(classification=1.8, attention_entropy=0.8, attention_positions=90.0)
     assert names(moderate) == ["loss_at_its_start"]
