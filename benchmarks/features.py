@@ -1,7 +1,7 @@
 """Training a head on stored features against training the whole network, and what features take.
 
 Both trainings are whole ones, from building the network to its checkpoint, of the same clips and
-steps, with reading and, in the peer, decoding. The features of all videos are computed before.
+steps, with reading, and decoding where whole networks learn. The features are computed before.
 """
 
 import tempfile
@@ -10,13 +10,14 @@ from functools import partial
 from pathlib import Path
 from typing import Annotated
 
-import torch
 import typer
 
-from benchmarks.material import training_config, training_job
+from benchmarks.material import training_config, training_job, with_features
 from benchmarks.measure import (
     BackboneOption,
+    BatchOption,
     DeviceOption,
+    FramesOption,
     InputSizeOption,
     RepeatsOption,
     Setting,
@@ -24,24 +25,17 @@ from benchmarks.measure import (
     report,
     run,
 )
-from stpa.data.features import FeatureSource, write_features
-from stpa.data.storage import Folder
-from stpa.evaluation.features import Views, compute_features
+from stpa.evaluation.features import CENTRE
 from stpa.evaluation.k_sweep import Sweep
-from stpa.models.network import ActionNetwork
-from stpa.progress import ReportProgress
 from stpa.terminal import TERMINAL
 from stpa.training.fit import NoHost, Place, fit
-from stpa.training.job import TrainingJob
-
-KEY = "benchmark"
 
 
 def main(
     backbone: BackboneOption = "mobilenetv2_100",
     input_size: InputSizeOption = 128,
-    batch: Annotated[int, typer.Option(min=1, help="Clips a step.")] = 16,
-    frames: Annotated[int, typer.Option("-k", min=1, help="K of training.")] = 5,
+    batch: BatchOption = 16,
+    frames: FramesOption = 5,
     stored: Annotated[int, typer.Option(min=1, help="Frames of a video with features.")] = 25,
     steps: Annotated[int, typer.Option(min=1, help="Of each training.")] = 6,
     repeats: RepeatsOption = 3,
@@ -62,7 +56,16 @@ def main(
         with TERMINAL.bar("generating videos") as progress:
             whole = training_job(folder, config, batch * steps, progress)
         with TERMINAL.bar("storing features") as progress:
-            head, num_bytes = _on_features(whole, folder / "features", stored, setting, progress)
+            head = with_features(
+                replace(whole, model=whole.model.model_copy(update={"freeze": "backbone"})),
+                folder / "features",
+                CENTRE,
+                Sweep((stored,), "exact"),
+                progress,
+                setting.device,
+            )
+            file = folder / "features" / head.videos[0].feature_path
+            num_bytes = file.stat().st_size
         place = Place(device=setting.device)
         with TERMINAL.bar("training") as progress:
             figures = compare(
@@ -89,25 +92,6 @@ def main(
         heads_per_minute=60 / figures[0].measured,
         networks_per_minute=60 / figures[0].peer,
     )
-
-
-def _on_features(
-    job: TrainingJob, folder: Path, num_frames: int, setting: Setting, progress: ReportProgress
-) -> tuple[TrainingJob, int]:
-    """Store the features of a job's videos; return the job of its head, and the bytes of one."""
-    model = job.model.model_copy(update={"freeze": "backbone"})
-    videos = sorted(set(job.videos), key=lambda video: video.path)
-    keys = {video.video_id: KEY for video in videos}
-    head = replace(job, model=model, features=FeatureSource(Folder(folder), 1, keys))
-    torch.manual_seed(job.train.seed)
-    network = ActionNetwork(head.spec).eval().to(setting.device)
-    centre = Views(1, (1.0,), horizontal_flip=False, seed=0)
-    for done, video in enumerate(videos, start=1):
-        sweep = Sweep((num_frames,), "exact")
-        found = compute_features(network, video, job.storage, sweep, centre)
-        write_features(folder / video.feature_path, *found, KEY)
-        progress(done, len(videos))
-    return head, (folder / videos[0].feature_path).stat().st_size
 
 
 if __name__ == "__main__":

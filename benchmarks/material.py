@@ -1,24 +1,29 @@
 """What the benchmarks work on: generated videos, the paper's networks and losses."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from itertools import cycle, islice
 from pathlib import Path
 from typing import Any
 
 import av
 import numpy as np
+import torch
 from av.video.stream import VideoStream
 
 from stpa.config import Config, Stream, SyntheticConfig
 from stpa.data.datasets.synthetic_clip import APPEARANCES, MOTIONS, write_script
 from stpa.data.datasets.synthetic_scene import draw_clip
+from stpa.data.features import FeatureSource, write_features
 from stpa.data.manifest import Video
 from stpa.data.storage import Folder
-from stpa.models.network import NetworkSpec
+from stpa.evaluation.features import Views, compute_features
+from stpa.evaluation.k_sweep import Sweep
+from stpa.models.network import ActionNetwork, NetworkSpec
 from stpa.optical_flow.extract import extract_video
 from stpa.params import check_params, read_params
 from stpa.presets import preset_path
-from stpa.progress import ReportProgress
+from stpa.progress import ReportProgress, silent
 from stpa.shapes import UInt8
 from stpa.training.job import TrainingJob
 from stpa.training.loop import LossOptions
@@ -35,6 +40,8 @@ GRAIN = 4
 NUM_CLASSES = 101
 
 NUM_TRAINING_VIDEOS, TRAINING_SECONDS = 16, 4
+
+_KEY = "of one job"
 
 PARAMS = preset_path("standard")
 
@@ -103,6 +110,26 @@ def training_job(
         videos=tuple(islice(cycle(made), num_clips)),
         storage=Folder(files_of(folder, "rgb")),
     )
+
+
+def with_features(
+    job: TrainingJob,
+    folder: Path,
+    views: Views,
+    sweep: Sweep,
+    progress: ReportProgress = silent,
+    device: str = "cpu",
+) -> TrainingJob:
+    """Store in `folder` what the job's backbone makes of its videos; return the job with these."""
+    torch.manual_seed(job.train.seed)
+    network = ActionNetwork(job.spec, job.model.pretrained).eval().to(device)
+    videos = set(job.videos)
+    for done, video in enumerate(videos, start=1):
+        found = compute_features(network, video, job.storage, sweep, views)
+        write_features(folder / video.feature_path, *found, _KEY)
+        progress(done, len(videos))
+    keys = {video.video_id: _KEY for video in videos}
+    return replace(job, features=FeatureSource(Folder(folder), views.number, keys))
 
 
 def files_of(folder: Path, stream: str) -> Path:

@@ -28,6 +28,8 @@ Dtype = Literal["float32", "bfloat16"]
 DeviceOption = Annotated[Device | None, typer.Option(help="Default: cuda where there is one.")]
 DtypeOption = Annotated[Dtype, typer.Option(help="bfloat16: by autocast.")]
 RepeatsOption = Annotated[int, typer.Option(min=1, help="Runs of what is measured.")]
+BatchOption = Annotated[int, typer.Option(min=1, help="Clips a step.")]
+FramesOption = Annotated[int, typer.Option("-k", min=1, help="K of training.")]
 BackboneOption = Annotated[str, typer.Option(help="A timm CNN.")]
 InputSizeOption = Annotated[int, typer.Option(min=32, help="Side of the crop, px.")]
 

@@ -26,8 +26,10 @@ from torch.utils.flop_counter import FlopCounterMode
 from benchmarks.material import NUM_CLASSES, training_config, training_job
 from benchmarks.measure import (
     BackboneOption,
+    BatchOption,
     DeviceOption,
     DtypeOption,
+    FramesOption,
     InputSizeOption,
     Setting,
     print_record,
@@ -46,8 +48,8 @@ GOAL = 0.9
 def main(
     backbone: BackboneOption = "mobilenetv2_100",
     input_size: InputSizeOption = 224,
-    batch: Annotated[int, typer.Option(min=1, help="Clips a step.")] = 8,
-    frames: Annotated[int, typer.Option("-k", min=1, help="K.")] = 3,
+    batch: BatchOption = 8,
+    frames: FramesOption = 3,
     steps: Annotated[int, typer.Option(min=1, help="Counted in a turn.")] = 6,
     turns: Annotated[int, typer.Option(min=1, help="Of each.")] = 7,
     loader_processes: Annotated[int, typer.Option(min=1)] = 1,

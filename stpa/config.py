@@ -502,9 +502,14 @@ class Config(Section):
     tracking: TrackingConfig
 
     @property
+    def starts_warm(self) -> bool:
+        """Whether heads learn from features first, and then whole networks."""
+        return self.train.warm_start == "features" and not self.model.freezes_backbone
+
+    @property
     def stores_features(self) -> bool:
         """Whether anything learns from the features of the backbone as it starts."""
-        return self.model.freezes_backbone or self.train.warm_start == "features"
+        return self.model.freezes_backbone or self.starts_warm
 
     @property
     def clips_per_worker(self) -> int:

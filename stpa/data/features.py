@@ -1,4 +1,4 @@
-"""Stored features: what a frozen backbone made of each frame, one file per video.
+"""Stored features: what a pretrained backbone made of each frame, one file per video.
 
 A file holds, in safetensors,
 

@@ -1,4 +1,4 @@
-"""What a frozen backbone makes of a video's frames, for heads to train on and be judged by."""
+"""What a pretrained backbone makes of a video's frames, for heads to train on and be judged by."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -39,6 +39,10 @@ class Views:
             rng = keyed_generator(self.seed, view, video.video_id)
             crops.append(source.crop(clip, *source.draw_crop(clip, rng)))
         return crops
+
+
+CENTRE = Views(1, (1.0,), horizontal_flip=False, seed=0)
+"""The centre crop alone: nothing is drawn."""
 
 
 @torch.inference_mode()

@@ -90,10 +90,10 @@ def unit_deviation(
 ) -> Float[torch.Tensor, "frames channels height width"]:
     """Give each position's features a mean of 0 and a norm of 1 over the channels.
 
-    A layer normalisation without weights (Ba et al., 2016), over the root of the channels. Features
-    behind a ReLU have a large common part, which differs little between positions: without it,
-    scores are as large as they were and tell positions apart several times better. Each position
-    is divided by a number of its own, so that states of positions still merge exactly.
+    A layer normalisation without weights (Ba et al., 2016), divided by the root of the number of
+    channels: what all channels of a position share moves no score, and a position with small
+    features is scored like one with large features. Each position is normalised by itself, so that
+    states of positions still merge exactly.
     """
     centred = maps - maps.mean(dim=1, keepdim=True)
     power = centred.square().sum(dim=1, keepdim=True)

@@ -3,13 +3,12 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 from stpa.config import Config, Stream
 from stpa.data.features import FeatureSource, read_key
 from stpa.data.manifest import Manifest, Video
 from stpa.errors import DataError
-from stpa.evaluation.features import Views
+from stpa.evaluation.features import CENTRE, Views
 from stpa.evaluation.k_sweep import Sweep
 from stpa.files import digest_value
 from stpa.models.network import NetworkSpec
@@ -52,8 +51,8 @@ def videos_with_features(config: Config, manifest: Manifest) -> list[Video]:
 def stored_views(config: Config, stream: Stream) -> Views:
     """Return in which views features are stored."""
     train = config.train
-    if train.stored_views == 1:  # nothing is drawn
-        return Views(1, (1.0,), horizontal_flip=False, seed=0)
+    if train.stored_views == 1:
+        return CENTRE
     scales = tuple(train.stream(stream).scale_jitter)
     return Views(train.stored_views, scales, train.horizontal_flip, train.seed)
 
@@ -74,13 +73,10 @@ def shared_key(config: Config, network: NetworkSpec) -> str:
             "weights": weights_digest(weights) if isinstance(weights, str) else weights,
             "sweep": asdict(stored_sweep(config)),
             "views": asdict(stored_views(config, stream)),
-            "flow": _flow(config, network) if stream is Stream.FLOW else None,
+            "flow": config.optical_flow.model_dump() if stream is Stream.FLOW else None,
+            "flow_stem": spec["flow_stem"] if stream is Stream.FLOW else None,
         }
     )
-
-
-def _flow(config: Config, network: NetworkSpec) -> dict[str, Any]:
-    return config.optical_flow.model_dump() | {"stem": network.flow_stem}
 
 
 def missing_features(

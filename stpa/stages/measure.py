@@ -113,7 +113,7 @@ def _of_networks(config: Config, work: Workload, stream: Stream) -> Measurements
     if work.to_store.get(stream):
         wanted.add(f"{stream} {SERVED_HEAD}")
     jobs = {name: job for name, job in work.jobs.items() if name in wanted and job.stream is stream}
-    if config.stores_features and not config.model.freezes_backbone:
+    if config.starts_warm:
         jobs |= {head_of(name): job.of_head for name, job in jobs.items() if name in work.to_train}
     return {
         name: partial(

@@ -35,7 +35,7 @@ def training_key(config: Config, stream: Stream, head: str, data: DataVersion) -
         unused.add("freeze")
     if not config.stores_features:
         unused.add("stored_views")
-    if is_frozen or not config.stores_features:
+    if not config.starts_warm:
         unused |= {"warm_start", "warm_start_steps", "warm_start_frames"}
     train = config.train.model_dump(mode="json", exclude={"rgb", "flow", *unused})
     weights = config.model.pretrained
@@ -52,8 +52,8 @@ def training_key(config: Config, stream: Stream, head: str, data: DataVersion) -
             "manifest": data.manifest,
             "optical_flow": data.optical_flow if stream is Stream.FLOW else None,
         }
-        # Heads learn at the positions whose features are stored.
-        | ({"sweep": asdict(stored_sweep(config))} if config.stores_features else {})
+        # Frozen networks train at the positions that the K-sweep looks at.
+        | ({"sweep": asdict(stored_sweep(config))} if is_frozen else {})
     )
 
 

@@ -8,18 +8,18 @@ import torch
 
 from stpa.models.heads import Attention
 from stpa.shapes import Float
-from stpa.training.losses import map_cosines
+from stpa.training.losses import map_cosines, off_diagonal_sum
 
 
+@torch.no_grad()
 def attention_metrics(attention: Attention) -> dict[str, Float[torch.Tensor, ""]]:
     """Return each metric by its name in MLflow."""
-    metrics = {
+    return {
         "attention_entropy": entropy(attention),
         "attention_positions": effective_positions(attention),
         "attention_likeness": likeness(attention),
         "attention_score_peak": score_peak(attention),
     }
-    return {name: value.detach() for name, value in metrics.items()}
 
 
 def entropy(attention: Attention) -> Float[torch.Tensor, ""]:
@@ -48,8 +48,7 @@ def likeness(attention: Attention) -> Float[torch.Tensor, ""]:
     num_maps = cosines.shape[-1]
     if num_maps == 1:
         return cosines.mean()
-    off_diagonal = cosines.sum(dim=(-2, -1)) - cosines.diagonal(dim1=-2, dim2=-1).sum(dim=-1)
-    return (off_diagonal / (num_maps * (num_maps - 1))).mean()
+    return (off_diagonal_sum(cosines) / (num_maps * (num_maps - 1))).mean()
 
 
 def score_peak(attention: Attention) -> Float[torch.Tensor, ""]:

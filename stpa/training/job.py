@@ -81,7 +81,7 @@ class TrainingJob:
             has_printed_loss=HEADS[self.head].attends
             and self.train.interactive_loss == "paper"
             and self.train.interactive_weight > 0,
-            head_is_first=self.starts_warm or self.learns_from_features,
+            head_is_first=self.features is not None,
         )
 
     @property

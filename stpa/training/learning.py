@@ -156,8 +156,8 @@ def _one_answer(epoch: Epoch, ignorance: Ignorance, stream: str) -> Problem | No
 
 def _stuck_attention(epoch: Epoch, *, head_is_first: bool) -> Problem | None:
     """Name the attention as a cause, where a network that attends has learnt nothing."""
-    entropy = epoch.get("attention_entropy", (CONCENTRATED + EVEN) / 2)
-    if CONCENTRATED <= entropy <= EVEN:
+    entropy = epoch.get("attention_entropy")
+    if entropy is None or CONCENTRATED <= entropy <= EVEN:
         return None
     seen = (
         f"each map is down to {epoch['attention_positions']:.0f} of a clip's positions"

@@ -63,6 +63,13 @@ def map_cosines(attention: Attention) -> Float[torch.Tensor, "clips maps maps"]:
     return attention.losses.gram / (norm.unsqueeze(-1) * norm.unsqueeze(-2))
 
 
+def off_diagonal_sum(
+    pairs: Float[torch.Tensor, "clips maps maps"],
+) -> Float[torch.Tensor, " clips"]:
+    """Return the sum over all pairs of different maps, each counted twice."""
+    return pairs.sum(dim=(-2, -1)) - pairs.diagonal(dim1=-2, dim2=-1).sum(dim=-1)
+
+
 def _captured(attention: Attention) -> Float[torch.Tensor, " clips"]:
     """Return tr(A X X^T A^T)."""
     return unit_norm_maps(attention.state).square().sum(dim=(-2, -1))
@@ -70,9 +77,7 @@ def _captured(attention: Attention) -> Float[torch.Tensor, " clips"]:
 
 def _overlap(attention: Attention) -> Float[torch.Tensor, " clips"]:
     """Return the sum of the squared off-diagonal entries of A A^T, whose diagonal is 1."""
-    gram = map_cosines(attention)
-    diagonal = gram.diagonal(dim1=-2, dim2=-1)
-    return gram.square().sum(dim=(-2, -1)) - diagonal.square().sum(dim=-1)
+    return off_diagonal_sum(map_cosines(attention).square())
 
 
 def _scales(

@@ -14,7 +14,7 @@ from stpa.data.features import FeatureSource, read_key, write_features
 from stpa.data.manifest import Video
 from stpa.data.storage import Folder
 from stpa.errors import DataError, ModelError
-from stpa.evaluation.features import Views, compute_features
+from stpa.evaluation.features import CENTRE, Views, compute_features
 from stpa.evaluation.k_sweep import Sweep, sweep_video
 from stpa.models.attention import DOWNSAMPLINGS
 from stpa.models.network import ActionNetwork
@@ -23,7 +23,6 @@ from tests.workspaces import make_video, write_video_and_flow
 
 NUM_FRAMES = 23
 SWEEP = Sweep((7, 1, 4), "exact")
-CENTRE = Views(1, (1.0,), horizontal_flip=False, seed=0)
 HALF_STEP = 2.0**-11
 """The largest relative error of rounding to float16."""
 

@@ -13,18 +13,20 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
+from benchmarks.material import with_features
 from stpa.config import Stream
 from stpa.data.clips import ClipReader
 from stpa.data.flow_level import flow_deviation
 from stpa.data.manifest import Video
 from stpa.data.storage import Folder
 from stpa.errors import ModelError
-from stpa.evaluation.features import Views
+from stpa.evaluation.features import CENTRE
+from stpa.evaluation.k_sweep import Sweep
 from stpa.optical_flow.codec import quantise, write_flow_video
 from stpa.params import check_params, read_params
 from stpa.presets import preset_path
 from stpa.training.job import TrainingJob
-from tests.unit.training.test_fit import read_progress, train, with_features
+from tests.unit.training.test_fit import read_progress, train
 from tests.workspaces import make_video
 
 BACKBONE = "mobilenetv3_small_050"
@@ -165,8 +167,8 @@ def outcome(job: TrainingJob, output: Path) -> tuple[float, list[str]]:
 )
 def test_the_shipped_settings_learn_24_clips(root, weights, tmp_path, head, stream):
     job = make_job(root, weights, stream, head)
-    centre = Views(1, (1.0,), horizontal_flip=False, seed=0)
-    job = with_features(job, tmp_path / "features", centre, (NUM_FRAMES // 2,))
+    sweep = Sweep((NUM_FRAMES // 2,), "exact")
+    job = with_features(job, tmp_path / "features", CENTRE, sweep)
     assert job.starts_warm
     accuracy, problems = outcome(job, tmp_path / "run")
     assert accuracy >= 0.9

@@ -11,14 +11,14 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from benchmarks.material import with_features
 from stpa.config import ModelConfig, Stream, StreamConfig, TrainConfig
 from stpa.data.clips import TrainClips
-from stpa.data.features import FeatureSource, write_features
 from stpa.data.manifest import Video
 from stpa.data.step_sampler import StepSampler
 from stpa.data.storage import Folder
 from stpa.errors import InterruptedTrainingError
-from stpa.evaluation.features import Views, compute_features
+from stpa.evaluation.features import Views
 from stpa.evaluation.k_sweep import Sweep, sweep_video
 from stpa.models.checkpoint import WEIGHTS_FILE, load_model
 from stpa.models.network import ActionNetwork
@@ -284,21 +284,8 @@ def frozen_job(root: Path, tmp_path: Path) -> TrainingJob:
     job = make_job(root, stored_views=2, mixup_alpha=0.2)
     model = job.model.model_copy(update={"freeze": "backbone"})
     views = Views(2, (0.8,), horizontal_flip=True, seed=0)
-    return with_features(replace(job, model=model), tmp_path / "features", views, (3, 1))
-
-
-def with_features(
-    job: TrainingJob, folder: Path, views: Views, values_of_k: tuple[int, ...]
-) -> TrainingJob:
-    """Store what the job's backbone makes of its videos, for the job to learn from."""
-    torch.manual_seed(job.train.seed)
-    network = ActionNetwork(job.spec, job.model.pretrained).eval()
-    for each in job.videos:
-        sweep = Sweep(values_of_k, "exact")
-        found = compute_features(network, each, job.storage, sweep, views)
-        write_features(folder / each.feature_path, *found, "key")
-    keys = {each.video_id: "key" for each in job.videos}
-    return replace(job, features=FeatureSource(Folder(folder), views.number, keys))
+    sweep = Sweep((3, 1), "exact")
+    return with_features(replace(job, model=model), tmp_path / "features", views, sweep)
 
 
 @pytest.mark.parametrize("loader_processes", [0, 2])
@@ -365,9 +352,8 @@ def test_a_warm_start_begins_with_the_head_that_learnt_from_features(frozen_job,
     alone = load_file(train(job.of_head, tmp_path / "head")[-1] / WEIGHTS_FILE)
     warm = load_file(train(job, tmp_path / "warm")[-1] / WEIGHTS_FILE)
     moved = load_file(train(frozen_job, tmp_path / "as short")[-1] / WEIGHTS_FILE)
-    for name in filter(
-        lambda name: name.startswith("head."), warm
-    ):  # which new_layer_rate would have moved: it is no longer new
+    for name in (name for name in warm if name.startswith("head.")):
+        # `new_layer_rate` would have moved it, but the head is no longer new.
         torch.testing.assert_close(warm[name], alone[name], rtol=0, atol=1e-9)
         assert not torch.equal(warm[name], moved[name])  # of fewer steps
 
