@@ -196,6 +196,11 @@ def _fit(
         "%s: %d clips, %d epochs of %d steps",
         *(job.name, len(job.videos), job.num_epochs, job.steps_per_epoch),
     )
+    if job.starts_warm:
+        logger.info(
+            "%s: before that, %d steps of the head alone, on features",
+            *(job.name, job.of_head.num_steps),
+        )
     told = TrainingProgress(job, progress)
     warn = _WarnOnce(job.name, lambda problems: _tag_problems(tracker, run_id, problems))
     warn(check.before())
