@@ -12,6 +12,7 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
+from stpa.cli.attention import attention
 from stpa.cli.data import data_app
 from stpa.cli.init import init
 from stpa.cli.jobs import INTERRUPTED, AttachOption, StopOption, attend_job, submit_job
@@ -51,6 +52,7 @@ app.add_typer(data_app, name="data")
 app.command()(init)
 app.command()(search)
 app.command()(localise)
+app.command()(attention)
 
 SourceArgument = Annotated[
     Path | None, typer.Argument(help="A folder of videos; default: data.source.")

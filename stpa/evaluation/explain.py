@@ -58,6 +58,9 @@ class StreamEvidence:
     frame_weights: Float[np.ndarray, " time"]
     """The share of each frame in what the head aggregates (`Head.frame_weights`)."""
     logits: Float[np.ndarray, " classes"]
+    attention: Float[np.ndarray, "time maps rows columns"] | None = None
+    """The weight of each position in each of the head's maps, 1 in sum over a map
+    (`attention_shares`); None where the head has no maps."""
 
     @property
     def has_positions(self) -> bool:
@@ -67,13 +70,20 @@ class StreamEvidence:
     def distinct(self) -> "StreamEvidence":
         """Return each frame once, with all the evidence and weight of its repetitions."""
         indices, first, copy_of = np.unique(self.indices, return_index=True, return_inverse=True)
-        evidence = np.zeros_like(self.evidence[first])
-        frame_weights = np.zeros_like(self.frame_weights[first])
-        np.add.at(evidence, copy_of, self.evidence)
-        np.add.at(frame_weights, copy_of, self.frame_weights)
-        flow = None if self.flow is None else self.flow[first]
+
+        def summed(parts: np.ndarray) -> np.ndarray:
+            sums = np.zeros_like(parts[first])
+            np.add.at(sums, copy_of, parts)
+            return sums
+
         return StreamEvidence(
-            self.frames[first], flow, indices, evidence, frame_weights, self.logits
+            frames=self.frames[first],
+            flow=None if self.flow is None else self.flow[first],
+            indices=indices,
+            evidence=summed(self.evidence),
+            frame_weights=summed(self.frame_weights),
+            logits=self.logits,
+            attention=None if self.attention is None else summed(self.attention),
         )
 
 
@@ -116,6 +126,24 @@ class Explanation:
         """Return the contrast of one stream's own logits: the winner's over the runner-up's."""
         logits = self.streams[stream].logits
         return float(logits @ self.contrast.weights(len(logits)))
+
+
+def unlike_maps(
+    attention: Float[np.ndarray, "time maps rows columns"], count: int
+) -> Int[np.ndarray, " chosen"]:
+    """Choose maps that differ: the most typical one, then the least like those chosen already.
+
+    Maps are alike by the cosine of their weights. All are returned where there are not so many.
+    """
+    weights = attention.swapaxes(0, 1).reshape(attention.shape[1], -1)
+    units = weights / np.linalg.norm(weights, axis=1, keepdims=True)
+    cosines = units @ units.T
+    chosen = [int(cosines.sum(axis=1).argmax())]
+    while len(chosen) < min(count, len(units)):
+        likeness = cosines[:, chosen].max(axis=1)
+        likeness[chosen] = np.inf
+        chosen.append(int(likeness.argmin()))
+    return np.array(chosen)
 
 
 def middle_flow(

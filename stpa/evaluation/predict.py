@@ -24,6 +24,7 @@ from stpa.evaluation.explain import (
     middle_flow,
 )
 from stpa.evaluation.fusion import fusion_rule
+from stpa.evaluation.localisation.maps import attention_shares
 from stpa.models.checkpoint import load_model, load_shared
 from stpa.models.heads import Pyramid
 from stpa.models.network import ActionNetwork
@@ -157,6 +158,7 @@ def _explain(
         pictures = centre_crop(pictures, spec.input_size)
         flow = middle_flow(look.clip, bound_px)
     weights = torch.from_numpy(contrast.weights(len(look.logits))).to(network.mean.device)
+    attention = attention_shares(network, look.pyramid) if network.attends else None
     return StreamEvidence(
         frames=pictures.transpose(0, 2, 3, 1),
         flow=flow,
@@ -164,6 +166,7 @@ def _explain(
         evidence=network.evidence(look.pyramid, weights).cpu().numpy(),
         frame_weights=network.frame_weights(look.pyramid).cpu().numpy(),
         logits=look.logits,
+        attention=None if attention is None else attention.cpu().numpy(),
     )
 
 

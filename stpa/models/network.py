@@ -215,6 +215,11 @@ class ActionNetwork(nn.Module):
             )
         return self.head
 
+    @property
+    def attends(self) -> bool:
+        """Whether the head has attention maps."""
+        return isinstance(self.head, StpaHead)
+
     def attention_maps(
         self, pyramid: Pyramid, states: State
     ) -> Float[torch.Tensor, "frames maps height width"]:

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 
+import av
 import pytest
 
 from stpa.config import Config
@@ -142,6 +143,18 @@ class TestResults:
             [(best, _probability)] = prediction.best(1)
             assert best == prediction.class_names[scores.index(max(scores))]
             assert (tmp_path / "picture.png").stat().st_size > 1000
+
+    def test_attention_is_drawn_in_a_picture_and_a_film(self, retrained, tmp_path):
+        [video, *_] = read_manifest(retrained.manifest).select("test")
+        done = run_stpa(
+            *("attention", retrained.videos / video.path, "--k", "2", "--maps", "1"),
+            *("--picture", tmp_path / "a.png", "--workspace", retrained.root),
+        )
+        assert done.returncode == 0, done.stderr
+        assert "by small-fusion version 1 (champion)" in done.stdout
+        assert (tmp_path / "a.png").stat().st_size > 1000
+        with av.open(str(tmp_path / "a.mp4")) as container:
+            assert sum(1 for _ in container.decode(video=0)) > 2
 
 
 class TestTold:

@@ -134,7 +134,7 @@ def _network_maps(
     # The backbones are the same, and so is the pyramid.
     networks = {"{}": network, NEW_HEAD: renewed}
     found = {}
-    if network.head.attends:
+    if network.attends:
         found = {
             form.format(ATTENTION): attention_maps(each, look.pyramid)
             for form, each in networks.items()

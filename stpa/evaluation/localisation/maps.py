@@ -10,14 +10,20 @@ Maps = Float[torch.Tensor, "frames height width"]
 """Values >= 0."""
 
 
-def attention_maps(network: ActionNetwork, pyramid: Pyramid) -> Maps:
-    """Return the attention to each position of all the frames of one video; the sum is 1.
+def attention_shares(
+    network: ActionNetwork, pyramid: Pyramid
+) -> Float[torch.Tensor, "frames maps height width"]:
+    """Return the attention of each map to each position of all the frames of one video.
 
-    The mean over the maps of A (eq. 3), each divided by its sum, as they are of unit norm.
+    The rows of A (eq. 3), each divided by its sum, as they are of unit norm.
     """
     rows = network.attention_maps(pyramid, network.frame_states(pyramid)).double()
-    shares = rows / rows.sum(dim=(0, 2, 3), keepdim=True)
-    return shares.mean(dim=1)
+    return rows / rows.sum(dim=(0, 2, 3), keepdim=True)
+
+
+def attention_maps(network: ActionNetwork, pyramid: Pyramid) -> Maps:
+    """Return the mean of `attention_shares` over the maps; the sum is 1."""
+    return attention_shares(network, pyramid).mean(dim=1)
 
 
 def evidence_maps(network: ActionNetwork, pyramid: Pyramid, class_index: int) -> Maps:

@@ -1,9 +1,11 @@
-"""The picture of a prediction: its classes, the frames that decided, and the positions in them.
+"""Pictures of what networks saw: of a prediction and what decided it, and of attention.
 
 Only drawing is here. What is drawn is computed in `stpa.evaluation.explain`.
 """
 
+from stpa.evaluation.picture.attention import draw_attention
 from stpa.evaluation.picture.files import FORMATS, check_format, write_picture
+from stpa.evaluation.picture.film import draw_film, write_film
 from stpa.evaluation.picture.prediction import draw_prediction
 from stpa.evaluation.picture.stream_panel import FRAMES_SHOWN, WHOLE_FRAMES
 
@@ -12,6 +14,9 @@ __all__ = [
     "FRAMES_SHOWN",
     "WHOLE_FRAMES",
     "check_format",
+    "draw_attention",
+    "draw_film",
     "draw_prediction",
+    "write_film",
     "write_picture",
 ]

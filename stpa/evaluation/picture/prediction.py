@@ -7,8 +7,9 @@ from matplotlib.figure import Figure
 from stpa.evaluation.explain import Explanation
 from stpa.evaluation.fusion import STREAM_TITLES
 from stpa.evaluation.lettering import families_for, shorten
+from stpa.evaluation.picture.evidence_panel import EvidencePanel
 from stpa.evaluation.picture.page import AGAINST, FOR, NEUTRAL, Page
-from stpa.evaluation.picture.stream_panel import PANEL_WIDTH, StreamPanel
+from stpa.evaluation.picture.stream_panel import PANEL_WIDTH
 
 CLASSES_SHOWN = 5
 
@@ -26,7 +27,7 @@ def draw_prediction(explanation: Explanation, name: str, note: str) -> Figure:
     says which video it is, and `note` stands below the title.
     """
     panels = [
-        StreamPanel(stream, explanation)
+        EvidencePanel(stream, explanation)
         for stream in STREAM_TITLES
         if stream in explanation.streams
     ]

@@ -1,0 +1,57 @@
+"""Draw where and when a registered model's networks look in a video."""
+
+from pathlib import Path
+from typing import NamedTuple
+
+from stpa.errors import ModelError
+from stpa.evaluation.picture import (
+    check_format,
+    draw_attention,
+    draw_film,
+    write_film,
+    write_picture,
+)
+from stpa.params.parts import PredictParams
+from stpa.progress import ReportProgress, silent
+from stpa.stages.registered import explain_file
+from stpa.workspace import Workspace
+
+
+class AttentionFiles(NamedTuple):
+    """What was written, and of which model."""
+
+    picture: Path
+    film: Path
+    model: str
+
+
+def draw_where_it_looks(
+    workspace: Workspace,
+    params: PredictParams,
+    video: Path,
+    picture: Path | None = None,
+    *,
+    num_segments: int | None,
+    num_maps: int,
+    challenger: bool = False,
+    progress: ReportProgress = silent,
+) -> AttentionFiles:
+    """Write a picture of the attention in one file, and a film of it beside the picture.
+
+    Raises ModelError where a network's head has no maps.
+    """
+    picture = picture or workspace.report.parent / "attention" / f"{video.stem}.png"
+    check_format(picture)
+    explanation, model = explain_file(
+        workspace, params, video, challenger=challenger, num_segments=num_segments
+    )
+    without = [name for name, seen in explanation.streams.items() if seen.attention is None]
+    if without:
+        raise ModelError(
+            f"the {' and '.join(without)} network of {model} has no attention to draw: its head "
+            "counts all frames alike; `stpa predict` draws the evidence in them"
+        )
+    write_picture(picture, draw_attention(explanation, video.name, f"by {model}", num_maps))
+    film = picture.with_suffix(".mp4")
+    write_film(film, draw_film(explanation, video.name, progress))
+    return AttentionFiles(picture, film, model)
