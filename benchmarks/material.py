@@ -61,6 +61,7 @@ def network_spec(backbone: str, input_size: int, stream: str = "rgb") -> Network
         downsampling="max",
         map_norm="l2",
         score_norm="none",
+        aggregate="maps",
         flow_stem="mean",
         dropout=0.5,
         class_names=tuple(f"class {index}" for index in range(NUM_CLASSES)),

@@ -220,6 +220,11 @@ class ModelConfig(Section):
     `stpa.models.attention.SCORE_NORMS`. none (paper): nothing; scores grow with the features, and
     on pretrained networks run away. rms: each frame's are divided by their root mean square norm.
     layer: each position's have a mean of 0 and a norm of 1 over the channels."""
+    aggregate: str
+    """What attention sums over positions and frames: a name in `stpa.models.heads.AGGREGATES`.
+    maps (paper): the top layer's maps; the sums go through the layers behind it as one frame.
+    features: what these layers make of each position, as far as they look at each alone, which at C
+    is up to the CNN's pooling: attention takes its place."""
 
     @property
     def freezes_backbone(self) -> bool:

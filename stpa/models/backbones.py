@@ -1,17 +1,18 @@
 """Backbones: any timm CNN as a feature pyramid, for RGB frames or stacks of optical flow."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pickle import UnpicklingError
 from typing import Any
 
 import timm
 import torch
 from safetensors import SafetensorError
-from torch import nn
+from torch import fx, nn
 
 import stpa.models.bn_inception  # noqa: F401 - registers it with timm
 from stpa.errors import ModelError, first_line
-from stpa.models.cut import cut, trace
+from stpa.models.cut import cut, split, trace
 from stpa.models.flow_stem import FLOW_STEMS
 from stpa.models.published import fetch_weights
 from stpa.shapes import Float
@@ -44,12 +45,12 @@ declares."""
 class Backbone(nn.Module):
     """A CNN without its classifier, cut at the top layer of the pyramid.
 
-    `forward` gives the pyramid of each frame; `tail` goes on from maps of the top layer's size
-    to features [frames, num_features]: the CNN's remaining layers and its pooling.
+    `forward` gives the pyramid of each frame; `tail` goes on from maps of the top layer to features
+    [frames, num_features]: the CNN's remaining layers and its pooling.
     """
 
     pyramid: nn.Module
-    tail: nn.Module
+    tail: "Tail"
     channels: tuple[int, ...]
     """Of the pyramid, bottom to top."""
     strides: tuple[int, ...]
@@ -88,14 +89,23 @@ class Backbone(nn.Module):
         if in_channels != RGB_CHANNELS:
             _take_flow(self.stem, in_channels, flow_stem)
         if top_layer == "FC":
-            self.pyramid, self.tail = _PooledFeatures(cnn), nn.Flatten()
+            self.pyramid, behind, channels_last = _PooledFeatures(cnn), None, False
         else:
             taps = _taps(name, cnn, num_scales, top_layer)
-            self.pyramid, self.tail = cut(cnn, trace(cnn), taps)
-            if getattr(cnn, "output_fmt", None) == CHANNELS_LAST:
+            self.pyramid, behind = cut(cnn, trace(cnn), taps)
+            channels_last = getattr(cnn, "output_fmt", None) == CHANNELS_LAST
+            if channels_last:
                 self.pyramid = nn.Sequential(self.pyramid, _ChannelsFirst())
-                self.tail = nn.Sequential(_ChannelsLast(), self.tail)
-        self._measure(name, next(cnn.parameters()).new_zeros(1, in_channels, *[input_size] * 2))
+        blank = next(cnn.parameters()).new_zeros(1, in_channels, *[input_size] * 2)
+        with _evaluation(cnn), _noting_batch_norms(cnn) as batch_norms, _naming(name, input_size):
+            maps = self.pyramid(blank)
+            shapes = [level.shape for level in maps]
+            self.channels = tuple(shape[1] for shape in shapes)
+            self.sizes = tuple((height, width) for _frames, _channels, height, width in shapes)
+            self.tail = Tail(behind, self.channels[-1], self.top_size, channels_last=channels_last)
+            self.num_features = self.tail(maps[-1]).shape[1]
+        self.batch_norms = tuple(dict.fromkeys(batch_norms))
+        self.strides = tuple(height // self.top_size[0] for height, _width in self.sizes)
 
     def forward(
         self, frames: Float[torch.Tensor, "frames channels height width"]
@@ -108,30 +118,87 @@ class Backbone(nn.Module):
         """Height and width of the top map at `input_size`."""
         return self.sizes[-1]
 
-    @torch.no_grad()
-    def _measure(self, name: str, blank: torch.Tensor) -> None:
-        norms = [layer for layer in self.modules() if isinstance(layer, nn.BatchNorm2d)]
-        ran: list[nn.BatchNorm2d] = []
-        hooks = [
-            norm.register_forward_hook(lambda *_, norm=norm: ran.append(norm)) for norm in norms
-        ]
-        self.eval()
-        try:
-            maps = self(blank)
-            shapes = [level.shape for level in maps]
-            self.sizes = tuple((height, width) for _frames, _channels, height, width in shapes)
-            self.num_features = self.tail(maps[-1]).shape[1]
-        except (RuntimeError, AssertionError, ValueError, AttributeError, TypeError) as error:
-            raise ModelError(
-                f"model.backbone {name} gives no feature maps for train.input_size "
-                f"{blank.shape[-1]} ({first_line(error)}): take another size, or a CNN"
-            ) from error
+
+class Tail(nn.Module):
+    """The layers behind the top map: `pool` of `embed`.
+
+    `embed` are the first layers, as far as they look at each position alone, and `pool` the others:
+    the pooling at the latest. It keeps the maps' size, and may be none.
+    """
+
+    def __init__(
+        self,
+        layers: fx.GraphModule | None,
+        num_channels: int,
+        size: tuple[int, int],
+        *,
+        channels_last: bool,
+    ) -> None:
+        """Take the layers, none of which are behind pooled features, and what they are given."""
+        super().__init__()
+        self._channels = -1 if channels_last else 1
+        # A tuple: all weights are registered below, once, by the names they have in the CNN.
+        self._parts: tuple[nn.Module, nn.Module] = (nn.Identity(), nn.Flatten())
+        if layers is None:
+            return
+        self._parts = split(layers, num_channels, size, channels_last=channels_last)
+        named = [("1", layers)] if channels_last else layers.named_children()
+        for name, layer in named:
+            self.add_module(name, layer)
+
+    def embed(
+        self, maps: Float[torch.Tensor, "frames channels height width"]
+    ) -> Float[torch.Tensor, "frames _channels height width"]:
+        """Return what the first layers make of each position."""
+        return self._parts[0](maps.movedim(1, self._channels)).movedim(self._channels, 1)
+
+    def pool(
+        self, maps: Float[torch.Tensor, "frames channels _height _width"]
+    ) -> Float[torch.Tensor, "frames features"]:
+        """Go on from what `embed` returned, or from maps of sums of it."""
+        return self._parts[1](maps.movedim(1, self._channels))
+
+    def forward(
+        self, maps: Float[torch.Tensor, "frames channels _height _width"]
+    ) -> Float[torch.Tensor, "frames features"]:
+        return self.pool(self.embed(maps))
+
+
+@contextmanager
+def _noting_batch_norms(cnn: nn.Module) -> Iterator[list[nn.BatchNorm2d]]:
+    """Note which batch norms run, in their order."""
+    ran: list[nn.BatchNorm2d] = []
+    norms = [layer for layer in cnn.modules() if isinstance(layer, nn.BatchNorm2d)]
+    hooks = [norm.register_forward_hook(lambda *_, norm=norm: ran.append(norm)) for norm in norms]
+    try:
+        yield ran
+    finally:
         for hook in hooks:
             hook.remove()
-        self.batch_norms = tuple(dict.fromkeys(ran))
-        self.channels = tuple(level.shape[1] for level in maps)
-        self.strides = tuple(height // self.top_size[0] for height, _width in self.sizes)
-        self.train()
+
+
+@contextmanager
+def _evaluation(cnn: nn.Module) -> Iterator[None]:
+    """Run as in evaluation, without gradients."""
+    was_training = cnn.training
+    cnn.eval()
+    try:
+        with torch.no_grad():
+            yield
+    finally:
+        cnn.train(was_training)
+
+
+@contextmanager
+def _naming(name: str, input_size: int) -> Iterator[None]:
+    """Turn what a CNN fails with into one line."""
+    try:
+        yield
+    except (RuntimeError, AssertionError, ValueError, AttributeError, TypeError) as error:
+        raise ModelError(
+            f"model.backbone {name} gives no feature maps for train.input_size {input_size} "
+            f"({first_line(error)}): take another size, or a CNN"
+        ) from error
 
 
 class _ChannelsFirst(nn.Module):
@@ -139,13 +206,6 @@ class _ChannelsFirst(nn.Module):
 
     def forward(self, maps: Sequence[torch.Tensor]) -> list[torch.Tensor]:
         return [level.permute(0, 3, 1, 2) for level in maps]  # to: frames channels h w
-
-
-class _ChannelsLast(nn.Module):
-    """The way back, for the layers behind the top map."""
-
-    def forward(self, maps: torch.Tensor) -> torch.Tensor:
-        return maps.permute(0, 2, 3, 1)  # to: frames h w channels
 
 
 class _PooledFeatures(nn.Module):

@@ -8,7 +8,7 @@ and a clip of any length is trained and judged in bounded memory.
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import ClassVar, NamedTuple
+from typing import ClassVar, NamedTuple, Protocol, runtime_checkable
 
 import torch
 from torch import nn
@@ -37,8 +37,22 @@ CLASSIFIER_STD = 0.001
 State = tuple[torch.Tensor, ...]
 """What a head keeps of a clip's frames; the first axis is the clip."""
 
-Tail = Callable[[torch.Tensor], torch.Tensor]
-"""The layers behind the pyramid: maps [*, channels, height, width] to features [*, features]."""
+
+@runtime_checkable
+class Tail(Protocol):
+    """The layers behind the pyramid (`stpa.models.backbones.Tail`): `pool` of `embed`."""
+
+    def __call__(self, maps: torch.Tensor, /) -> torch.Tensor:
+        """Return features [frames, features] of maps [frames, channels, height, width]."""
+        ...
+
+    def embed(self, maps: torch.Tensor, /) -> torch.Tensor:
+        """Return what the first layers make of each position alone: maps of the same size."""
+        ...
+
+    def pool(self, maps: torch.Tensor, /) -> torch.Tensor:
+        """Return the features of what `embed` made of maps."""
+        ...
 
 
 class Frames(NamedTuple):
@@ -90,6 +104,7 @@ class HeadOptions:
     downsampling: str
     map_norm: str
     score_norm: str
+    aggregate: str
 
 
 class Head(nn.Module, ABC):
@@ -195,7 +210,7 @@ class TsnHead(MergingHead):
 
 
 class StpaHead(MergingHead):
-    """Attend over all positions of all frames; the d maps go on through the tail as one frame."""
+    """Attend over all positions of all frames, d times."""
 
     attends = True
 
@@ -204,6 +219,7 @@ class StpaHead(MergingHead):
         height, width = options.map_size
         self.map_size = options.map_size
         self.maps_of = MAP_NORMS[options.map_norm]
+        self.aggregate = AGGREGATES[options.aggregate]
         self.scores = PyramidScores(
             options.channels,
             options.strides,
@@ -217,7 +233,8 @@ class StpaHead(MergingHead):
         num_clips, present = frames.num_clips, frames.present
         scale_scores = self.scores(frames.pyramid)
         scores = _of_clips(self.scores.fused(scale_scores), num_clips)
-        features = _of_clips(frames.aggregated.flatten(2), num_clips).mT
+        values = self.aggregate.values(frames.aggregated, tail)
+        features = _of_clips(values.flatten(2), num_clips).mT
         if present is not None:
             present = present.repeat_interleave(features.shape[1] // present.shape[1], dim=1)
         attention = exponentials(scores, present)
@@ -239,7 +256,7 @@ class StpaHead(MergingHead):
     def read(self, state: State, tail: Tail) -> HeadOutput:
         attention, losses = _attention(state), _losses(state)
         maps = self.maps_of(attention).mT.unflatten(-1, self.map_size)
-        logits = self.classifier(self.dropout(tail(maps)))
+        logits = self.classifier(self.dropout(self.aggregate.features(maps, tail)))
         return HeadOutput(logits, None if losses is None else Attention(attention, losses))
 
     def frame_weights(self, pyramid: Pyramid) -> Float[torch.Tensor, " frames"]:
@@ -281,5 +298,22 @@ MAP_NORMS: dict[str, Callable[[AttentionState], torch.Tensor]] = {
     "l1": unit_sum_maps,
 }
 """What an attention map's weights are normalised by: l2 is the paper's."""
+
+
+class Aggregate(NamedTuple):
+    """What attention sums over positions, and what the sums, laid out as a map, go through."""
+
+    values: Callable[[torch.Tensor, Tail], torch.Tensor]
+    """From top maps to maps of the same positions."""
+    features: Callable[[torch.Tensor, Tail], torch.Tensor]
+    """From a map of d sums to features."""
+
+
+AGGREGATES = {
+    # As printed: the layers behind the top map see the sums as if they were one frame.
+    "maps": Aggregate(lambda maps, tail: maps, lambda sums, tail: tail(sums)),
+    # In place of the CNN's pooling: the layers before it see what they were trained on.
+    "features": Aggregate(lambda maps, tail: tail.embed(maps), lambda sums, tail: tail.pool(sums)),
+}
 
 HEADS: dict[str, type[Head]] = {"stpa": StpaHead, "tsn": TsnHead}

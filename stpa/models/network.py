@@ -26,7 +26,7 @@ from stpa.models.heads import (
 )
 from stpa.shapes import Bool, Float, UInt8
 
-LEGACY_DEFAULTS = {"score_norm": "none", "flow_stem": "mean"}
+LEGACY_DEFAULTS = {"score_norm": "none", "flow_stem": "mean", "aggregate": "maps"}
 """For models that were written before these keys existed: they are still served."""
 
 
@@ -46,6 +46,7 @@ class NetworkSpec:
     downsampling: str
     map_norm: str
     score_norm: str
+    aggregate: str
     flow_stem: str
     """What the first convolution made of flow before it was trained (`FLOW_STEMS`)."""
     dropout: float
@@ -114,6 +115,7 @@ class ActionNetwork(nn.Module):
             downsampling=spec.downsampling,
             map_norm=spec.map_norm,
             score_norm=spec.score_norm,
+            aggregate=spec.aggregate,
         )
         self.head = HEADS[spec.head](options)
         mean, std = _normalisation(spec)

@@ -81,7 +81,7 @@ def _unknown_names(params: dict[str, Any]) -> Iterator[str]:
     from stpa.models.attention import DOWNSAMPLINGS, FUSIONS, SCORE_NORMS
     from stpa.models.backbones import TOP_LAYERS, known_backbone
     from stpa.models.flow_stem import FLOW_STEMS
-    from stpa.models.heads import MAP_NORMS
+    from stpa.models.heads import AGGREGATES, MAP_NORMS
     from stpa.optical_flow import ESTIMATORS
     from stpa.registry.rules import RULES
     from stpa.training.losses import ATTENTION_LOSSES, INTERACTIVE_LOSSES
@@ -94,6 +94,7 @@ def _unknown_names(params: dict[str, Any]) -> Iterator[str]:
         ("model", "downsampling"): DOWNSAMPLINGS,
         ("model", "map_norm"): MAP_NORMS,
         ("model", "score_norm"): SCORE_NORMS,
+        ("model", "aggregate"): AGGREGATES,
         ("model", "flow_stem"): FLOW_STEMS,
         ("train", "interactive_loss"): INTERACTIVE_LOSSES,
         ("train", "attention_loss"): ATTENTION_LOSSES,

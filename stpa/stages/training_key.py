@@ -16,6 +16,7 @@ ONLY_FOR_ATTENTION = {
     "downsampling",
     "map_norm",
     "score_norm",
+    "aggregate",
     "interactive_loss",
     "interactive_weight",
     "attention_loss",

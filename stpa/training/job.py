@@ -102,6 +102,7 @@ class TrainingJob:
             downsampling=self.model.downsampling,
             map_norm=self.model.map_norm,
             score_norm=self.model.score_norm,
+            aggregate=self.model.aggregate,
             flow_stem=self.model.flow_stem,
             dropout=self.train.stream(self.stream).dropout,
             class_names=self.class_names,

@@ -31,6 +31,8 @@ class Clip:
     """"max" or "average": the down-sampling function of eq. 1."""
     score_norm: str = "none"
     """"rms": eq. 2 takes features over the root mean square of their norms in each frame."""
+    aggregate: str = "maps"
+    """"features": X of eq. 4 and 6 is what `behind` makes of each position's features."""
     real: Tensor | None = None
     """Boolean [K]: frames that are not real are as if absent."""
 
@@ -39,6 +41,7 @@ class Clip:
         shapes = [tuple(maps.shape) for maps in self.maps]
         real = None if self.real is None else self.real.tolist()
         kind = f"{len(self.biases[0])} maps, {self.fusion}, {self.downsampling}, {self.score_norm}"
+        kind += f", {self.aggregate}"
         return f"Clip({shapes}, {kind}, real={real})"
 
     @property
@@ -77,6 +80,17 @@ def features(clip: Clip) -> list[Tensor]:
     height, width = top.shape[2:]
     pyramid = [downsample(maps, height, width, clip.downsampling) for maps in lower] + [top]
     return [maps.permute(0, 2, 3, 1).reshape(-1, maps.shape[1]) for maps in pyramid]
+
+
+def behind(maps: Tensor) -> Tensor:
+    """Return what layers behind the top map make of positions: a bend, for one."""
+    return torch.tanh(maps)
+
+
+def values(clip: Clip) -> Tensor:
+    """Return what eq. 4 sums up, [P, C]."""
+    top = features(clip)[-1]
+    return behind(top) if clip.aggregate == "features" else top
 
 
 def scored(x: Tensor, num_frames: int) -> Tensor:
@@ -139,12 +153,12 @@ def attention(clip: Clip) -> Tensor:
 
 def attended(clip: Clip) -> Tensor:
     """Eq. 4: M = A X, [d, C]."""
-    return attention(clip) @ features(clip)[-1]
+    return attention(clip) @ values(clip)
 
 
 def interactive_loss(clip: Clip) -> Tensor:
     """Eq. 6, as printed."""
-    a, x = attention(clip), features(clip)[-1]
+    a, x = attention(clip), values(clip)
     identity = torch.eye(len(a), dtype=a.dtype)
     captured = (a @ x @ x.T @ a.T) * identity
     overlap = (a @ a.T) * (1 - identity)
@@ -179,12 +193,12 @@ def total_loss(
 
 def calibrated_attended(clip: Clip) -> Tensor:
     """Eq. 4 repaired: M of rows that sum to 1, so that its gain is 1 at any K, [d, C]."""
-    return unit_sum_attention(clip) @ features(clip)[-1]
+    return unit_sum_attention(clip) @ values(clip)
 
 
 def bounded_interactive_loss(clip: Clip) -> Tensor:
     """Eq. 6 repaired: the captured share of ||X||^2, and the mean squared overlap of two maps."""
-    a, x, m = attention(clip), features(clip)[-1], attended(clip)
+    a, x, m = attention(clip), values(clip), attended(clip)
     captured = (m**2).sum() / (x**2).sum()
     if len(a) == 1:
         return -captured
@@ -253,6 +267,7 @@ def clips(draw: st.DrawFn, *, masked: bool | None = None) -> Clip:
         fusion=draw(st.sampled_from(["maximum", "sum", "product"])),
         downsampling=draw(st.sampled_from(["max", "average"])),
         score_norm=draw(st.sampled_from(["none", "rms", "layer"])),
+        aggregate=draw(st.sampled_from(["maps", "features"])),
         real=_draw_real(draw, num_frames)
         if masked or (masked is None and draw(st.booleans()))
         else None,

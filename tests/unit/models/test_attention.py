@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from functools import partial
 from itertools import pairwise, product
+from typing import NamedTuple
 
 import pytest
 import torch
@@ -48,13 +49,28 @@ def options(**changed) -> HeadOptions:
         "downsampling": "max",
         "map_norm": "l2",
         "score_norm": "none",
+        "aggregate": "maps",
     }
     return HeadOptions(**(values | changed))
 
 
-def tail(maps: Tensor) -> Tensor:
-    """Pool, as the layers behind the top map of most CNNs do."""
-    return maps.mean(dim=(2, 3))
+class BehindTop(NamedTuple):
+    """The layers behind the top map: some that look at each position alone, and the pooling."""
+
+    first: Callable[[Tensor], Tensor]
+
+    def embed(self, maps: Tensor) -> Tensor:
+        return self.first(maps)
+
+    def pool(self, maps: Tensor) -> Tensor:
+        return maps.mean(dim=(2, 3))
+
+    def __call__(self, maps: Tensor) -> Tensor:
+        return self.pool(self.embed(maps))
+
+
+tail = BehindTop(lambda maps: maps)
+TAILS = {"maps": tail, "features": BehindTop(twin.behind)}
 
 
 def head_of(clip: twin.Clip, map_norm: str = "l2") -> StpaHead:
@@ -70,6 +86,7 @@ def head_of(clip: twin.Clip, map_norm: str = "l2") -> StpaHead:
             downsampling=clip.downsampling,
             map_norm=map_norm,
             score_norm=clip.score_norm,
+            aggregate=clip.aggregate,
         )
     ).double()
     for layer, weight, bias in zip(head.scores.projections, clip.weights, clip.biases, strict=True):
@@ -80,7 +97,7 @@ def head_of(clip: twin.Clip, map_norm: str = "l2") -> StpaHead:
 
 def seen_at_once(head: StpaHead, clip: twin.Clip) -> Attention:
     present = None if clip.real is None else clip.real[None]
-    return read(head, head.sum_up(Frames(clip.maps, 1, present), tail))
+    return read(head, head.sum_up(Frames(clip.maps, 1, present), TAILS[clip.aggregate]))
 
 
 def seen_in_chunks(head: StpaHead, clip: twin.Clip, chunks: list[list[int]]) -> Attention:
@@ -92,7 +109,7 @@ def seen_in_chunks(head: StpaHead, clip: twin.Clip, chunks: list[list[int]]) -> 
                 num_clips=1,
                 present=None if clip.real is None else clip.real[chunk][None],
             ),
-            tail,
+            TAILS[clip.aggregate],
         )
         for chunk in chunks
     ]
@@ -331,7 +348,7 @@ def test_a_chunk_of_nothing_but_padding_changes_nothing() -> None:
 def test_the_whole_loss_equals_equation_9(clip: twin.Clip, label: int) -> None:
     head = head_of(clip)
     options = LossOptions("paper", 0.3, "paper", 0.7, multi_label=False)
-    output = head(Frames(clip.maps, 1), tail)
+    output = head(Frames(clip.maps, 1), TAILS[clip.aggregate])
     target = torch.eye(output.logits.shape[1], dtype=torch.float64)[[label]]
     mine = total_loss(loss_terms(output, target, options), options)
     naive = twin.total_loss(

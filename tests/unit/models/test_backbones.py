@@ -1,5 +1,6 @@
 """Backbones: cut anywhere, they compute what timm's own network does, from published weights."""
 
+from copy import deepcopy
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -248,6 +249,54 @@ def test_channels_last_maps_are_read_by_their_channels(name: str, tmp_path: Path
         assert backbone.channels == tuple(level.shape[1] for level in maps)
         assert backbone.top_size == tuple(maps[-1].shape[2:])
         torch.testing.assert_close(backbone.tail(maps[-1]), cnn(frames))
+
+
+EMBEDS = {
+    "mobilenetv2_100": ("C", (320, 1280)),  # the convolution before the pooling
+    "mobilenetv3_small_050": ("C", (288, 288)),  # the convolution is behind the pooling
+    "resnet18": ("C", (512, 512)),
+    "inception_resnet_v2": ("C", (2080, 1536)),
+    "vgg16": ("C", (512, 512)),  # the layer before the pooling mixes positions
+    "swin_tiny_patch4_window7_224": ("C", (768, 768)),  # a norm
+}
+
+
+@pytest.mark.parametrize(("name", "case"), EMBEDS.items(), ids=EMBEDS)
+def test_the_tail_parts_where_positions_begin_to_mix(name: str, case: tuple) -> None:
+    top_layer, channels = case
+    size = {"inception_resnet_v2": 139, "swin_tiny_patch4_window7_224": 224}.get(name, 96)
+    torch.manual_seed(0)
+    backbone = build(name, input_size=size, top_layer=top_layer).eval()
+    maps = torch.rand(2, channels[0], *backbone.top_size)
+    with torch.no_grad():
+        embedded = backbone.tail.embed(maps)
+        assert embedded.shape == (2, channels[1], *backbone.top_size)
+        torch.testing.assert_close(backbone.tail.pool(embedded), backbone.tail(maps))
+        order = torch.randperm(embedded[0, 0].numel())
+        shuffled = maps.flatten(2)[..., order].view_as(maps)
+        expected = embedded.flatten(2)[..., order].view_as(embedded)
+        torch.testing.assert_close(backbone.tail.embed(shuffled), expected, rtol=1e-4, atol=1e-4)
+        if name == "swin_tiny_patch4_window7_224":
+            assert not torch.allclose(embedded, maps)  # its norm is before the pooling
+
+
+@pytest.mark.parametrize("top_layer", ["A", "B"])
+def test_layers_that_mix_positions_stay_behind_the_attention(top_layer: str) -> None:
+    backbone = build("resnet18", input_size=96, top_layer=top_layer).eval()
+    maps = torch.rand(2, backbone.channels[-1], *backbone.top_size)
+    with torch.no_grad():
+        assert torch.equal(backbone.tail.embed(maps), maps)
+
+
+def test_the_parts_of_a_copied_tail_have_the_copy_s_weights() -> None:
+    copy = deepcopy(build("mobilenetv2_100", input_size=64)).eval()
+    maps = torch.rand(1, 320, *copy.top_size)
+    with torch.no_grad():
+        before = copy.tail.embed(maps)
+        for parameter in copy.tail.parameters():
+            parameter.zero_()
+        assert not torch.equal(copy.tail.embed(maps), before)
+        assert not copy.tail(maps).any()
 
 
 @pytest.mark.parametrize("name", ["vit_tiny_patch16_224", "efficientformer_l1"])

@@ -36,8 +36,9 @@ TARGETS = torch.eye(3)[[0, 2]]
 BF16_ERROR = 0.05
 """Largest error of a logit under bfloat16, as a share of the largest logit. Batch norms that
 blow small differences up, as in these networks, know no such bound for the backbone."""
-BF16_HEAD_ERROR = 0.02
-"""The same of the head alone, for any backbone."""
+BF16_HEAD_ERROR = 0.03
+"""The same of the head and the tail, for any backbone: 0.021 with VGG, which has a convolution of
+7 x 7 there."""
 
 every_backbone = pytest.mark.parametrize("name", [*LIGHT, *HEAVY])
 

@@ -24,6 +24,7 @@ SPEC = NetworkSpec(
     downsampling="max",
     map_norm="l2",
     score_norm="none",
+    aggregate="maps",
     flow_stem="mean",
     dropout=0.5,
     class_names=("left", "öffnen", "up"),
@@ -167,8 +168,25 @@ def test_damaged_model_folder_is_refused(file: str, damage: str, tmp_path: Path)
         load_model(tmp_path / "model")
 
 
-@pytest.mark.parametrize("key", ["score_norm", "flow_stem"])
+@pytest.mark.parametrize("key", ["score_norm", "flow_stem", "aggregate"])
 def test_a_model_from_before_a_choice_is_read_as_it_was(key: str) -> None:
     written = SPEC.to_dict()
     del written[key]
     assert NetworkSpec.from_dict(written) == SPEC
+
+
+@pytest.mark.parametrize("backbone", ["mobilenetv2_100", "resnet10t"])
+def test_even_attention_over_features_is_the_average_of_tsn(backbone: str) -> None:
+    torch.manual_seed(0)
+    spec = replace(SPEC, backbone=backbone, map_norm="l1", aggregate="features")
+    network = ActionNetwork(spec).eval()
+    average = ActionNetwork(replace(spec, head="tsn")).eval()
+    average.backbone.load_state_dict(network.backbone.state_dict())
+    average.head.classifier.load_state_dict(network.head.classifier.state_dict())
+    for name, parameter in network.head.named_parameters():
+        if name.startswith("scores.") and name.endswith("weight"):
+            torch.nn.init.zeros_(parameter)
+    clips = random_clips(network)
+    with torch.no_grad():
+        expected = average(clips).logits
+        torch.testing.assert_close(network(clips).logits, expected, rtol=1e-4, atol=1e-7)

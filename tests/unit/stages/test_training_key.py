@@ -20,6 +20,7 @@ OTHER_SETTINGS = [
     ("model", "downsampling", "average"),
     ("model", "map_norm", "l2"),
     ("model", "score_norm", "none"),
+    ("model", "aggregate", "maps"),
     ("train", "interactive_loss", "paper"),
     ("train", "interactive_weight", 0),
     ("train", "attention_loss", "paper"),

@@ -42,6 +42,7 @@ OLD = {
         "num_scales": 3,
         "map_norm": "l2",
         "score_norm": "none",
+        "aggregate": "maps",
         "flow_input": "as_rgb",
         "flow_stem": "mean",
     },
