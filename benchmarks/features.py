@@ -5,6 +5,7 @@ steps, with reading, and decoding where whole networks learn. The features are c
 """
 
 import tempfile
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -28,7 +29,20 @@ from benchmarks.measure import (
 from stpa.evaluation.features import CENTRE
 from stpa.evaluation.k_sweep import Sweep
 from stpa.terminal import TERMINAL
-from stpa.training.fit import NoHost, Place, fit
+from stpa.training.agreement import Wish
+from stpa.training.fit import Place, fit
+
+
+class _NoHost:
+    """Hosts a training that nobody follows, and whose checkpoints nobody keeps."""
+
+    def after_step(self, done: int, total: int, means: Mapping[str, float]) -> Wish:
+        return Wish.GO_ON
+
+    def keep(
+        self, metrics: dict[str, float] | None, write_checkpoint: Callable[[Path], None]
+    ) -> None:
+        pass
 
 
 def main(
@@ -70,8 +84,8 @@ def main(
         with TERMINAL.bar("training") as progress:
             figures = compare(
                 "one training",
-                partial(fit, head, place, NoHost()),
-                partial(fit, whole, place, NoHost()),
+                partial(fit, head, place, _NoHost()),
+                partial(fit, whole, place, _NoHost()),
                 bound=None,
                 repeats=repeats,
                 setting=setting,

@@ -52,8 +52,9 @@ def split(
 ) -> tuple[fx.GraphModule, fx.GraphModule]:
     """Return a tail's first layers, which look at each position alone, and the others.
 
-    Both share their weights with `tail`, whose layers are in evaluation. The first are as many as give maps of the `size` of those
-    that they take, and do not depend on which position is where; they may be none.
+    Both share their weights with `tail`, whose layers are in evaluation. The first are as many as
+    give maps of the `size` of those that they take, and do not depend on which position is where;
+    they may be none.
     """
     generator = torch.Generator().manual_seed(0)
     order = torch.randperm(math.prod(size), generator=generator)

@@ -30,9 +30,15 @@ class TrainingProgress:
         self._means: Mapping[str, float] = {}
 
     def on_step(self, done: int, total: int, means: Mapping[str, float]) -> None:
-        """Report the details; `means` are empty after the first step of an epoch."""
+        """Report the details; `means` are empty after the first step of an epoch.
+
+        `done` is 0 while the head is trained ahead of the network.
+        """
         self._pace.add(time.monotonic(), done)
         self._means = means or self._means
+        if done == 0:
+            self._report(0, total, {"epoch": "the head first"})
+            return
         epoch, step = divmod(done - 1, self._steps_per_epoch)
         details = {
             "epoch": f"{epoch + 1}/{self._num_epochs}",

@@ -78,19 +78,6 @@ class Host(Protocol):
         ...
 
 
-class NoHost:
-    """Hosts a fit that nobody follows, and whose checkpoints nobody keeps."""
-
-    def after_step(self, done: int, total: int, means: Mapping[str, float]) -> Wish:
-        """Return GO_ON."""
-        return Wish.GO_ON
-
-    def keep(
-        self, metrics: dict[str, float] | None, write_checkpoint: Callable[[Path], None]
-    ) -> None:
-        """Keep nothing."""
-
-
 def fit(job: TrainingJob, place: Place, host: Host, resume_from: Path | None = None) -> None:
     """Train for the job's epochs, going on from the checkpoint `resume_from` if there is one.
 
@@ -99,34 +86,38 @@ def fit(job: TrainingJob, place: Place, host: Host, resume_from: Path | None = N
     for rounding and dropout. With `world_size` above 1, the default process group must be up.
     Raises InterruptedTrainingError when the host asks to stop.
     """
-    head = _warm_head(job, place) if job.starts_warm and resume_from is None else None
+    head = _warm_head(job, place, host) if job.starts_warm and resume_from is None else None
     run = _Fit(job, place, host, head)
     if resume_from is not None:
         run.progress = read_checkpoint(resume_from, run.trained)
-    try:
-        while run.progress.epoch < run.epochs:
-            run.train_epoch()
-    except RuntimeError as error:
-        if not is_out_of_memory(error):
-            raise
-        is_least = run.clips_at_once == 1
-        advice = "lower train.input_size" if is_least else "set train.clips_at_once below that"
-        raise ModelError(
-            f"{place.device} lacks the memory for {run.clips_at_once} clip(s) of "
-            f"{job.train.num_segments} frames at once: {advice}, or set train.frames_at_once"
-        ) from error
+    run.train()
 
 
-def _warm_head(job: TrainingJob, place: Place) -> Weights:
+class _Ahead:
+    """Hosts the training of a head ahead of its network's, of which no step is done yet."""
+
+    def __init__(self, host: Host, total: int) -> None:
+        """Take the network's host, and all its steps."""
+        self._host, self._total = host, total
+
+    def after_step(self, done: int, total: int, means: Mapping[str, float]) -> Wish:
+        return self._host.after_step(0, self._total, {})
+
+    def keep(
+        self, metrics: dict[str, float] | None, write_checkpoint: Callable[[Path], None]
+    ) -> None:
+        """Keep nothing: a network whose head was not done starts again with it."""
+
+
+def _warm_head(job: TrainingJob, place: Place, host: Host) -> Weights:
     """Return what the head learns from the features of the backbone as it starts.
 
     Every process trains it alone; where they differ, such as in how many clips fit the memory, all
     go on from what rank 0 has learnt, as DDP sends its weights to the others.
     """
     alone = replace(place, rank=0, world_size=1, checkpoint_steps=None, loader_processes=0)
-    run = _Fit(job.of_head, alone, NoHost())
-    while run.progress.epoch < run.epochs:
-        run.train_epoch()
+    run = _Fit(job.of_head, alone, _Ahead(host, job.num_epochs * job.steps_per_epoch))
+    run.train()
     return run.trained.model.head.state_dict()
 
 
@@ -154,6 +145,22 @@ class _Fit:
         self._network = _parallel(job, self.trained.network, place)
         self._guard = LossGuard(lambda index: str(self._clips.video(index)))
         self._agreement = Agreement(place.world_size)
+
+    def train(self) -> None:
+        """Go on to the last epoch. Raises ModelError where memory lacks for a single clip."""
+        try:
+            while self.progress.epoch < self.epochs:
+                self.train_epoch()
+        except RuntimeError as error:
+            if not is_out_of_memory(error):
+                raise
+            is_least = self.clips_at_once == 1
+            advice = "lower train.input_size" if is_least else "set train.clips_at_once below that"
+            raise ModelError(
+                f"{self._place.device} lacks the memory for {self.clips_at_once} clip(s) of "
+                f"{self._job.train.num_segments} frames at once: {advice}, "
+                "or set train.frames_at_once"
+            ) from error
 
     def train_epoch(self) -> None:
         """Go on to the end of an epoch, with a checkpoint there, and before where one is due."""

@@ -358,6 +358,21 @@ def test_a_warm_start_begins_with_the_head_that_learnt_from_features(frozen_job,
         assert not torch.equal(warm[name], moved[name])  # of fewer steps
 
 
+def test_the_head_ahead_of_a_network_is_followed_and_stopped_by_its_host(frozen_job, tmp_path):
+    job = warm_job(frozen_job, warm_start_steps=12)
+    total = job.num_epochs * job.steps_per_epoch
+    ahead = job.of_head.num_epochs * job.of_head.steps_per_epoch
+    host = FolderHost(tmp_path / "followed")
+    fit(job, Place(), host)
+    expected = [(0, total)] * ahead + [(step + 1, total) for step in range(total)]
+    assert host.steps == expected
+    asked = FolderHost(tmp_path / "asked", leave_after=0)
+    with pytest.raises(InterruptedTrainingError):
+        fit(job, Place(), asked)
+    assert asked.steps == [(0, total)]
+    assert asked.checkpoints == []
+
+
 def test_a_warm_start_resumes_as_if_undisturbed(frozen_job, tmp_path):
     job = warm_job(frozen_job)
     assert job.starts_warm
