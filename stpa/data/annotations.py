@@ -48,11 +48,25 @@ GetActions = Callable[[Video], list[Action]]
 Raises DataError where the annotation does not fit the video.
 """
 
+
+@dataclass(frozen=True)
+class Annotations:
+    """The annotated actions of videos."""
+
+    actions: GetActions
+    paths: frozenset[str]
+    """Of the videos that a file names, known or not; none where the manifest has the actions."""
+
+    def __call__(self, video: Video) -> list[Action]:
+        """Return the actions of one video."""
+        return self.actions(video)
+
+
 _Parts = Mapping[str, list[tuple[int, int, tuple[float, ...] | None]]]
 """By path, first and last frame of parts of the action, and the box in them."""
 
 
-def load_annotations(videos: Path, table: Path | None) -> GetActions:
+def load_annotations(videos: Path, table: Path | None) -> Annotations:
     """Return the actions of a table, or else of the annotations in the folder of the videos, or
     else of the manifest's intervals. Raises DataError for a file that cannot be read.
     """
@@ -61,7 +75,7 @@ def load_annotations(videos: Path, table: Path | None) -> GetActions:
     generated = videos / "annotations.json"
     if generated.is_file():
         return _in_parts(_read_generated(generated), generated)
-    return interval_actions
+    return Annotations(interval_actions, paths=frozenset())
 
 
 def interval_actions(video: Video) -> list[Action]:
@@ -80,8 +94,8 @@ def interval_actions(video: Video) -> list[Action]:
     return list(found.values())
 
 
-def _in_parts(parts: _Parts, path: Path) -> GetActions:
-    """Return what looks a video's action up; it is that of the only label of the video."""
+def _in_parts(parts: _Parts, path: Path) -> Annotations:
+    """Return the action of each video, which is that of its only label."""
 
     def get_actions(video: Video) -> list[Action]:
         if video.path not in parts:
@@ -105,7 +119,7 @@ def _in_parts(parts: _Parts, path: Path) -> GetActions:
         has_boxes = not np.isnan(boxes).all()
         return [Action(video.labels[0], in_action, boxes if has_boxes else None)]
 
-    return get_actions
+    return Annotations(get_actions, frozenset(parts))
 
 
 def _read_generated(path: Path) -> _Parts:

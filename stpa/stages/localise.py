@@ -10,6 +10,7 @@ from typing import Any
 
 from stpa.config import Config, Stream
 from stpa.data.annotations import load_annotations
+from stpa.data.datasets.base import name_some
 from stpa.data.manifest import read_manifest
 from stpa.errors import DataError
 from stpa.evaluation.localisation.average import Average, Averages, average
@@ -57,9 +58,15 @@ def find_annotated(workspace: Workspace, table: Path | None) -> list[AnnotatedVi
 
     Raises DataError where it annotates none.
     """
-    get_actions = load_annotations(workspace.videos, table)
-    videos = read_manifest(workspace.manifest).select("test")
-    found = [AnnotatedVideo(video, tuple(get_actions(video))) for video in videos]
+    actions_of = load_annotations(workspace.videos, table)
+    manifest = read_manifest(workspace.manifest)
+    unknown = sorted(actions_of.paths - {video.path for video in manifest.videos})
+    if unknown and table:
+        logger.warning(
+            "%s names %d videos that are not there: %s", table, len(unknown), name_some(unknown)
+        )
+    videos = manifest.select("test")
+    found = [AnnotatedVideo(video, tuple(actions_of(video))) for video in videos]
     annotated = [each for each in found if each.actions]
     if not annotated:
         source = f"{table} names none of the" if table else "the dataset does not say it of the"

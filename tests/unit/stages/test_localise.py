@@ -164,3 +164,14 @@ def test_networks_that_are_not_trained_are_named(
     monkeypatch.setattr("stpa.stages.train.read_version", lambda root: DataVersion("m", "v", "f"))
     assert run(monkeypatch, "--truth", table, "-w", workspace.root) == 1
     assert "no rgb network with head stpa is trained" in capsys.readouterr().err
+
+
+def test_paths_of_a_table_that_no_video_has_are_told(
+    workspace: Workspace, table: Path, monkeypatch: pytest.MonkeyPatch, caplog
+) -> None:
+    with table.open("a") as file:
+        file.write("\nmisspelt.mp4,1,2")
+    model, root = workspace.root / "model", workspace.root
+    with caplog.at_level("WARNING"):
+        assert run(monkeypatch, "--model", model, "--truth", table, "-w", root) == 0
+    assert f"{table} names 1 videos that are not there: 'misspelt.mp4'" in caplog.text
