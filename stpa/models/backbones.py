@@ -1,20 +1,23 @@
-"""Backbones: any timm CNN as a feature pyramid, for RGB frames or stacks of optical flow."""
+"""Backbones: timm's CNNs and vision transformers as feature pyramids, of frames or of flow."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pickle import UnpicklingError
 from typing import Any
 
 import timm
 import torch
 from safetensors import SafetensorError
-from torch import fx, nn
+from torch import nn
 
 import stpa.models.bn_inception  # noqa: F401 - registers it with timm
 from stpa.errors import ModelError, first_line
-from stpa.models.cut import cut, split, trace
+from stpa.models.cut import cut, trace
 from stpa.models.flow_stem import FLOW_STEMS
 from stpa.models.published import fetch_weights
+from stpa.models.tail import ChannelsFirst, Tail, tail_of_cnn
+from stpa.models.tokens import MODULES, TokenMaps, take_tail
 from stpa.shapes import Float
 from stpa.weights import read_weights
 
@@ -50,7 +53,7 @@ class Backbone(nn.Module):
     """
 
     pyramid: nn.Module
-    tail: "Tail"
+    tail: Tail
     channels: tuple[int, ...]
     """Of the pyramid, bottom to top."""
     strides: tuple[int, ...]
@@ -88,21 +91,14 @@ class Backbone(nn.Module):
                 _reverse_channels(self.stem)
         if in_channels != RGB_CHANNELS:
             _take_flow(self.stem, in_channels, flow_stem)
-        if top_layer == "FC":
-            self.pyramid, behind, channels_last = _PooledFeatures(cnn), None, False
-        else:
-            taps = _taps(name, cnn, num_scales, top_layer)
-            self.pyramid, behind = cut(cnn, trace(cnn), taps)
-            channels_last = getattr(cnn, "output_fmt", None) == CHANNELS_LAST
-            if channels_last:
-                self.pyramid = nn.Sequential(self.pyramid, _ChannelsFirst())
+        self.pyramid, make_tail = _divide(name, cnn, num_scales, top_layer)
         blank = next(cnn.parameters()).new_zeros(1, in_channels, *[input_size] * 2)
         with _evaluation(cnn), _noting_batch_norms(cnn) as batch_norms, _naming(name, input_size):
             maps = self.pyramid(blank)
             shapes = [level.shape for level in maps]
             self.channels = tuple(shape[1] for shape in shapes)
             self.sizes = tuple((height, width) for _frames, _channels, height, width in shapes)
-            self.tail = Tail(behind, self.channels[-1], self.top_size, channels_last=channels_last)
+            self.tail = make_tail(self.channels[-1], self.top_size)
             self.num_features = self.tail(maps[-1]).shape[1]
         self.batch_norms = tuple(dict.fromkeys(batch_norms))
         self.strides = tuple(height // self.top_size[0] for height, _width in self.sizes)
@@ -119,49 +115,24 @@ class Backbone(nn.Module):
         return self.sizes[-1]
 
 
-class Tail(nn.Module):
-    """The layers behind the top map: `pool` of `embed`.
+MakeTail = Callable[[int, tuple[int, int]], Tail]
+"""From the top map's channels, and its height and width."""
 
-    `embed` are the first layers, as far as they look at each position alone, and `pool` the others:
-    the pooling at the latest. It keeps the maps' size, and may be none.
-    """
 
-    def __init__(
-        self,
-        layers: fx.GraphModule | None,
-        num_channels: int,
-        size: tuple[int, int],
-        *,
-        channels_last: bool,
-    ) -> None:
-        """Take the layers, none of which are behind pooled features, and what they are given."""
-        super().__init__()
-        self._channels = -1 if channels_last else 1
-        # A tuple: all weights are registered below, once, by the names they have in the CNN.
-        self._parts: tuple[nn.Module, nn.Module] = (nn.Identity(), nn.Flatten())
-        if layers is None:
-            return
-        self._parts = split(layers, num_channels, size, channels_last=channels_last)
-        named = [("1", layers)] if channels_last else layers.named_children()
-        for name, layer in named:
-            self.add_module(name, layer)
-
-    def embed(
-        self, maps: Float[torch.Tensor, "frames channels height width"]
-    ) -> Float[torch.Tensor, "frames _channels height width"]:
-        """Return what the first layers make of each position."""
-        return self._parts[0](maps.movedim(1, self._channels)).movedim(self._channels, 1)
-
-    def pool(
-        self, maps: Float[torch.Tensor, "frames channels _height _width"]
-    ) -> Float[torch.Tensor, "frames features"]:
-        """Go on from what `embed` returned, or from maps of sums of it."""
-        return self._parts[1](maps.movedim(1, self._channels))
-
-    def forward(
-        self, maps: Float[torch.Tensor, "frames channels _height _width"]
-    ) -> Float[torch.Tensor, "frames features"]:
-        return self.pool(self.embed(maps))
+def _divide(name: str, cnn: TimmCnn, num_scales: int, top_layer: str) -> tuple[nn.Module, MakeTail]:
+    """Return the module that gives the pyramid, and what makes the tail behind it."""
+    if top_layer == "FC":
+        return _PooledFeatures(cnn), lambda channels, size: Tail(nn.Identity(), nn.Flatten())
+    if _is_transformer(name):
+        if top_layer != "C":
+            raise ModelError(f"model.top_layer {top_layer} is for CNNs: set C for {name}")
+        tail = take_tail(cnn)
+        return TokenMaps(cnn, num_scales), lambda channels, size: tail
+    pyramid, behind = cut(cnn, trace(cnn), _taps(name, cnn, num_scales, top_layer))
+    channels_last = getattr(cnn, "output_fmt", None) == CHANNELS_LAST
+    if channels_last:
+        pyramid = nn.Sequential(pyramid, _AllChannelsFirst())
+    return pyramid, partial(tail_of_cnn, behind, channels_last=channels_last)
 
 
 @contextmanager
@@ -201,11 +172,12 @@ def _naming(name: str, input_size: int) -> Iterator[None]:
         ) from error
 
 
-class _ChannelsFirst(nn.Module):
-    """Maps [frames, height, width, channels] to [frames, channels, height, width]."""
+class _AllChannelsFirst(nn.Module):
+    """Each level of a pyramid from channels last to channels first."""
 
     def forward(self, maps: Sequence[torch.Tensor]) -> list[torch.Tensor]:
-        return [level.permute(0, 3, 1, 2) for level in maps]  # to: frames channels h w
+        to_first = ChannelsFirst()
+        return [to_first(level) for level in maps]
 
 
 class _PooledFeatures(nn.Module):
@@ -245,6 +217,10 @@ def _architecture(name: str) -> str:
     return name.split(".")[0]
 
 
+def _is_transformer(name: str) -> bool:
+    return timm.models.is_model_in_modules(_architecture(name), MODULES)
+
+
 def _check_known(name: str) -> None:
     if not known_backbone(name):
         raise ModelError(
@@ -257,6 +233,8 @@ def _create(name: str, pretrained: bool, options: dict) -> TimmCnn:
     file = fetch_weights(name) if pretrained else None
     # Without the file, timm would ask the hub each time, for minutes where there is no network.
     source = {"file": str(file)} if file else None
+    if _is_transformer(name):  # else it takes images of one size alone
+        options = {"dynamic_img_size": True} | options
     try:
         # Without classes, timm's CNNs end at the pooled features.
         cnn = timm.create_model(

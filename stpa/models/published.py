@@ -34,6 +34,12 @@ def cached_weights(name: str) -> Path | None:
     return None
 
 
+def license_of(name: str) -> str:
+    """Return what timm says of the licence of a model's published weights."""
+    published = timm.models.get_pretrained_cfg(name)
+    return (published and published.license) or "of no stated licence"
+
+
 def fetch_weights(name: str) -> Path | None:
     """Return the file of a CNN's published weights, and download it where the cache lacks it.
 
@@ -45,7 +51,12 @@ def fetch_weights(name: str) -> Path | None:
         return path
     file = find_on_hub(name)
     assert file is not None, "the repository has one of them"
-    logger.info("downloading the weights of %s from %s", name, hf_hub_url(repository, file))
+    logger.info(
+        "downloading the weights of %s (%s) from %s",
+        name,
+        license_of(name),
+        hf_hub_url(repository, file),
+    )
     try:
         return Path(hf_hub_download(repository, file))
     except Exception as error:  # of several libraries for HTTP

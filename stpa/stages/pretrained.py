@@ -2,7 +2,7 @@
 
 from stpa.compute.tasks import joined_address
 from stpa.config import Config
-from stpa.models.published import cached_weights, fetch_weights, find_on_hub
+from stpa.models.published import cached_weights, fetch_weights, find_on_hub, license_of
 from stpa.weights import weights_size
 
 
@@ -34,11 +34,13 @@ def _files(config: Config) -> list[str]:
 
 
 def _describe_published(backbone: str) -> str:
+    terms = license_of(backbone)
     if path := cached_weights(backbone):
-        return f"{backbone}'s are in the cache ({_megabytes(path.stat().st_size)})"
+        return f"{backbone}'s are in the cache ({_megabytes(path.stat().st_size)}, {terms})"
     if file := find_on_hub(backbone):
-        return f"{backbone}'s {file} is on Hugging Face's hub: the first training downloads it"
-    return f"timm downloads {backbone}'s in the first training"
+        where = "is on Hugging Face's hub: the first training downloads it"
+        return f"{backbone}'s {file} ({terms}) {where}"
+    return f"timm downloads {backbone}'s ({terms}) in the first training"
 
 
 def _megabytes(num_bytes: int | None) -> str:

@@ -213,7 +213,6 @@ def test_weights_of_another_architecture_are_refused(
     [
         ("resnet81", "resnet81"),
         ("resnet18.imagenet", "unknown model.backbone 'resnet18.imagenet'"),
-        ("vit_tiny_patch16_224", "model.backbone"),
     ],
 )
 def test_backbone_that_is_not_usable_is_refused(name: str, complaint: str) -> None:
@@ -299,7 +298,54 @@ def test_the_parts_of_a_copied_tail_have_the_copy_s_weights() -> None:
         assert not copy.tail(maps).any()
 
 
-@pytest.mark.parametrize("name", ["vit_tiny_patch16_224", "efficientformer_l1"])
-def test_a_network_of_tokens_is_refused_by_name(name: str) -> None:
+TRANSFORMERS = {
+    "vit_tiny_patch16_224": 16,
+    "deit_tiny_patch16_224": 16,
+    "vit_small_patch14_dinov2": 14,
+    "eva02_tiny_patch14_224": 14,
+    "vit_small_patch16_dinov3": 16,
+    "vit_base_patch16_siglip_224": 16,
+}
+"""And the side of a patch, px."""
+
+
+@pytest.mark.parametrize(("name", "patch"), TRANSFORMERS.items(), ids=TRANSFORMERS)
+def test_the_patches_of_a_transformer_are_the_positions_of_maps(name: str, patch: int) -> None:
+    torch.manual_seed(0)
+    size = 5 * patch  # not the size that it was published for
+    backbone = build(name, input_size=size, num_scales=2).eval()
+    torch.manual_seed(0)
+    whole: Any = timm.create_model(name, num_classes=0, dynamic_img_size=True).eval()
+    frames = torch.randn(2, 3, size, size)
+    with torch.no_grad():
+        maps = backbone(frames)
+        tokens = whole.forward_features(frames)[:, whole.num_prefix_tokens :]
+        embedded = backbone.tail.embed(maps[-1])
+        torch.testing.assert_close(embedded.flatten(2).mT, tokens, rtol=1e-4, atol=1e-4)
+        torch.testing.assert_close(
+            backbone.tail(maps[-1]), whole.fc_norm(tokens.mean(dim=1)), rtol=1e-4, atol=1e-4
+        )
+    assert backbone.strides == (1, 1)
+    assert backbone.top_size == (5, 5)
+    names = {name.split(".")[0] for name, _ in backbone.named_parameters()}
+    assert names == {"pyramid", "tail"} or not list(backbone.tail.parameters())
+
+
+def test_all_weights_of_a_transformer_learn(tmp_path: Path) -> None:
+    backbone = build("vit_tiny_patch16_224", input_size=32, in_channels=10).train()
+    backbone.tail(backbone(torch.randn(2, 10, 32, 32))[-1]).sum().backward()
+    assert [name for name, value in backbone.named_parameters() if value.grad is None] == []
+    save_file(dict(backbone.state_dict()), tmp_path / "weights.safetensors")  # none is shared
+
+
+def test_a_transformer_is_cut_behind_its_last_block_alone() -> None:
+    with pytest.raises(ModelError, match="set C for vit_tiny_patch16_224"):
+        build("vit_tiny_patch16_224", input_size=64, top_layer="B")
+    with pytest.raises(ModelError, match="12 blocks make no pyramid of 13 scales"):
+        build("vit_tiny_patch16_224", input_size=64, num_scales=13)
+
+
+def test_a_network_without_maps_is_refused_by_name() -> None:
+    name = "efficientformer_l1"
     with pytest.raises(ModelError, match=f"model.backbone {name} gives no feature maps"):
         build(name, input_size=224)

@@ -91,7 +91,7 @@ def test_published_weights_in_the_cache_are_found_and_loaded_without_network(hub
     path = cache_weights(hub, write_network)
     prepare_weights(config(True))
     megabytes = f"{path.stat().st_size / 1e6:.0f} MB"
-    assert describe_weights(config(True)) == f"{NAME}'s are in the cache ({megabytes})"
+    assert describe_weights(config(True)) == f"{NAME}'s are in the cache ({megabytes}, apache-2.0)"
     network = Backbone(NAME, in_channels=3, input_size=32, num_scales=1, pretrained=True)
     torch.manual_seed(7)
     first, *_ = timm.create_model(NAME).parameters()
