@@ -92,6 +92,7 @@ def training_config(backbone: str, settings: Mapping[str, Any], epochs: int = 1)
     params["optical_flow"]["estimator"] = "dis"
     params["model"] |= {"backbone": backbone, "pretrained": False}
     params["train"] |= {"warm_start": "none", **settings}
+    params["evaluate"]["late_fusion"] = "average_logits"
     params["train"]["rgb"]["epochs"] = epochs
     return check_params(params, PARAMS)
 

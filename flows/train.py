@@ -1,6 +1,7 @@
 """Train the RGB and the flow network, at the same time where the cluster has room."""
 
 import logging
+from itertools import product
 from pathlib import Path
 
 from prefect import flow, task
@@ -12,6 +13,7 @@ from stpa.config import Config, Stream
 from stpa.errors import InterruptedTrainingError, one_line
 from stpa.flows.watch import RETRIES, name_run, open_workspace, watched
 from stpa.interruption import leave_if_asked, leaving_when_asked
+from stpa.stages.held_out import score_held_out
 from stpa.stages.pretrained import prepare_weights
 from stpa.stages.train import TrainedModel, is_trained
 from stpa.stages.train import train as run_train
@@ -27,6 +29,14 @@ def train_network(root: Path, stream: Stream, head: str, turn: str) -> TrainedMo
     workspace, config = open_workspace(root)
     with watched(f"train {stream} {head}", turn) as progress:
         return run_train(workspace, config, stream, head, progress)
+
+
+@task(**RETRIES, task_run_name="hold-out-{stream}-{head}")
+def hold_out(root: Path, stream: Stream, head: str) -> None:
+    """Score training videos by heads that have not learnt from their recordings."""
+    workspace, config = open_workspace(root)
+    with watched(f"hold videos out from {stream} {head}") as progress:
+        score_held_out(workspace, config, stream, head, progress)
 
 
 @flow(name="train", flow_run_name=name_run)
@@ -52,6 +62,10 @@ def train(
                 models += _train_together(root, head, turns)
             else:
                 models += [train_network(root, each, head, turn) for each, turn in turns.items()]
+        if config.fits_fusion:
+            for head, stream in product(compared, wanted):
+                leave_if_asked()
+                hold_out(root, stream, head)
     return models
 
 

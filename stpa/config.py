@@ -388,7 +388,9 @@ class EvaluateConfig(Section):
     """A video of which a sweep looks at more frames is parted over several tasks, if the head's
     states merge; others are a task each."""
     late_fusion: str
-    """A name in `stpa.evaluation.fusion.FUSION_RULES`."""
+    """How the two streams' logits become one: a fixed rule, a name in
+    `stpa.evaluation.fusion.FUSION_RULES`; or fitted, weights found on training recordings that are
+    held out in turn, while heads learn from the features of the others."""
     baseline: bool
     """Also train and judge plain TSN averaging on the same backbone and data."""
 
@@ -426,6 +428,10 @@ class PromotionConfig(RegisteredConfig):
     min_gain: float
     """Top-1, or mAP where a video has any number of labels, that the challenger must gain on the
     champion; negative tolerates a loss."""
+    candidate: str
+    """The head that is put up for promotion: a name in `stpa.models.heads.HEADS`; or auto, the one
+    that finds the labels of held-out training videos likelier, where `evaluate.late_fusion` is
+    fitted."""
 
 
 class ComputeConfig(Section):
@@ -510,6 +516,11 @@ class Config(Section):
     def starts_warm(self) -> bool:
         """Whether heads learn from features first, and then whole networks."""
         return self.train.warm_start == "features" and not self.model.freezes_backbone
+
+    @property
+    def fits_fusion(self) -> bool:
+        """Whether training recordings are held out, to weigh the streams and to choose a head."""
+        return self.evaluate.late_fusion == "fitted"
 
     @property
     def stores_features(self) -> bool:

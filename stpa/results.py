@@ -146,6 +146,11 @@ def show_summary(workspace: Workspace, summary: "Summary") -> None:
     for head, figures in summary.figures.items():
         table.add_row(head, *[f"{figures[part]:.3f}" for part in ("rgb", "flow", "fused")])
     RESULTS.print(table)
+    RESULTS.print(
+        f"put up for promotion: {summary.candidate_head}, as {escape(summary.candidate_reason)}; "
+        f"streams fused by {escape(summary.fusion)}",
+        soft_wrap=True,
+    )
     if summary.stream_comparison:
         _show_streams(summary.stream_comparison)
     show_decision(summary.decision)

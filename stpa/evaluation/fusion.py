@@ -1,13 +1,15 @@
 """Late fusion: one set of scores from the two streams'.
 
 A rule takes the RGB and the flow logits and returns logits again, so that their softmax (their
-sigmoids, where a video has any number of labels) is the fused probability. A new rule is a
+sigmoids, where a video has any number of labels) is the fused probability. A new fixed rule is a
 function here and an entry in `FUSION_RULES`; where labels do not exclude each other, one that
-speaks of probabilities needs an entry in `MULTI_LABEL_RULES` too.
+speaks of probabilities needs an entry in `MULTI_LABEL_RULES` too. `FITTED` weighs the streams by
+what they know of training recordings that they have not seen (`stpa.evaluation.fitted_fusion`).
 """
 
 import math
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -64,13 +66,35 @@ MULTI_LABEL_RULES: dict[str, FusionRule] = FUSION_RULES | {
 }
 
 
-def fusion_rule(name: str, multi_label: bool) -> FusionRule:
-    """Return the rule of a name in `FUSION_RULES`, for one label a video or any number."""
-    return (MULTI_LABEL_RULES if multi_label else FUSION_RULES)[name]
+FITTED = "fitted"
+"""The rule that has weights of its own for each model."""
 
 
-def fuse(rgb: Scores, flow: Scores, rule: str) -> Scores:
-    """Fuse scores of the same videos by the rule of that name, at every K that both have."""
+@dataclass(frozen=True)
+class Fusion:
+    """A rule as it is served: a name in `FUSION_RULES`, or `FITTED` and its weights."""
+
+    name: str
+    weights: tuple[float, float] | None = None
+    """Of the RGB and the flow logits."""
+
+    def rule(self, multi_label: bool) -> FusionRule:
+        """Return the rule for videos of one label each, or of any number."""
+        if self.weights is None:
+            return (MULTI_LABEL_RULES if multi_label else FUSION_RULES)[self.name]
+        of_rgb, of_flow = self.weights
+        return lambda rgb, flow: of_rgb * rgb + of_flow * flow
+
+    def __str__(self) -> str:
+        """Return what a person reads."""
+        if self.weights is None:
+            return self.name
+        of_rgb, of_flow = self.weights
+        return f"{self.name} ({of_rgb:.2f} RGB + {of_flow:.2f} flow)"
+
+
+def fuse(rgb: Scores, flow: Scores, fusion: Fusion) -> Scores:
+    """Fuse scores of the same videos, at every K that both have."""
     for what in ("head", "data_version", "class_names", "multi_label", "video_ids"):
         if getattr(rgb, what) != getattr(flow, what):
             raise DataError(
@@ -83,7 +107,7 @@ def fuse(rgb: Scores, flow: Scores, rule: str) -> Scores:
             f"the {rgb.stream} scores have K of {sorted(rgb.logits)}, the {flow.stream} scores "
             f"of {sorted(flow.logits)}, and none is in both: evaluate both at the same K"
         )
-    rule_of_both = fusion_rule(rule, rgb.multi_label)
+    rule = fusion.rule(rgb.multi_label)
     return Scores(
         stream=FUSED,
         head=rgb.head,
@@ -93,7 +117,7 @@ def fuse(rgb: Scores, flow: Scores, rule: str) -> Scores:
         multi_label=rgb.multi_label,
         video_ids=rgb.video_ids,
         labels=rgb.labels,
-        logits={key: rule_of_both(rgb.logits[key], flow.logits[key]) for key in shared},
+        logits={key: rule(rgb.logits[key], flow.logits[key]) for key in shared},
     )
 
 

@@ -23,7 +23,7 @@ from stpa.evaluation.explain import (
     best_contrast,
     middle_flow,
 )
-from stpa.evaluation.fusion import fusion_rule
+from stpa.evaluation.fusion import Fusion
 from stpa.evaluation.localisation.maps import attention_shares
 from stpa.models.checkpoint import load_model, load_shared
 from stpa.models.heads import Pyramid
@@ -54,7 +54,7 @@ class Classifier:
         self,
         networks: Mapping[str, ActionNetwork],
         *,
-        late_fusion: str | None,
+        fusion: Fusion | None,
         num_segments: int,
         num_crops: int,
         optical_flow: Mapping[str, Any],
@@ -63,7 +63,7 @@ class Classifier:
         self.networks = networks
         spec = next(iter(networks.values())).spec
         self.class_names, self.multi_label = spec.class_names, spec.multi_label
-        self._late_fusion = late_fusion
+        self._fusion = fusion
         self._num_segments = num_segments
         self._num_crops = num_crops
         self._optical_flow = optical_flow
@@ -116,10 +116,10 @@ class Classifier:
             }
 
     def _fuse(self, looks: Mapping[str, _Look]) -> Float[np.ndarray, " classes"]:
-        if self._late_fusion is None:
+        if self._fusion is None:
             [look] = looks.values()
             return look.logits
-        fuse = fusion_rule(self._late_fusion, self.multi_label)
+        fuse = self._fusion.rule(self.multi_label)
         return fuse(looks["rgb"].logits, looks["flow"].logits)
 
 
@@ -192,7 +192,7 @@ def load_and_score(
     *,
     storage: Storage,
     networks: Mapping[str, Path],
-    late_fusion: str | None,
+    fusion: Fusion | None,
     num_segments: int,
     num_crops: int,
     optical_flow: Mapping[str, Any],
@@ -201,7 +201,7 @@ def load_and_score(
     """Load model folders by stream, as `load_shared` does, and classify a video by them."""
     classifier = Classifier(
         {stream: load_shared(folder, device) for stream, folder in networks.items()},
-        late_fusion=late_fusion,
+        fusion=fusion,
         num_segments=num_segments,
         num_crops=num_crops,
         optical_flow=optical_flow,
@@ -212,7 +212,7 @@ def load_and_score(
 def load_predict(
     networks: Mapping[str, Path],
     *,
-    late_fusion: str | None,
+    fusion: Fusion | None,
     num_segments: int,
     num_crops: int,
     optical_flow: Mapping[str, Any],
@@ -220,7 +220,7 @@ def load_predict(
     """Load model folders by stream as a function from video files to scores."""
     classifier = Classifier(
         {stream: load_model(folder) for stream, folder in networks.items()},
-        late_fusion=late_fusion,
+        fusion=fusion,
         num_segments=num_segments,
         num_crops=num_crops,
         optical_flow=optical_flow,

@@ -68,6 +68,8 @@ class Report:
     """Of each stream and of their fusion, for each head."""
     candidate_head: str
     """The head whose fused scores stood for promotion."""
+    candidate_reason: str
+    """Why that head did."""
     num_segments: int
     """K of the headline figures."""
     late_fusion: str

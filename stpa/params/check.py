@@ -77,11 +77,11 @@ def _unknown_names(params: dict[str, Any]) -> Iterator[str]:
 
     from stpa.data.datasets import DATASETS
     from stpa.data.sampling import GRIDS
-    from stpa.evaluation.fusion import FUSION_RULES
+    from stpa.evaluation.fusion import FITTED, FUSION_RULES
     from stpa.models.attention import DOWNSAMPLINGS, FUSIONS, SCORE_NORMS
     from stpa.models.backbones import TOP_LAYERS, known_backbone
     from stpa.models.flow_stem import FLOW_STEMS
-    from stpa.models.heads import AGGREGATES, MAP_NORMS
+    from stpa.models.heads import AGGREGATES, HEADS, MAP_NORMS
     from stpa.optical_flow import ESTIMATORS
     from stpa.registry.rules import RULES
     from stpa.training.losses import ATTENTION_LOSSES, INTERACTIVE_LOSSES
@@ -99,7 +99,8 @@ def _unknown_names(params: dict[str, Any]) -> Iterator[str]:
         ("train", "interactive_loss"): INTERACTIVE_LOSSES,
         ("train", "attention_loss"): ATTENTION_LOSSES,
         ("evaluate", "grid"): GRIDS,
-        ("evaluate", "late_fusion"): FUSION_RULES,
+        ("evaluate", "late_fusion"): [*FUSION_RULES, FITTED],
+        ("promotion", "candidate"): [*HEADS, "auto"],
         ("promotion", "rules"): RULES,
     }
     for place, known in registries.items():
@@ -167,12 +168,28 @@ def _misfits(params: dict[str, Any]) -> Iterator[str]:
             "model.pretrained gives none: set warm_start to none, or pretrained to true or to a "
             "weights file"
         )
+    yield from _misfits_of_choice(params)
     mirrors = value_at(params, "evaluate", "num_crops") == 10
     if mirrors and value_at(params, "train", "horizontal_flip") is False:
         yield (
             "evaluate.num_crops 10 mirrors videos, but with train.horizontal_flip false their "
             "mirror images are of other classes: take 5"
         )
+
+
+def _misfits_of_choice(params: dict[str, Any]) -> Iterator[str]:
+    stores_features = (
+        value_at(params, "model", "freeze") == "backbone"
+        or value_at(params, "train", "warm_start") == "features"
+    )
+    if value_at(params, "evaluate", "late_fusion") == "fitted" and not stores_features:
+        yield (
+            "evaluate.late_fusion fitted needs heads that learn from features, but "
+            "train.warm_start is none: set it to features, or late_fusion to average_logits"
+        )
+    candidate = value_at(params, "promotion", "candidate")
+    if candidate == "tsn" and value_at(params, "evaluate", "baseline") is False:
+        yield "promotion.candidate tsn is not trained: set evaluate.baseline to true"
 
 
 def _misfits_of_frozen(params: dict[str, Any]) -> Iterator[str]:

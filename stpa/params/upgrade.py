@@ -92,6 +92,7 @@ def _to_2(params: Edits) -> None:
     params.add("model.freeze", "none")
     params.add("model.score_norm", "none")
     params.add("model.aggregate", "maps")
+    params.add("promotion.candidate", "stpa")
     params.add("train.min_steps_per_epoch", 1)
     params.add("train.stored_views", 1)
     params.add("train.warm_start", "none")

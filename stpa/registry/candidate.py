@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from stpa.config import OpticalFlowConfig, Stream
 from stpa.errors import RegistryError
+from stpa.evaluation.fusion import Fusion
 from stpa.registry.judgement import Judgement
 
 
@@ -21,10 +22,17 @@ class Serving(BaseModel):
     num_segments: int
     num_crops: int
     late_fusion: str | None = None
-    """A name in `stpa.evaluation.fusion.FUSION_RULES`; none for a single stream."""
+    """A name in `stpa.evaluation.fusion.FUSION_RULES`, or fitted; none for a single stream."""
+    fusion_weights: tuple[float, float] | None = None
+    """Of the RGB and the flow logits, where they are fitted."""
     optical_flow: OpticalFlowConfig
     versions: dict[Stream, int] = {}
     """The registered networks that a fusion fuses."""
+
+    @property
+    def fusion(self) -> Fusion | None:
+        """How the streams are fused; None for a single one."""
+        return None if self.late_fusion is None else Fusion(self.late_fusion, self.fusion_weights)
 
 
 def read_serving(settings: Mapping[str, Any], model: str) -> Serving:
@@ -53,7 +61,8 @@ class Candidate:
     key: str
     """Digest of everything that determined the networks and the judgement."""
     networks: Mapping[Stream, Network]
-    late_fusion: str
+    head: str
+    fusion: Fusion
     num_segments: int
     num_crops: int
     judgement: Judgement

@@ -15,12 +15,14 @@ class ServedModel(PythonModel):
 
     def load_context(self, context: PythonModelContext) -> None:
         """Load the networks that the stored model holds."""
+        from stpa.evaluation.fusion import Fusion
         from stpa.evaluation.predict import load_predict
 
         settings = context.model_config or {}
+        name = settings["late_fusion"]
         self._predict = load_predict(
             {stream: Path(folder) for stream, folder in context.artifacts.items()},
-            late_fusion=settings["late_fusion"],
+            fusion=name and Fusion(name, settings.get("fusion_weights")),
             num_segments=settings["num_segments"],
             num_crops=settings["num_crops"],
             optical_flow=settings["optical_flow"],

@@ -1,4 +1,4 @@
-"""Hold recordings out of the training videos, so that a search never looks at the test videos."""
+"""Hold recordings out of the training videos, so that nothing is chosen by the test videos."""
 
 from collections.abc import Sequence
 
@@ -8,17 +8,17 @@ from stpa.errors import DataError
 
 
 def split_for_validation(
-    videos: Sequence[Video], num_folds: int
+    videos: Sequence[Video], num_folds: int, split: int = 1
 ) -> tuple[tuple[Video, ...], tuple[Video, ...]]:
     """Part training videos into those to train and those to validate on; recordings never part.
 
-    One fold of the recordings in `num_folds` validates, whatever the order of `videos`. Classes
-    of several recordings are in both parts, if that can be; the others are trained on. Raises
-    DataError where no recording can be spared.
+    One fold of the recordings in `num_folds`, that of `split`, validates, whatever the order of
+    `videos`. Classes of several recordings are in both parts, if that can be; the others are
+    trained on. Raises DataError where no recording can be spared.
     """
     # What shows nothing counts as one more class.
     members = [(label, video.group) for video in videos for label in video.labels or ("",)]
-    held_out = hold_out(members, num_folds, split=1)
+    held_out = hold_out(members, num_folds, split)
     owners: dict[str, set[str]] = {}
     for label, group in members:
         owners.setdefault(label, set()).add(group)

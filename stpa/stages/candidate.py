@@ -7,29 +7,32 @@ from stpa.evaluation.scores import Scores
 from stpa.files import digest_value
 from stpa.registry.candidate import Candidate, Network
 from stpa.registry.judgement import Judgement, judge_scores
-from stpa.stages.fuse import fuse
+from stpa.stages.choose import choose_head
+from stpa.stages.fuse import find_fusion, fuse
 from stpa.stages.train import TrainedModel, find_trained
-from stpa.stages.training_job import SERVED_HEAD
 from stpa.workspace import Workspace
 
 
 def gather_candidate(workspace: Workspace, config: Config) -> Candidate:
     """Return the candidate. Raises StpaError when a stream is not trained or not evaluated yet."""
-    models = {stream: find_trained(workspace, config, stream, SERVED_HEAD) for stream in Stream}
-    fused = fuse(workspace, config, SERVED_HEAD)
-    late_fusion, num_segments = config.evaluate.late_fusion, config.evaluate.num_segments
-    num_crops = config.evaluate.num_crops
+    head, _reason = choose_head(workspace, config)
+    models = {stream: find_trained(workspace, config, stream, head) for stream in Stream}
+    fused, fusion = fuse(workspace, config, head), find_fusion(workspace, config, head)
+    num_segments, num_crops = config.evaluate.num_segments, config.evaluate.num_crops
     determinants = {
         "networks": {stream.value: model.key for stream, model in models.items()},
-        "late_fusion": late_fusion,
+        "late_fusion": fusion.name,
         "num_segments": num_segments,
         "num_crops": num_crops,
         "data": fused.data_version,
     }
+    if fusion.weights is not None:
+        determinants["fusion_weights"] = fusion.weights
     return Candidate(
         key=digest_value(determinants),
         networks={stream: Network(model.folder, model.run_id) for stream, model in models.items()},
-        late_fusion=late_fusion,
+        head=head,
+        fusion=fusion,
         num_segments=num_segments,
         num_crops=num_crops,
         judgement=_judgement(fused, num_segments, models.values()),

@@ -14,7 +14,6 @@ from stpa.data.features import FeatureSource
 from stpa.data.manifest import Video, label_matrix, read_manifest
 from stpa.data.versioning import read_version
 from stpa.errors import DataError
-from stpa.evaluation.fusion import fusion_rule
 from stpa.evaluation.k_sweep import Sweep
 from stpa.evaluation.predict import load_and_score
 from stpa.evaluation.scores import Scores, read_scores, write_scores
@@ -152,7 +151,7 @@ def judge_served(
     Today's stored optical flow is its own only if it is made as it was for its training;
     otherwise the flow of each test video is taken anew in that way.
     """
-    assert serving.late_fusion is not None, "a fusion"
+    assert serving.fusion is not None, "a fusion"
     manifest = read_manifest(workspace.manifest)
     videos = manifest.select("test")
     folders = {Stream.RGB: rgb_folder, Stream.FLOW: flow_folder}
@@ -163,14 +162,14 @@ def judge_served(
         for stream, folder in folders.items():
             logits = sweep_on_cluster(workspace, config, stream, folder, videos, sweep)
             stacked[stream] = np.stack([logits[video.video_id][k] for video in videos])
-        fuse = fusion_rule(serving.late_fusion, load_spec(rgb_folder).multi_label)
+        fuse = serving.fusion.rule(load_spec(rgb_folder).multi_label)
         scores = fuse(stacked[Stream.RGB], stacked[Stream.FLOW])
     else:
         score = partial(
             load_and_score,
             storage=stream_storage(workspace, config, Stream.RGB),
             networks={stream.value: folder.resolve() for stream, folder in folders.items()},
-            late_fusion=serving.late_fusion,
+            fusion=serving.fusion,
             num_segments=serving.num_segments,
             num_crops=serving.num_crops,
             optical_flow=serving.optical_flow.model_dump(),

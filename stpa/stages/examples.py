@@ -10,6 +10,7 @@ from stpa.evaluation.examples import Example, choose_examples
 from stpa.evaluation.predict import Classifier
 from stpa.evaluation.scores import Scores
 from stpa.models.checkpoint import load_model
+from stpa.stages.fuse import find_fusion
 from stpa.stages.storage import stream_storage
 from stpa.stages.train import find_trained
 from stpa.workspace import Workspace
@@ -40,7 +41,7 @@ def explain_videos(
     }
     classifier = Classifier(
         networks,
-        late_fusion=config.evaluate.late_fusion,
+        fusion=find_fusion(workspace, config, head),
         num_segments=config.evaluate.num_segments,
         num_crops=config.evaluate.num_crops,
         optical_flow=config.optical_flow.model_dump(),

@@ -23,7 +23,6 @@ from stpa.registry.tracking import DESCRIPTION_TAG, Dataset, Tracker, Version, o
 from stpa.stages.candidate import gather_candidate
 from stpa.stages.evaluate import judge_served
 from stpa.stages.tracked_metrics import TEST
-from stpa.stages.training_job import SERVED_HEAD
 from stpa.workspace import Workspace
 
 JudgeServed = Callable[[Path, Path, Serving], Judgement]
@@ -98,7 +97,7 @@ def _open_run(tracker: Tracker, config: Config, candidate: Candidate, data: Data
     run_id = tracker.open_run(
         candidate.key,
         run_name(
-            *("fusion", SERVED_HEAD),
+            *("fusion", candidate.head),
             key=candidate.key,
             backbone=config.model.backbone,
             data_version=data.id,
@@ -137,10 +136,17 @@ def _register(
             tags,
         ).number
     progress(len(versions), _NUM_STEPS)
-    fused = serving.model_copy(update={"late_fusion": candidate.late_fusion, "versions": versions})
+    fused = serving.model_copy(
+        update={
+            "late_fusion": candidate.fusion.name,
+            "fusion_weights": candidate.fusion.weights,
+            "versions": versions,
+        }
+    )
     tags |= {version_tag(stream): str(number) for stream, number in versions.items()}
     tags |= {
-        "stpa.late_fusion": candidate.late_fusion,
+        "stpa.late_fusion": str(candidate.fusion),
+        "stpa.head": candidate.head,
         "stpa.num_segments": str(candidate.num_segments),
         "stpa.class_names": ", ".join(judgement.class_names),
         f"stpa.{judgement.headline}": f"{judgement.figure:.4f}",

@@ -49,7 +49,7 @@ def explain_file(
     serving = read_serving(model.serving, name)
     classifier = Classifier(
         {stream: load_model(folder) for stream, folder in model.networks.items()},
-        late_fusion=serving.late_fusion,
+        fusion=serving.fusion,
         num_segments=num_segments or serving.num_segments,
         num_crops=serving.num_crops,
         optical_flow=serving.optical_flow.model_dump(),

@@ -21,12 +21,13 @@ from stpa.registry.lineage import collect_lineage
 from stpa.registry.promotion import Decision, Outcome
 from stpa.registry.tracking import Tracker, open_tracker
 from stpa.stages.candidate import gather_candidate
+from stpa.stages.choose import Choice, choose_head
 from stpa.stages.evaluate import find_scores, track_scores
 from stpa.stages.examples import example_videos, explain_videos
-from stpa.stages.fuse import fuse
+from stpa.stages.fuse import find_fusion, fuse
 from stpa.stages.tracked_metrics import TEST, tracked_values_of_k
 from stpa.stages.train import find_trained
-from stpa.stages.training_job import SERVED_HEAD, compared_heads
+from stpa.stages.training_job import compared_heads
 from stpa.workspace import Workspace
 
 
@@ -40,6 +41,11 @@ class Summary:
     """The name in `TITLES` of the figure that these are."""
     figures: dict[str, dict[str, float]]
     """By head and by stream, "fused" being one, at the headline K."""
+    candidate_head: str
+    """The head that stood for promotion."""
+    candidate_reason: str
+    fusion: str
+    """How its streams were fused."""
     k_sweep: dict[str, dict[int, float]]
     """The candidate head's figure by stream and K."""
     decision: Decision
@@ -59,16 +65,19 @@ class Summary:
 
     def to_dict(self) -> dict:
         """Return the values of summary.json."""
-        candidate = self.figures[SERVED_HEAD]
+        candidate = self.figures[self.candidate_head]
         baselines = {
             f"{head}_{stream}_{self.headline}": value
             for head, values in self.figures.items()
-            if head != SERVED_HEAD
+            if head != self.candidate_head
             for stream, value in values.items()
         }
         return {
             **{f"{stream}_{self.headline}": value for stream, value in candidate.items()},
             **baselines,
+            "candidate_head": self.candidate_head,
+            "candidate_reason": self.candidate_reason,
+            "late_fusion": self.fusion,
             "num_segments": self.num_segments,
             "k_sweep": self.k_sweep,
             "outcome": self.decision.outcome.value,
@@ -88,11 +97,16 @@ def summarise(workspace: Workspace, config: Config, decision: Decision, seconds:
     figures: dict[str, dict[str, float]] = {}
     for part in scores:
         figures.setdefault(part.head, {})[part.stream] = part.headline(k)
-    rgb, flow, fused = candidate = [part for part in scores if part.head == SERVED_HEAD]
+    choice = choose_head(workspace, config)
+    head = choice.head
+    rgb, flow, fused = candidate = [part for part in scores if part.head == head]
     videos = example_videos(workspace, config, (rgb, flow, fused))
-    examples = explain_videos(workspace, config, SERVED_HEAD, videos)
-    report = _compose_report(workspace, config, decision, scores, examples)
+    examples = explain_videos(workspace, config, head, videos)
+    report = _compose_report(workspace, config, choice, decision, scores, examples)
     summary = Summary(
+        candidate_head=head,
+        candidate_reason=choice.reason,
+        fusion=report.late_fusion,
         num_segments=k,
         headline=fused.judging.headline,
         figures=figures,
@@ -117,6 +131,7 @@ def summarise(workspace: Workspace, config: Config, decision: Decision, seconds:
 def _compose_report(
     workspace: Workspace,
     config: Config,
+    choice: Choice,
     decision: Decision,
     scores: Sequence[Scores],
     examples: Sequence[Example],
@@ -125,9 +140,10 @@ def _compose_report(
     return Report(
         title=config.promotion.model_name,
         scores=scores,
-        candidate_head=SERVED_HEAD,
+        candidate_head=choice.head,
+        candidate_reason=choice.reason,
         num_segments=config.evaluate.num_segments,
-        late_fusion=config.evaluate.late_fusion,
+        late_fusion=str(find_fusion(workspace, config, choice.head)),
         decision=decision.sentence,
         rejected=decision.outcome is Outcome.REJECTED,
         reasons=[

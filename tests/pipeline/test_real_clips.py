@@ -16,7 +16,7 @@ from stpa.data.manifest import Manifest
 from stpa.data.probe import Probe, probe
 from stpa.data.sampling import STACK_LENGTH
 from stpa.data.storage import Folder
-from stpa.evaluation.fusion import FUSION_RULES
+from stpa.evaluation.fusion import FUSION_RULES, Fusion
 from stpa.evaluation.k_sweep import Sweep, sweep_video
 from stpa.evaluation.picture import FRAMES_SHOWN, draw_prediction, write_picture
 from stpa.evaluation.predict import Classifier, describe_video
@@ -91,7 +91,7 @@ def classifier(workspace: Workspace, config: Config, manifest: Manifest) -> Clas
         networks[stream.value] = ActionNetwork(job.spec).eval()
     return Classifier(
         networks,
-        late_fusion="average_logits",
+        fusion=Fusion("average_logits"),
         num_segments=K,
         num_crops=1,
         optical_flow=config.optical_flow.model_dump(),

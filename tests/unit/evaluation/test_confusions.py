@@ -13,7 +13,7 @@ from stpa.evaluation.confusions import (
     mean_probabilities,
     order_classes,
 )
-from stpa.evaluation.fusion import fuse
+from stpa.evaluation.fusion import Fusion, fuse
 
 NAMES = ("red jump", "blue run", "red run", "blue jump")
 COLOURS, MOTIONS = np.array([0, 1, 0, 1]), np.array([0, 1, 1, 0])
@@ -80,7 +80,7 @@ def test_streams_that_know_half_a_class_each_show_it(make_scores) -> None:
         logits={3: 5 * SAME_COLOUR.astype(np.float32)},
     )
     flow = dataclasses.replace(rgb, stream="flow", logits={3: 5 * SAME_MOTION.astype(np.float32)})
-    fused = fuse(rgb, flow, "average_logits")
+    fused = fuse(rgb, flow, Fusion("average_logits"))
     found = compare_streams(rgb, flow, fused, 3)
     assert {pair[:2] for pair in found.pairs["rgb"][:2]} == {NAMES[::2], NAMES[1::2]}
     assert {pair[:2] for pair in found.pairs["flow"][:2]} == {NAMES[::3], NAMES[1:3]}

@@ -5,7 +5,7 @@ import pytest
 from scipy.special import expit
 
 from stpa.errors import DataError
-from stpa.evaluation.fusion import FUSION_RULES, MULTI_LABEL_RULES, fuse
+from stpa.evaluation.fusion import FUSION_RULES, MULTI_LABEL_RULES, Fusion, fuse
 
 RGB = np.array([[2.0, 0.0, -1.0], [0.0, 3.0, 1.0]], np.float32)
 FLOW = np.array([[-1.0, 4.0, 0.0], [1.0, 1.0, 1.0]], np.float32)
@@ -65,7 +65,7 @@ def test_every_rule_keeps_single_precision(rule):
 def test_fuse_joins_two_streams_at_every_k_that_both_have(make_scores):
     rgb = make_scores()
     flow = make_scores(stream="flow", model_key="cdef", logits={3: -rgb.logits[3]})
-    fused = fuse(rgb, flow, "average_logits")
+    fused = fuse(rgb, flow, Fusion("average_logits"))
     assert (fused.stream, fused.model_key) == ("fused", "0123456789ab+cdef")
     assert list(fused.logits) == [3]
     assert (fused.logits[3] == 0).all()
@@ -84,12 +84,16 @@ def test_fuse_joins_two_streams_at_every_k_that_both_have(make_scores):
 def test_fuse_refuses_scores_that_are_not_of_the_same(make_scores, field, value):
     flow = dataclasses.replace(make_scores(stream="flow"), **{field: value})
     with pytest.raises(DataError, match=f"rgb and flow scores differ in their {field}"):
-        fuse(make_scores(), flow, "average_logits")
+        fuse(make_scores(), flow, Fusion("average_logits"))
 
 
 def test_fuse_takes_the_rule_for_the_number_of_labels(make_scores):
     one, many = (
-        fuse(make_scores(multi_label=each), make_scores(multi_label=each), "average_probabilities")
+        fuse(
+            make_scores(multi_label=each),
+            make_scores(multi_label=each),
+            Fusion("average_probabilities"),
+        )
         for each in (False, True)
     )
     np.testing.assert_allclose(
@@ -104,4 +108,4 @@ def test_fuse_refuses_streams_that_share_no_k(make_scores):
     rgb = make_scores()
     flow = make_scores(stream="flow", logits={25: rgb.logits[3]})
     with pytest.raises(DataError, match=r"K of \[1, 3\].*of \[25\], and none is in both"):
-        fuse(rgb, flow, "average_logits")
+        fuse(rgb, flow, Fusion("average_logits"))

@@ -19,7 +19,7 @@ from stpa.data.probe import probe
 from stpa.data.storage import Folder
 from stpa.errors import DataError
 from stpa.evaluation import predict
-from stpa.evaluation.fusion import FUSION_RULES, average_sigmoids
+from stpa.evaluation.fusion import FUSION_RULES, Fusion, average_sigmoids
 from stpa.evaluation.k_sweep import Sweep, sweep_video
 from stpa.evaluation.predict import Classifier, describe_video, load_and_score
 from stpa.models.heads import Head
@@ -87,7 +87,7 @@ def classifier(
     late_fusion = late_fusion if len(streams) > 1 else None
     return Classifier(
         {stream: Levels(stream, multi_label) for stream in streams},
-        late_fusion=late_fusion,
+        fusion=Fusion(late_fusion) if late_fusion else None,
         num_segments=num_segments,
         num_crops=num_crops,
         optical_flow=SMALL_FLOW,
@@ -236,7 +236,7 @@ def test_a_video_of_a_manifest_is_found_below_its_root(
         video.model_copy(update=update),
         storage=Folder(path.parents[1]),
         networks=networks,
-        late_fusion="tsn_weighted",
+        fusion=Fusion("tsn_weighted"),
         num_segments=K,
         num_crops=1,
         optical_flow=SMALL_FLOW,

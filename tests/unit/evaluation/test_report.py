@@ -15,7 +15,7 @@ from stpa.evaluation.figures import (
     draw_probabilities,
     draw_sweep,
 )
-from stpa.evaluation.fusion import fuse
+from stpa.evaluation.fusion import Fusion, fuse
 from stpa.evaluation.report import Reason, Report, TrainingProblem, write_report
 
 
@@ -55,11 +55,12 @@ def report(make_scores):
     for head, sign in (("stpa", 1), ("tsn", -1)):
         rgb = make_scores(head=head, logits={1: -logits, 3: sign * logits})
         flow = dataclasses.replace(rgb, stream="flow")
-        scores += [rgb, flow, fuse(rgb, flow, "average_logits")]
+        scores += [rgb, flow, fuse(rgb, flow, Fusion("average_logits"))]
     return Report(
         title="Retraining of <swimmers>",
         scores=scores,
         candidate_head="stpa",
+        candidate_reason="it is ahead",
         num_segments=3,
         late_fusion="average_logits",
         decision="Rejected: one rule failed",

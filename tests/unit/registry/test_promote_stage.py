@@ -6,6 +6,7 @@ import yaml
 from stpa.config import Config, Stream
 from stpa.data.versioning import DataVersion
 from stpa.errors import ConfigError, RegistryError
+from stpa.evaluation.fusion import Fusion
 from stpa.params.parts import RollbackParams
 from stpa.registry.candidate import Candidate, Network, Serving
 from stpa.registry.judgement import Judgement
@@ -54,14 +55,16 @@ class Judge:
 
     def __call__(self, rgb: Path, flow: Path, serving: Serving) -> Judgement:
         weights = [(folder / "weights.safetensors").read_text() for folder in (rgb, flow)]
-        assert serving.late_fusion is not None
-        self.asked.append((weights[0], weights[1], serving.late_fusion, serving.num_segments))
+        assert serving.fusion is not None
+        assert serving.fusion.weights == (0.25, 1.5)
+        self.asked.append((weights[0], weights[1], serving.fusion.name, serving.num_segments))
         return self.answer
 
 
 def candidate(networks: dict[Stream, Network], key: str, num_right: int, data: str) -> Candidate:
     right = [True] * num_right + [False] * (20 - num_right)
-    return Candidate(key, networks, "average_logits", 5, 1, judgement(right, data_version=data))
+    fusion = Fusion("fitted", (0.25, 1.5))
+    return Candidate(key, networks, "stpa", fusion, 5, 1, judgement(right, data_version=data))
 
 
 def test_the_three_models_are_registered_once_and_the_fusion_names_its_networks(
@@ -79,7 +82,10 @@ def test_the_three_models_are_registered_once_and_the_fusion_names_its_networks(
         assert len(tracker.client.search_model_versions(f"name = '{name}-{suffix}'")) == 1
     tags = tracker.version(f"{name}-fusion", 1).tags
     assert (tags["stpa.rgb_version"], tags["stpa.flow_version"]) == ("1", "1")
-    assert (tags["stpa.late_fusion"], tags["stpa.num_segments"]) == ("average_logits", "5")
+    assert (tags["stpa.late_fusion"], tags["stpa.num_segments"]) == (
+        "fitted (0.25 RGB + 1.50 flow)",
+        "5",
+    )
     assert judge.asked == []
 
 
@@ -140,7 +146,7 @@ def test_a_champion_is_judged_on_new_data_from_the_registry_once(
         challenger = candidate(networks, "k2", 19, "d2")
         decision = promote_candidate(workspace, config, challenger, DATA, judge)
         assert decision.outcome is Outcome.REJECTED
-    assert judge.asked == [("rgb", "flow", "average_logits", 5)]
+    assert judge.asked == [("rgb", "flow", "fitted", 5)]
 
 
 def test_a_damaged_record_is_judged_again(

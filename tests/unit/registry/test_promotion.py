@@ -53,7 +53,9 @@ class Bench:
             return champion
 
         version = self.tracker.version(fusion_model(self.model_name), number)
-        config = PromotionConfig(model_name=self.model_name, rules=list(RULES), min_gain=0.0)
+        config = PromotionConfig(
+            model_name=self.model_name, rules=list(RULES), min_gain=0.0, candidate="stpa"
+        )
         return promote(self.tracker, version, challenger, judge_champion, config)
 
     def rollback(self) -> Decision:
@@ -224,7 +226,9 @@ def test_a_record_of_an_earlier_version_has_no_advice(bench: Bench):
 
 
 def test_an_unknown_rule_stops_before_any_alias_moves(bench: Bench):
-    config = PromotionConfig(model_name=bench.model_name, rules=["luck"], min_gain=0.0)
+    config = PromotionConfig(
+        model_name=bench.model_name, rules=["luck"], min_gain=0.0, candidate="stpa"
+    )
     with pytest.raises(ConfigError, match="'luck': known are"):
         promote(bench.tracker, bench.versions[1], GOOD, lambda _: GOOD, config)
     assert bench.aliases() == {}

@@ -25,7 +25,10 @@ FAILED = {"rgb stpa": "nothing is learnt"}
 
 def limits(min_gain: float = 0.0, rules: list[str] | None = None) -> PromotionConfig:
     return PromotionConfig(
-        model_name="m", rules=list(RULES) if rules is None else rules, min_gain=min_gain
+        model_name="m",
+        rules=list(RULES) if rules is None else rules,
+        min_gain=min_gain,
+        candidate="stpa",
     )
 
 

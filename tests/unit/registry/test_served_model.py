@@ -32,14 +32,14 @@ def model_folder(tmp_path: Path) -> Callable[[str], Path]:
 def _stub(monkeypatch: pytest.MonkeyPatch) -> None:
     """Predict what was loaded: the logits are lengths of names, and K."""
 
-    def load_predict(networks: dict[str, Path], *, late_fusion: str | None, **settings: Any) -> Any:
+    def load_predict(networks: dict[str, Path], *, fusion: Any, **settings: Any) -> Any:
         names = {
             stream: json.loads((folder / "model.json").read_text())
             for stream, folder in networks.items()
         }
-        if late_fusion:
+        if fusion:
             assert names == {"rgb": "the rgb", "flow": "the flow one"}
-        first = len(late_fusion or next(iter(names.values())))
+        first = len(fusion.name if fusion else next(iter(names.values())))
         k, width = settings["num_segments"], settings["optical_flow"]["width"]
         assert settings["num_crops"] == 1
         return lambda path: [first, k, len(path.name), width]

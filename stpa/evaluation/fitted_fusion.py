@@ -1,0 +1,72 @@
+"""How much each stream's logits count, fitted on videos that their networks have not learnt from.
+
+A network that only guesses is as confident on new videos as one that knows: trained to the end, it
+is certain of each of its training videos. No fixed rule can tell the two apart, held-out videos
+do. The fit is a logistic regression with one coefficient per stream, of which none is negative:
+log p = log softmax(a r + b f), by maximum likelihood, so that probabilities are calibrated as well.
+"""
+
+import numpy as np
+from scipy.optimize import minimize
+
+from stpa.errors import DataError
+from stpa.evaluation.fusion import FITTED, Fusion
+from stpa.evaluation.scores import Scores
+from stpa.shapes import Float
+
+EVEN = (0.5, 0.5)
+"""The mean of both streams' logits: where nothing can be fitted, and where the fit starts."""
+
+PRIOR_RECORDINGS = 1.0
+"""Few recordings tell little. The weights' squared distance from `EVEN` counts as much as the mean
+surprise, in nats, of so many recordings."""
+
+
+def fit_fusion(rgb: Scores, flow: Scores, num_recordings: int) -> Fusion:
+    """Return the weights that make the held-out videos' labels the likeliest.
+
+    Both are of the same videos, which none of the networks has learnt from; each has the scores of
+    one K. Raises DataError where they are of different videos.
+    """
+    if rgb.video_ids != flow.video_ids:
+        raise DataError("the streams' held-out scores are of different videos: train again")
+    ([of_rgb], [of_flow]) = (tuple(scores.logits.values()) for scores in (rgb, flow))
+    stacked = np.stack([of_rgb, of_flow]).astype(np.float64)
+    fitted = minimize(
+        _cost,
+        EVEN,
+        args=(stacked, rgb, PRIOR_RECORDINGS / num_recordings),
+        jac=True,
+        bounds=[(0.0, None)] * len(EVEN),
+        method="L-BFGS-B",
+    )
+    of_rgb, of_flow = fitted.x.tolist()
+    return Fusion(FITTED, (of_rgb, of_flow))
+
+
+def surprise(
+    logits: Float[np.ndarray, "videos classes"], scores: Scores
+) -> Float[np.ndarray, " videos"]:
+    """Return how unlikely logits make the labels of each video of `scores`, in nats.
+
+    Where labels do not exclude each other, this is the sum over all classes.
+    """
+    labels = scores.labels
+    if scores.multi_label:
+        return np.logaddexp(0, np.where(labels, -logits, logits)).sum(axis=1)
+    return np.logaddexp.reduce(logits, axis=1) - (logits * labels).sum(axis=1)
+
+
+def _cost(
+    weights: Float[np.ndarray, " streams"],
+    logits: Float[np.ndarray, "streams videos classes"],
+    scores: Scores,
+    prior: float,
+) -> tuple[float, Float[np.ndarray, " streams"]]:
+    """Return what the fit makes small, and its gradient."""
+    fused = np.tensordot(weights, logits, axes=1)
+    distances = weights - np.array(EVEN)
+    cost = surprise(fused, scores).mean() + prior * np.square(distances).sum()
+    errors = scores.judging.probabilities(fused) - scores.labels
+    slopes = (logits * errors).sum(axis=(1, 2)) / len(errors)
+    return float(cost), slopes + 2 * prior * distances

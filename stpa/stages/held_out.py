@@ -1,0 +1,176 @@
+"""Scores of training videos by heads that have not learnt from their recordings.
+
+They say what each stream and each head is worth on new videos, while the test videos are not
+looked at: how the streams are weighed, and which head is put up for promotion, is decided by them.
+The heads learn from stored features, in seconds; where whole networks are trained, they are those
+of a warm start, and stand for the networks.
+"""
+
+import logging
+import tempfile
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from stpa.config import Config, Stream
+from stpa.data.manifest import Video, label_matrix, read_manifest
+from stpa.data.versioning import read_version
+from stpa.errors import DataError, ModelError
+from stpa.evaluation.k_sweep import Sweep, sweep_video
+from stpa.evaluation.scores import Scores, read_scores, write_scores
+from stpa.files import digest_value
+from stpa.models.checkpoint import load_model
+from stpa.progress import ReportProgress, silent
+from stpa.search.split import split_for_validation
+from stpa.shapes import Float
+from stpa.stages.feature_files import stored_sweep
+from stpa.stages.sweep import map_on_cluster
+from stpa.stages.training_job import training_job
+from stpa.stages.training_key import training_key
+from stpa.training.agreement import Wish
+from stpa.training.fit import Place, fit
+from stpa.training.job import TrainingJob
+from stpa.workspace import Workspace
+
+NUM_FOLDS = 3
+"""Each training video is scored by a head that has learnt from two thirds of the recordings."""
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Fold:
+    """A head's training on a part of the training videos, and those that it leaves out."""
+
+    job: TrainingJob
+    held_out: tuple[Video, ...]
+
+
+def score_held_out(
+    workspace: Workspace,
+    config: Config,
+    stream: Stream,
+    head: str,
+    progress: ReportProgress = silent,
+) -> Scores:
+    """Return the scores of training videos by heads that have not seen their recordings.
+
+    At a single K. They are read where they were made from the same inputs. A class of a single
+    recording has none. Raises DataError where no recording can be spared.
+    """
+    path = _scores_file(workspace, config, stream, head)
+    if path.exists():
+        return read_scores(path)
+    whole = training_job(workspace, config, stream, head)
+    folds = folds_of(whole if whole.learns_from_features else whole.of_head)
+    score = partial(
+        _score_fold,
+        sweep=stored_sweep(config),
+        num_segments=_num_segments(config),
+        device=config.compute.device,
+    )
+    logits: dict[str, Float[np.ndarray, " classes"]] = {}
+    for done, (_fold, found) in enumerate(map_on_cluster(config, score, folds), start=1):
+        logits |= {video_id: found[video_id] for video_id in found if video_id not in logits}
+        progress(done, len(folds))
+    videos = [video for video in whole.videos if video.video_id in logits]
+    scores = Scores(
+        stream=stream.value,
+        head=head,
+        model_key=path.stem,
+        data_version=read_version(workspace.root).id,
+        class_names=whole.class_names,
+        multi_label=whole.multi_label,
+        video_ids=tuple(video.video_id for video in videos),
+        labels=label_matrix(videos, whole.class_names),
+        logits={
+            _num_segments(config): np.stack([logits[video.video_id] for video in videos]),
+        },
+    )
+    write_scores(path, scores)
+    return scores
+
+
+def folds_of(job: TrainingJob) -> list[Fold]:
+    """Hold each recording out once, as far as its classes have others.
+
+    Raises DataError where none can be spared.
+    """
+    folds = []
+    for split in range(1, NUM_FOLDS + 1):
+        train, held_out = split_for_validation(job.videos, NUM_FOLDS, split)
+        folds.append(Fold(replace(job, videos=train), held_out))
+    return folds
+
+
+def find_held_out(workspace: Workspace, config: Config, stream: Stream, head: str) -> Scores | None:
+    """Return what `score_held_out` has found; None where no recording could be spared.
+
+    Raises ModelError where it has not run for today's inputs.
+    """
+    path = _scores_file(workspace, config, stream, head)
+    if path.exists():
+        return read_scores(path)
+    try:
+        folds_of(training_job(workspace, config, stream, head))
+    except DataError:
+        return None
+    raise ModelError(
+        f"no training videos are held out from a {stream} {head} yet: run `stpa train` first"
+    )
+
+
+def num_recordings(workspace: Workspace, scores: Scores) -> int:
+    """Return of how many recordings the videos of scores are."""
+    group_of = {video.video_id: video.group for video in read_manifest(workspace.manifest).videos}
+    return len({group_of[video_id] for video_id in scores.video_ids})
+
+
+def _num_segments(config: Config) -> int:
+    """Return the K of the scores: the headline's, or the only one of a warm start's features."""
+    stored = stored_sweep(config).values_of_k
+    return config.evaluate.num_segments if config.model.freezes_backbone else stored[0]
+
+
+def _scores_file(workspace: Workspace, config: Config, stream: Stream, head: str) -> Path:
+    determinants = {
+        "training": training_key(config, stream, head, read_version(workspace.root)),
+        "num_folds": NUM_FOLDS,
+        "num_segments": _num_segments(config),
+    }
+    name = f"{stream}-{head}-{digest_value(determinants)}.parquet"
+    return workspace.runs / "held_out" / name
+
+
+def _score_fold(
+    fold: Fold, *, sweep: Sweep, num_segments: int, device: str
+) -> dict[str, Float[np.ndarray, " classes"]]:
+    """Train the head of a fold in a worker; return the logits of the videos held out, by id."""
+    source = fold.job.features
+    assert source is not None, "heads learn from features"
+    with tempfile.TemporaryDirectory() as folder:
+        fit(fold.job, Place(device=device), _LastModel(fold.job, Path(folder)))
+        network = load_model(Path(folder))
+    return {
+        video.video_id: sweep_video(network, video, source, sweep)[num_segments]
+        for video in fold.held_out
+    }
+
+
+class _LastModel:
+    """Hosts a training of seconds, and keeps what it ends with."""
+
+    def __init__(self, job: TrainingJob, folder: Path) -> None:
+        self._num_epochs, self._folder = job.num_epochs, folder
+
+    def after_step(self, done: int, total: int, means: Mapping[str, float]) -> Wish:
+        return Wish.GO_ON
+
+    def keep(
+        self, metrics: dict[str, float] | None, write_checkpoint: Callable[[Path], None]
+    ) -> None:
+        if metrics is not None and metrics["epoch"] == self._num_epochs:
+            write_checkpoint(self._folder)
