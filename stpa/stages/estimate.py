@@ -11,6 +11,7 @@ from stpa.errors import StpaError, one_line
 from stpa.progress import format_duration
 from stpa.stages.evaluate import today_sweep
 from stpa.stages.feature_files import stored_sweep
+from stpa.stages.held_out import NUM_FOLDS
 from stpa.stages.measure import Speed, head_of, measure
 from stpa.stages.training_job import SERVED_HEAD
 from stpa.stages.workload import Workload, find_workload
@@ -30,13 +31,14 @@ class Estimate:
     extract: float
     store: float
     train: float
+    hold_out: float
     evaluate: float
     trainings_at_once: int
 
     @property
     def total(self) -> float:
         """Seconds of all work."""
-        return self.extract + self.store + self.train + self.evaluate
+        return self.extract + self.store + self.train + self.hold_out + self.evaluate
 
 
 def log_estimate(workspace: Workspace, config: Config) -> None:
@@ -65,6 +67,7 @@ def estimate_seconds(config: Config, work: Workload, speed: Speed) -> Estimate:
             max(_training_seconds(config, work.jobs[name], speed) for name in group)
             for group in groups
         ),
+        hold_out=_holding_out_seconds(work, speed),
         # All sweeps run in the processes of the first.
         evaluate=speed.start_seconds + math.fsum(sweeps) if sweeps else 0.0,
         trainings_at_once=max(map(len, groups), default=0),
@@ -118,11 +121,26 @@ def _training_seconds(config: Config, job: TrainingJob, speed: Speed) -> float:
 
 def _warming_seconds(job: TrainingJob, speed: Speed) -> float:
     """Return how long the head learns alone before its network does, in each worker."""
-    if head_of(job.name) not in speed.networks:
+    return _head_seconds(job, speed) if head_of(job.name) in speed.networks else 0.0
+
+
+def _head_seconds(job: TrainingJob, speed: Speed) -> float:
+    """Return how long a head alone trains on features, for its network or in place of one."""
+    if job.learns_from_features:
+        head, clip_seconds = job, speed.networks[job.name].clip_seconds
+    else:
+        head, clip_seconds = job.of_head, speed.networks[head_of(job.name)].clip_seconds
+    return head.num_steps * head.clips_per_step * clip_seconds
+
+
+def _holding_out_seconds(work: Workload, speed: Speed) -> float:
+    """Return how long heads train on parts of the videos, in processes that stay."""
+    if not work.to_hold_out:
         return 0.0
-    of_head = job.of_head
-    num_clips = of_head.num_steps * of_head.clips_per_step
-    return num_clips * speed.networks[head_of(job.name)].clip_seconds
+    jobs = [work.jobs[name] for name in work.to_hold_out]
+    each = [_head_seconds(job, speed) for job in jobs]
+    at_once = max(1, min(speed.num_evaluations, NUM_FOLDS))
+    return speed.start_seconds + math.fsum(each) * NUM_FOLDS / at_once
 
 
 def _sweep_seconds(config: Config, work: Workload, name: str, speed: Speed) -> float:
@@ -156,6 +174,10 @@ def describe(work: Workload, estimate: Estimate | None, problem: str = "") -> It
             f"to do: train {_count(work.to_train)}{f', {at_once} at once' if at_once > 1 else ''} "
             f"({steps}){_about(estimate and estimate.train)}"
         )
+    if work.to_hold_out:
+        about = _about(estimate and estimate.hold_out)
+        heads = f"{len(work.to_hold_out) * NUM_FOLDS} heads"
+        yield f"to do: score training videos by {heads} that have not seen their recordings{about}"
     if work.to_evaluate:
         videos = f"{len(work.test_videos)} test videos"
         about = _about(estimate and estimate.evaluate)

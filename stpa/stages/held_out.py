@@ -6,9 +6,9 @@ The heads learn from stored features, in seconds; where whole networks are train
 of a warm start, and stand for the networks.
 """
 
-import logging
 import tempfile
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -38,8 +38,6 @@ from stpa.workspace import Workspace
 NUM_FOLDS = 3
 """Each training video is scored by a head that has learnt from two thirds of the recordings."""
 
-logger = logging.getLogger(__name__)
-
 
 @dataclass(frozen=True)
 class Fold:
@@ -55,17 +53,19 @@ def score_held_out(
     stream: Stream,
     head: str,
     progress: ReportProgress = silent,
-) -> Scores:
+) -> Scores | None:
     """Return the scores of training videos by heads that have not seen their recordings.
 
     At a single K. They are read where they were made from the same inputs. A class of a single
-    recording has none. Raises DataError where no recording can be spared.
+    recording has none; where no recording can be spared, there are none at all.
     """
     path = _scores_file(workspace, config, stream, head)
     if path.exists():
         return read_scores(path)
     whole = training_job(workspace, config, stream, head)
     folds = folds_of(whole if whole.learns_from_features else whole.of_head)
+    if not folds:
+        return None
     score = partial(
         _score_fold,
         sweep=stored_sweep(config),
@@ -74,7 +74,7 @@ def score_held_out(
     )
     logits: dict[str, Float[np.ndarray, " classes"]] = {}
     for done, (_fold, found) in enumerate(map_on_cluster(config, score, folds), start=1):
-        logits |= {video_id: found[video_id] for video_id in found if video_id not in logits}
+        logits |= found
         progress(done, len(folds))
     videos = [video for video in whole.videos if video.video_id in logits]
     scores = Scores(
@@ -95,28 +95,32 @@ def score_held_out(
 
 
 def folds_of(job: TrainingJob) -> list[Fold]:
-    """Hold each recording out once, as far as its classes have others.
-
-    Raises DataError where none can be spared.
-    """
-    folds = []
+    """Hold each recording out once, as far as its classes have others; there may be no fold."""
+    folds, scored = [], set()
     for split in range(1, NUM_FOLDS + 1):
-        train, held_out = split_for_validation(job.videos, NUM_FOLDS, split)
-        folds.append(Fold(replace(job, videos=train), held_out))
-    return folds
+        with suppress(DataError):  # none can be spared
+            train, held_out = split_for_validation(job.videos, NUM_FOLDS, split)
+            # A class of fewer recordings than folds lends one of them twice.
+            held_out = tuple(video for video in held_out if video.video_id not in scored)
+            scored |= {video.video_id for video in held_out}
+            folds.append(Fold(replace(job, videos=train), held_out))
+    return [fold for fold in folds if fold.held_out]
+
+
+def is_held_out(workspace: Workspace, config: Config, job: TrainingJob) -> bool:
+    """Tell whether `score_held_out` has nothing to do for a network."""
+    return _scores_file(workspace, config, job.stream, job.head).exists() or not folds_of(job)
 
 
 def find_held_out(workspace: Workspace, config: Config, stream: Stream, head: str) -> Scores | None:
-    """Return what `score_held_out` has found; None where no recording could be spared.
+    """Return what `score_held_out` has found, if anything.
 
     Raises ModelError where it has not run for today's inputs.
     """
     path = _scores_file(workspace, config, stream, head)
     if path.exists():
         return read_scores(path)
-    try:
-        folds_of(training_job(workspace, config, stream, head))
-    except DataError:
+    if not folds_of(training_job(workspace, config, stream, head)):
         return None
     raise ModelError(
         f"no training videos are held out from a {stream} {head} yet: run `stpa train` first"

@@ -109,12 +109,12 @@ def _of_videos(
 
 
 def _of_networks(config: Config, work: Workload, stream: Stream) -> Measurements:
-    wanted = {*work.to_train, *work.to_evaluate}
+    wanted = {*work.to_train, *work.to_hold_out, *work.to_evaluate}
     if work.to_store.get(stream):
         wanted.add(f"{stream} {SERVED_HEAD}")
     jobs = {name: job for name, job in work.jobs.items() if name in wanted and job.stream is stream}
     if config.starts_warm:
-        jobs |= {head_of(name): job.of_head for name, job in jobs.items() if name in work.to_train}
+        jobs |= {head_of(name): job.of_head for name, job in jobs.items()}
     return {
         name: partial(
             time_network,

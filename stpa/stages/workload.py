@@ -12,6 +12,7 @@ from stpa.errors import VersioningError
 from stpa.stages.evaluate import is_evaluated
 from stpa.stages.extract import find_missing
 from stpa.stages.feature_files import feature_keys, missing_features, videos_with_features
+from stpa.stages.held_out import is_held_out
 from stpa.stages.train import is_trained
 from stpa.stages.training_job import (
     SERVED_HEAD,
@@ -39,13 +40,19 @@ class Workload:
     jobs: Mapping[str, TrainingJob]
     """All trainings that params.yaml compares, by the name of the network."""
     to_train: tuple[str, ...]
+    to_hold_out: tuple[str, ...]
+    """Networks whose heads are to score training videos that they have not learnt from."""
     to_evaluate: tuple[str, ...]
 
     @property
     def is_empty(self) -> bool:
         """Whether all is done."""
         return not (
-            self.to_extract or any(self.to_store.values()) or self.to_train or self.to_evaluate
+            self.to_extract
+            or any(self.to_store.values())
+            or self.to_train
+            or self.to_hold_out
+            or self.to_evaluate
         )
 
 
@@ -55,7 +62,7 @@ def find_workload(workspace: Workspace, config: Config) -> Workload:
     to_extract = find_missing(workspace, config.optical_flow, manifest.usable)
     is_versioned = _is_versioned(workspace)
     jobs: dict[str, TrainingJob] = {}
-    to_train, to_evaluate = [], []
+    to_train, to_hold_out, to_evaluate = [], [], []
     for head, stream in product(compared_heads(config), Stream):
         storage = Folder(workspace.videos if stream is Stream.RGB else workspace.optical_flow)
         job = unmeasured_job(manifest, config, stream, head, storage)
@@ -65,6 +72,8 @@ def find_workload(workspace: Workspace, config: Config) -> Workload:
         stays = is_versioned and not (to_extract and stream is Stream.FLOW)
         if not (stays and is_trained(workspace, config, stream, head)):
             to_train.append(name)
+        if config.fits_fusion and (name in to_train or not is_held_out(workspace, config, job)):
+            to_hold_out.append(name)
         if to_extract or name in to_train or not is_evaluated(workspace, config, stream, head):
             to_evaluate.append(name)
     return Workload(
@@ -74,6 +83,7 @@ def find_workload(workspace: Workspace, config: Config) -> Workload:
         to_store=_find_missing_features(workspace, config, manifest, to_extract),
         jobs=jobs,
         to_train=tuple(to_train),
+        to_hold_out=tuple(to_hold_out),
         to_evaluate=tuple(to_evaluate),
     )
 

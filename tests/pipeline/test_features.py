@@ -16,15 +16,20 @@ from stpa.compute.tasks import cluster
 from stpa.config import Config, Stream
 from stpa.data.manifest import read_manifest
 from stpa.data.versioning import tracked_hash
-from stpa.errors import ConfigError, DataError
+from stpa.errors import ConfigError, DataError, ModelError
 from stpa.files import digest_file
 from stpa.models.checkpoint import WEIGHTS_FILE
 from stpa.models.network import ActionNetwork
 from stpa.params import check_params
 from stpa.search.study import Outcome
-from stpa.stages.evaluate import evaluate, today_sweep
+from stpa.stages import held_out
+from stpa.stages.candidate import gather_candidate
+from stpa.stages.choose import choose_head
+from stpa.stages.evaluate import evaluate, find_scores, today_sweep
 from stpa.stages.extract import extract
 from stpa.stages.features import store_features
+from stpa.stages.fuse import find_fusion, fuse
+from stpa.stages.held_out import folds_of, score_held_out
 from stpa.stages.ingest import ingest
 from stpa.stages.search import search
 from stpa.stages.search_plan import read_plan
@@ -54,7 +59,8 @@ def params(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     return small_params(
         model={"freeze": "backbone", "pretrained": str(weights)},
         train={"stored_views": 2, "freeze_batch_norm": "pretrained", "short_side": 80},
-        evaluate={"grid": "nested"},
+        evaluate={"grid": "nested", "late_fusion": "fitted"},
+        promotion={"candidate": "auto"},
     )
 
 
@@ -223,3 +229,68 @@ def test_a_whole_network_starts_warm_on_the_cluster_as_it_does_here(
     start = ActionNetwork(job.spec, warm.model.pretrained).state_dict()
     stem = "backbone.pyramid.conv_stem.weight"
     assert not torch.equal(on_cluster[stem], start[stem])  # the whole network has learnt
+
+
+class TestHeldOut:
+    """Training videos scored by heads that have not seen their recordings."""
+
+    def test_no_fold_learns_from_a_recording_that_it_scores(
+        self, workspace: Workspace, config: Config
+    ) -> None:
+        job = training_job(workspace, config, Stream.RGB, "tsn")
+        folds = folds_of(job)
+        scored = {video.video_id for fold in folds for video in fold.held_out}
+        assert scored == {video.video_id for video in job.videos}
+        for fold in folds:
+            learnt_from = {video.group for video in fold.job.videos}
+            assert learnt_from.isdisjoint(video.group for video in fold.held_out)
+            assert {label for video in fold.job.videos for label in video.labels} == set(
+                job.class_names
+            )
+
+    def test_each_training_video_is_scored_once_for_its_inputs(
+        self, workspace: Workspace, config: Config, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        scores = score_held_out(workspace, config, Stream.RGB, "tsn")
+        assert scores is not None
+        expected = [video.video_id for video in read_manifest(workspace.manifest).select("train")]
+        assert list(scores.video_ids) == expected
+        assert list(scores.logits) == [config.evaluate.num_segments]
+        monkeypatch.setattr(held_out, "map_on_cluster", None)
+        again = score_held_out(workspace, config, Stream.RGB, "tsn")
+        assert again is not None
+        np.testing.assert_array_equal(again.at(3), scores.at(3))
+        other = config.model_copy(
+            update={"train": config.train.model_copy(update={"weight_decay": 0.5})}
+        )
+        with pytest.raises(TypeError):  # other inputs: scored anew
+            score_held_out(workspace, other, Stream.RGB, "tsn")
+
+    def test_they_weigh_the_streams_and_choose_the_head(
+        self, workspace: Workspace, config: Config
+    ) -> None:
+        for head in ("stpa", "tsn"):
+            for stream in Stream:
+                train(workspace, config, stream, head)
+                evaluate(workspace, config, stream, head)
+        with pytest.raises(ModelError, match="no training videos are held out from a flow tsn yet"):
+            find_fusion(workspace, config, "tsn")
+        for head in ("stpa", "tsn"):
+            for stream in Stream:
+                score_held_out(workspace, config, stream, head)
+        choice = choose_head(workspace, config)
+        assert re.match(r"on training videos held out, stpa is ahead of tsn by", choice.reason)
+        candidate = gather_candidate(workspace, config)
+        assert candidate.head == choice.head
+        fusion = find_fusion(workspace, config, choice.head)
+        assert candidate.fusion == fusion
+        assert fusion.weights is not None
+        rgb, flow = (find_scores(workspace, config, each, choice.head) for each in Stream)
+        np.testing.assert_allclose(
+            fuse(workspace, config, choice.head).at(3),
+            fusion.weights[0] * rgb.at(3) + fusion.weights[1] * flow.at(3),
+        )
+        named = config.model_copy(
+            update={"promotion": config.promotion.model_copy(update={"candidate": "stpa"})}
+        )
+        assert choose_head(workspace, named).head == "stpa"

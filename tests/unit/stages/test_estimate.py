@@ -10,6 +10,7 @@ from stpa.config import Config, Stream
 from stpa.data.manifest import Manifest
 from stpa.data.storage import Folder
 from stpa.params import check_params
+from stpa.progress import format_duration
 from stpa.stages.estimate import Estimate, describe, estimate_seconds
 from stpa.stages.measure import Speed
 from stpa.stages.training_job import unmeasured_job
@@ -54,6 +55,7 @@ def make_work(config: Config, **changes: Any) -> Workload:
         to_store={},
         jobs=jobs,
         to_train=NETWORKS,
+        to_hold_out=(),
         to_evaluate=NETWORKS,
     )
     return replace(work, **changes)
@@ -78,7 +80,7 @@ def test_time_is_what_was_measured_times_what_there_is_to_do():
 def test_what_is_done_takes_no_time():
     config = make_config()
     work = make_work(config, to_extract=(), to_train=("flow tsn",), to_evaluate=())
-    assert estimate_seconds(config, work, SPEED) == Estimate(0.0, 0.0, TRAINING, 0.0, 1)
+    assert estimate_seconds(config, work, SPEED) == Estimate(0.0, 0.0, TRAINING, 0.0, 0.0, 1)
 
 
 def test_trainings_take_turns_where_there_is_no_room_for_two():
@@ -101,6 +103,23 @@ def test_loader_processes_read_meanwhile_and_workers_share_each_step(changes, cl
     assert estimate_seconds(config, work, SPEED).train == 30 + NUM_EPOCHS * 5 * clip_seconds
 
 
+def test_heads_that_hold_videos_out_train_in_processes_that_stay():
+    config = make_config(
+        model={"freeze": "backbone", "pretrained": True},
+        train={"min_steps_per_epoch": 6},
+        evaluate={"late_fusion": "fitted"},
+    )
+    work = make_work(config, to_extract=(), to_train=(), to_hold_out=NETWORKS, to_evaluate=())
+    estimate = estimate_seconds(config, work, SPEED)
+    num_clips = work.jobs["rgb stpa"].num_steps * work.jobs["rgb stpa"].clips_per_step
+    assert estimate.hold_out == 10 + 4 * 3 * num_clips / 2
+    assert estimate.total == estimate.hold_out
+    assert next(describe(work, estimate)) == (
+        "to do: score training videos by 12 heads that have not seen their recordings: about "
+        f"{format_duration(estimate.hold_out)}"
+    )
+
+
 def test_features_are_computed_once_per_view_and_heads_read_nothing():
     config = make_config(
         model={"freeze": "backbone", "pretrained": True}, train={"stored_views": 3}
@@ -118,7 +137,7 @@ def test_features_are_computed_once_per_view_and_heads_read_nothing():
 
 def test_all_that_is_to_do_is_told_with_its_time():
     steps = ", ".join(f"{name} {STEPS} steps" for name in NETWORKS)
-    assert list(describe(make_work(make_config()), Estimate(62.0, 0.0, 720.0, 60.0, 2))) == [
+    assert list(describe(make_work(make_config()), Estimate(62.0, 0.0, 720.0, 0.0, 60.0, 2))) == [
         "to do: optical flow of 9 videos (900 frames): about 62 s",
         f"to do: train 4 networks, 2 at once ({steps}): about 12 min",
         "to do: evaluate 4 networks on 4 test videos: about 60 s",
