@@ -217,6 +217,17 @@ class TestFaults:
                 "train.warm_start features begins with what pretrained weights make",
             ),
             ("model", {"top_layer": "FC"}, "model.top_layer FC needs model.num_scales 1, not 3"),
+            (
+                "train",
+                {"warm_start": "none"},
+                "evaluate.late_fusion fitted needs heads that learn from features",
+            ),
+            (
+                "evaluate",
+                {"late_fusion": "fited"},
+                "choose from average_logits, average_probabilities, tsn_weighted, fitted",
+            ),
+            ("promotion", {"candidate": "best"}, "promotion.candidate 'best'"),
         ],
     )
     def test_sections_that_do_not_fit_together_are_told(self, section, values, fault):
