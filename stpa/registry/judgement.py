@@ -39,6 +39,8 @@ class Judgement(BaseModel, ABC):
     class_names: tuple[str, ...] = Field(min_length=1)
     """What the classifier can answer."""
     video_ids: tuple[str, ...] = Field(min_length=1)
+    groups: tuple[str, ...] = ()
+    """Each video's recording; without any, as on older records, each video is its own."""
     failed: dict[str, str] = {}
     """Those of its networks whose training taught them nothing, and why."""
     learnt: tuple[str, ...] = ()
@@ -83,6 +85,8 @@ class SingleLabelJudgement(Judgement):
     @model_validator(mode="after")
     def _one_answer_a_video(self) -> "SingleLabelJudgement":
         counts = len(self.video_ids), len(self.labels), len(self.predictions)
+        if self.groups and len(self.groups) != len(self.video_ids):
+            raise ValueError("a recording is needed for each video, or for none")
         if len(set(counts)) > 1 or len(set(self.video_ids)) < len(self.video_ids):
             raise ValueError(f"video_ids must be unique, one label and prediction each: {counts}")
         return self
@@ -98,8 +102,9 @@ class SingleLabelJudgement(Judgement):
         return self.predictions[0] if len(answers) == 1 and set(self.labels) != answers else None
 
     def against_chance(self) -> Chance:
-        """Test the right answers by a binomial test."""
-        return accuracy_against_chance(self._correct(self.video_ids), len(self.class_names))
+        """Test the right answers by dealing them out to the recordings at random."""
+        groups = self.groups or self.video_ids
+        return accuracy_against_chance(self.predictions, self.labels, groups, _SEED)
 
     def gain_over(self, other: Judgement) -> Gain | None:
         """Compare top-1."""
@@ -189,17 +194,20 @@ def judge_scores(
     data_version: str,
     class_names: tuple[str, ...],
     video_ids: tuple[str, ...],
+    groups: tuple[str, ...],
     failed: Mapping[str, str] | None = None,
     learnt: tuple[str, ...] = (),
 ) -> Judgement:
     """Judge a classifier by its scores; `labels` are each video's, without repetitions.
 
-    `failed` are those of its networks whose training failed, and why; `learnt` are the others.
+    `groups` are the videos' recordings. `failed` are those of its networks whose training failed,
+    and why; `learnt` are the others.
     """
     asked = {
         "data_version": data_version,
         "class_names": class_names,
         "video_ids": video_ids,
+        "groups": groups,
         "failed": dict(failed or {}),
         "learnt": learnt,
     }

@@ -99,14 +99,15 @@ def has_learnt(
 def above_chance(
     challenger: Judgement, champion: Judgement | None, config: PromotionConfig
 ) -> Ruling:
-    """Demand more than guessing gives, by a one-sided test (`Judgement.against_chance`)."""
+    """Demand more than guessing gives, by a one-sided test (`Judgement.against_chance`), and more
+    than an answer that is always the same."""
     chance = challenger.against_chance()
     num_videos = len(challenger.video_ids)
     reason = (
         f"{challenger.title} {challenger.figure:.3f} of {num_videos} videos "
         f"against chance {chance.level:.3f} (p = {chance.p_value:.2g})"
     )
-    if chance.p_value < SIGNIFICANCE:
+    if chance.p_value < SIGNIFICANCE and challenger.figure > chance.level:
         return Ruling(True, reason)
     if challenger.figure > chance.level:
         return Ruling(

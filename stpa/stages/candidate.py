@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 
 from stpa.config import Config, Stream
+from stpa.data.manifest import read_manifest
 from stpa.evaluation.scores import Scores
 from stpa.files import digest_value
 from stpa.registry.candidate import Candidate, Network
@@ -35,11 +36,14 @@ def gather_candidate(workspace: Workspace, config: Config) -> Candidate:
         fusion=fusion,
         num_segments=num_segments,
         num_crops=num_crops,
-        judgement=_judgement(fused, num_segments, models.values()),
+        judgement=_judgement(workspace, fused, num_segments, models.values()),
     )
 
 
-def _judgement(fused: Scores, num_segments: int, models: Iterable[TrainedModel]) -> Judgement:
+def _judgement(
+    workspace: Workspace, fused: Scores, num_segments: int, models: Iterable[TrainedModel]
+) -> Judgement:
+    group_of = {video.video_id: video.group for video in read_manifest(workspace.manifest).videos}
     failures = {
         model.name: [each for each in model.problems if not each.has_learnt] for model in models
     }
@@ -50,6 +54,7 @@ def _judgement(fused: Scores, num_segments: int, models: Iterable[TrainedModel])
         data_version=fused.data_version,
         class_names=fused.class_names,
         video_ids=fused.video_ids,
+        groups=tuple(group_of[video_id] for video_id in fused.video_ids),
         failed={name: "; ".join(map(str, found)) for name, found in failures.items() if found},
         learnt=tuple(name for name, found in failures.items() if not found),
     )

@@ -184,4 +184,5 @@ def judge_served(
         data_version=read_version(workspace.root).id,
         class_names=serving.class_names,
         video_ids=tuple(video.video_id for video in videos),
+        groups=tuple(video.group for video in videos),
     )

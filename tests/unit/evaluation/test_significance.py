@@ -76,10 +76,38 @@ def _scores(noise: float, num_videos: int = 60) -> tuple[np.ndarray, np.ndarray]
     return labels + noise * random.normal(size=labels.shape), labels
 
 
-def test_guesses_are_no_better_than_chance():
-    chance = accuracy_against_chance(_rights(5, 20), num_classes=4)
-    assert chance.level == 1 / 4
-    assert chance.p_value == pytest.approx(0.585, abs=1e-3)  # 1 - P(X <= 4), X ~ B(20, 1/4)
+def test_of_independent_videos_chance_deals_answers_out_to_labels():
+    answers, labels = [*"aaaabbbb"], [*"aaabbbba"]
+    chance = accuracy_against_chance(answers, labels, [*"12345678"], seed=0)
+    # Of the 4 that are told a, 3 are: hypergeometric, P(3 or 4) = (16 + 1) / 70.
+    assert chance.level == pytest.approx(0.5, abs=0.01)
+    assert chance.p_value == pytest.approx(17 / 70, abs=0.03)
+
+
+def test_an_answer_that_is_always_the_same_is_at_chance():
+    labels = "a" * 95 + "b" * 5
+    chance = accuracy_against_chance([*"a"] * 100, [*labels], [str(n) for n in range(100)], seed=0)
+    assert (chance.level, chance.p_value) == (0.95, 1.0)
+
+
+@pytest.mark.parametrize("classes_of", ["one class each", "all classes"])
+def test_answers_that_follow_recordings_are_rarely_taken_for_knowledge(classes_of):
+    random = np.random.default_rng(0)
+    groups = np.repeat(np.arange(12), 5)
+    found = []
+    for seed in range(100):
+        labels = (groups if classes_of == "one class each" else np.arange(60)) % 3
+        answers = random.integers(3, size=12)[groups]  # the same for all videos of a recording
+        found.append(accuracy_against_chance(answers, labels, groups, seed).p_value)
+    assert np.mean(np.array(found) < 0.05) <= 0.1  # 0.05 is expected
+
+
+@pytest.mark.parametrize("classes_of", ["one class each", "all classes"])
+def test_knowledge_is_found_whatever_recordings_show(classes_of):
+    groups = np.repeat(np.arange(12), 5)
+    labels = (groups if classes_of == "one class each" else np.arange(60)) % 3
+    answers = np.where(np.arange(60) % 5 == 0, 0, labels)
+    assert accuracy_against_chance(answers, labels, groups, seed=0).p_value < 0.01
 
 
 def test_the_interval_of_map_covers_it_and_narrows_with_more_videos():

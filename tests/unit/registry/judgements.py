@@ -13,16 +13,23 @@ def judgement(
     classes: str = "abcd",
     data_version: str = "data1",
     offset: int = 0,
+    groups: tuple[str, ...] = (),
     failed: dict[str, str] | None = None,
     learnt: tuple[str, ...] = (),
 ) -> SingleLabelJudgement:
-    """Judge one video of class `a` for each entry; `offset` numbers the first."""
+    """Judge a video for each entry, of all classes in turn; `offset` numbers the first."""
+    labels = tuple(classes[index % len(classes)] for index in range(len(right)))
+    wrong = dict(zip(classes, classes[1:] + classes[0], strict=True))
     return SingleLabelJudgement(
         data_version=data_version,
         class_names=tuple(classes),
         video_ids=tuple(f"video{offset + index}" for index in range(len(right))),
-        labels=("a",) * len(right),
-        predictions=tuple("a" if is_right else "b" for is_right in right),
+        labels=labels,
+        predictions=tuple(
+            label if is_right else wrong[label]
+            for label, is_right in zip(labels, right, strict=True)
+        ),
+        groups=groups,
         failed=failed or {},
         learnt=learnt,
     )

@@ -23,6 +23,18 @@ MOST = [True] * 18 + [False] * 2
 FAILED = {"rgb stpa": "nothing is learnt"}
 
 
+ONE_CLASS_EACH = tuple("abcd"[n % 4] + str(n // 8) for n in range(20))
+FOUR_IN_ALL = tuple("ab"[n % 2] + str(n // 10) for n in range(20))
+"""Recordings: two of each class can be told apart by luck in one of 6 ways."""
+
+
+def constant(labels: str) -> Judgement:
+    """Judge a classifier that answers `a` to all videos, which show these classes."""
+    return judgement([True] * len(labels)).model_copy(
+        update={"labels": tuple(labels), "predictions": ("a",) * len(labels)}
+    )
+
+
 def limits(min_gain: float = 0.0, rules: list[str] | None = None) -> PromotionConfig:
     return PromotionConfig(
         model_name="m",
@@ -45,11 +57,14 @@ def limits(min_gain: float = 0.0, rules: list[str] | None = None) -> PromotionCo
         ("has_learnt", judgement(HALF), None, True),
         ("has_learnt", judgement(MOST, failed=FAILED), None, False),
         ("has_learnt", judgement(MOST, failed=FAILED, learnt=("flow stpa",)), None, True),
-        ("has_learnt", judgement([False] * 20), None, False),  # one class for all
-        ("has_learnt", judgement([True] * 20), None, True),  # which all of them show
+        ("has_learnt", constant("ab" * 10), None, False),  # one class for all
+        ("has_learnt", constant("a" * 20), None, True),  # which all of them show
         ("above_chance", judgement(MOST), None, True),
         ("above_chance", judgement([True, False, False, False] * 5), None, False),
-        ("above_chance", judgement([True, True]), None, False),  # too few videos: p = 1/16
+        ("above_chance", judgement([True, True]), None, False),  # too few videos: p = 1/2
+        ("above_chance", constant("a" * 95 + "b" * 5), None, False),
+        ("above_chance", judgement(MOST, groups=ONE_CLASS_EACH), None, True),
+        ("above_chance", judgement(MOST, classes="ab", groups=FOUR_IN_ALL), None, False),
         ("above_chance", judgement(HALF, classes="ab"), None, False),
         ("above_chance", judgement([False] * 20, classes="ab"), None, False),  # far from chance
         ("no_worse_than_champion", judgement(HALF), None, True),
@@ -194,6 +209,7 @@ def test_scores_are_judged_by_the_number_of_labels(multi_label):
         data_version="data1",
         class_names=("a", "b"),
         video_ids=("v1", "v2"),
+        groups=("g1", "g2"),
     )
     assert made.title == ("mAP" if multi_label else "top-1")
     assert made.figure == (1.0 if multi_label else 0.5)
