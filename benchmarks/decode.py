@@ -31,8 +31,9 @@ from benchmarks.material import (
     make_videos,
 )
 from benchmarks.measure import Setting, print_record, run, time_of
-from stpa.data.decode import decode_video, read_flow_stacks, read_frames
+from stpa.data.decode import read_flow_stacks, read_frames
 from stpa.data.sampling import STACK_LENGTH, train_positions
+from stpa.data.video_file import decode_video
 from stpa.progress import ReportProgress
 from stpa.shapes import Int, UInt8
 from stpa.terminal import TERMINAL

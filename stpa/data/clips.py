@@ -91,10 +91,12 @@ class ClipReader:
         """
         with self._local(video) as path, decoding():
             if self.stream == "rgb":
-                clip = read_frames(path, positions).transpose(0, 3, 1, 2)
-            else:
-                clip = read_flow_stacks(path, positions, STACK_LENGTH)
-        return transforms.resize_short_side(np.ascontiguousarray(clip), self.short_side)
+                frames = read_frames(
+                    path, positions, num_frames=video.num_frames, prepare=self._resize
+                )
+                return np.ascontiguousarray(frames.transpose(0, 3, 1, 2))
+            clip = read_flow_stacks(path, positions, STACK_LENGTH)
+        return transforms.resize_short_side(clip, self.short_side)
 
     def read_chunks(
         self, video: Video, positions: Int[np.ndarray, " time"], size: int
@@ -105,9 +107,18 @@ class ClipReader:
                 yield self.read(video, positions[start : start + size])
             return
         with self._local(video) as path:
-            for frames in decoding_each(read_chunks(path, positions, size)):
-                clip = np.ascontiguousarray(frames.transpose(0, 3, 1, 2))
-                yield transforms.resize_short_side(clip, self.short_side)
+            chunks = read_chunks(
+                path, positions, size, num_frames=video.num_frames, prepare=self._resize
+            )
+            for frames in decoding_each(chunks):
+                yield np.ascontiguousarray(frames.transpose(0, 3, 1, 2))
+
+    def _resize(
+        self, image: UInt8[np.ndarray, "height width 3"]
+    ) -> UInt8[np.ndarray, "rows columns 3"]:
+        """Resize one frame, before the next is read: a clip of 8K frames takes gigabytes."""
+        planes = np.ascontiguousarray(image.transpose(2, 0, 1))[None]
+        return transforms.resize_short_side(planes, self.short_side)[0].transpose(1, 2, 0)
 
     def _local(self, video: Video) -> AbstractContextManager[Path]:
         return self.storage.local(video.path if self.stream == "rgb" else video.flow_path)

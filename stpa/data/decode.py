@@ -1,42 +1,42 @@
-"""Read frames from video files: the only module that opens them for their pictures.
+"""Read frames from video files by their place.
 
-A frame is known by its place in decoding order. Timestamps do not tell it: they are missing or
-repeat in many AVI and MP4 files, and a reader that seeks by them, as decord does, then silently
-returns other frames. Here PyAV reads all, in one of two ways:
+A frame is known by its place among those that `stpa.data.video_file` decodes. Timestamps do not
+tell it: they are missing or repeat in many AVI and MP4 files, and a reader that seeks by them, as
+decord does, then silently returns other frames. Here PyAV reads all, in one of two ways:
 
 - Where the container's own index lists every packet and each packet gives one frame (most MP4 and
   AVI files), from the key frame before each wanted frame, passing over what no other frame needs.
   What comes is checked against the index.
-- Else in order from the first frame, which is always right.
+- Else in order from the first frame, which is always right. So are videos that have lost frames:
+  the index does not tell whose packets are damaged.
 
 Both decode the same pixels; how fast, and how fast decord and OpenCV are: `benchmarks/decode.py`.
 """
 
 from bisect import bisect
-from collections.abc import Generator, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from itertools import chain, groupby, islice
 from operator import lt
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple, TypeVar, cast
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from stpa.data.picture import RgbConverter
+from stpa.data.video_file import (
+    LARGEST_EMPTY_PACKET,
+    OpenVideo,
+    closing,
+    decode_video,
+    open_video,
+)
 from stpa.errors import DataError
 from stpa.shapes import Int, UInt8
 
 if TYPE_CHECKING:
     from av import Packet, VideoCodecContext, VideoFrame
-    from av.container import InputContainer
     from av.video.stream import VideoStream
-
-_FORMATS = "asf,avi,flv,matroska,mov,mpeg,mpegts"
-"""Containers that hold their own video. Others, such as playlists, can name files elsewhere."""
-
-_LARGEST_EMPTY_PACKET = {"h264": 0, "mpeg4": 19}
-"""Bytes, by codec: packets up to this size may give no frame (FFmpeg's MAX_NVOP_SIZE), as in
-XviD's packed streams. A codec that is not here may hide frames in packets or need any of them."""
 
 MOST_REORDERED = 16
 """Packets by which a frame can come later than it is shown (H.264's largest picture buffer)."""
@@ -44,17 +44,25 @@ MOST_REORDERED = 16
 MOST_PACKETS = 500
 """Packets to hold in memory while one group of pictures is read."""
 
-Item = TypeVar("Item")
 Positions = Sequence[int] | Int[np.ndarray, " time"]
+Image = UInt8[np.ndarray, "height width 3"]
 
 
-def read_frames(path: Path, indices: Positions) -> UInt8[np.ndarray, "time height width 3"]:
-    """Read upright RGB frames by their place in decoding order, in any order, repeats allowed.
+def read_frames(
+    path: Path,
+    indices: Positions,
+    *,
+    num_frames: int | None = None,
+    prepare: Callable[[Image], Image] | None = None,
+) -> UInt8[np.ndarray, "time height width 3"]:
+    """Read upright RGB frames by their place, in any order, repeats allowed.
 
-    Indices past the end give the last frame. Raises DataError.
+    Indices past the end give the last frame. `num_frames` is how many the video has, where that
+    is known: then an index that lists another number is not believed. `prepare` is what is done
+    to each as it is read, so that large ones are not held in memory. Raises DataError.
     """
     wanted, order = np.unique(np.asarray(indices), return_inverse=True)
-    images = _read_each(path, wanted)
+    images = _read_each(path, wanted, num_frames, prepare)
     first = next(images)
     frames = np.empty((len(order), *first.shape), first.dtype)
     for place, image in zip(range(len(wanted)), chain([first], images), strict=True):
@@ -63,13 +71,18 @@ def read_frames(path: Path, indices: Positions) -> UInt8[np.ndarray, "time heigh
 
 
 def read_chunks(
-    path: Path, wanted: Int[np.ndarray, " time"], size: int
+    path: Path,
+    wanted: Int[np.ndarray, " time"],
+    size: int,
+    *,
+    num_frames: int | None = None,
+    prepare: Callable[[Image], Image] | None = None,
 ) -> Iterator[UInt8[np.ndarray, "_chunk height width 3"]]:
-    """Yield upright RGB frames, at most `size` at a time, from one pass over the video.
+    """Yield what `read_frames` returns, at most `size` at a time, from one pass over the video.
 
-    `wanted` ascends without repeats; indices past the end give the last frame. Raises DataError.
+    `wanted` ascends without repeats.
     """
-    images = _read_each(path, wanted)
+    images = _read_each(path, wanted, num_frames, prepare)
     for start in range(0, len(wanted), size):
         yield np.stack(list(islice(images, min(size, len(wanted) - start))))
 
@@ -83,52 +96,12 @@ def read_flow_stacks(
     end give the last frame. Raises DataError.
     """
     stacks = np.asarray(starts)[:, None] + np.arange(stack_length)
-    with open_video(path) as container:
-        last = container.streams.video[0].frames - 1
+    with open_video(path) as video:
+        last = video.stream.frames - 1
         wanted, order = np.unique(np.minimum(stacks, last), return_inverse=True)
-        planes = [_luma_plane(frame) for frame in _seek_each(container, wanted)]
+        planes = [_luma_plane(frame) for frame in _seek_each(video, wanted)]
         x_above_y = np.stack([planes[place] for place in order.ravel()])
     return x_above_y.reshape(len(stacks), 2 * stack_length, -1, x_above_y.shape[-1])
-
-
-@contextmanager
-def open_video(path: Path) -> Iterator["InputContainer"]:
-    """Open a video for single-threaded decoding; a fault of the file becomes a DataError."""
-    import av
-    from av.error import FFmpegError
-
-    try:
-        # Titles and the like may hold any bytes; nothing here reads them.
-        with av.open(
-            str(path), options={"format_whitelist": _FORMATS}, metadata_errors="replace"
-        ) as container:
-            if not container.streams.video:
-                raise DataError(f"{path} has no video stream: ingest the videos again")
-            container.streams.video[0].thread_count = 1
-            yield container
-    except FileNotFoundError as error:
-        raise DataError(f"{path} is missing: ingest the videos, or extract the flow") from error
-    except FFmpegError as error:
-        raise DataError(f"{path} does not decode ({error.strerror})") from error
-
-
-def decode_video(path: Path) -> Iterator["VideoFrame"]:
-    """Yield the frames that decode, in order, as they are stored; see `RgbConverter`."""
-    with open_video(path) as container, _closing(container.decode(video=0)) as frames:
-        yield from frames
-
-
-class RgbConverter:
-    """Turns the frames of one video into upright RGB images, as players show them."""
-
-    def __init__(self) -> None:
-        from av.video.reformatter import VideoReformatter
-
-        self._reformatter = VideoReformatter()  # a frame's own would be set up for it alone
-
-    def __call__(self, frame: "VideoFrame") -> UInt8[np.ndarray, "height width 3"]:
-        rgb = self._reformatter.reformat(frame, format="rgb24", threads=1)
-        return np.rot90(rgb.to_ndarray(), frame.rotation // 90)  # as phones write it
 
 
 class _Group(NamedTuple):
@@ -145,28 +118,36 @@ class _Group(NamedTuple):
 
 
 def _read_each(
-    path: Path, wanted: Int[np.ndarray, " time"]
-) -> Iterator[UInt8[np.ndarray, "height width 3"]]:
+    path: Path,
+    wanted: Int[np.ndarray, " time"],
+    num_frames: int | None,
+    prepare: Callable[[Image], Image] | None,
+) -> Iterator[Image]:
     """Yield the `wanted` frames, from their key frames as far as that can be trusted."""
     num_read = num_expected = 0
     to_rgb = RgbConverter()
-    with open_video(path) as container:
-        for group in _find_groups(container.streams.video[0], wanted):
+    with open_video(path) as video:
+        for group in _find_groups(video.stream, wanted, num_frames):
             num_expected += len(group.places)
-            for frame in _read_group(container, group):
-                yield to_rgb(frame)
+            for frame in _read_group(video, group):
+                yield prepare(to_rgb(frame)) if prepare else to_rgb(frame)
                 num_read += 1
             if num_read < num_expected:
                 break
     if num_read < len(wanted):
-        yield from _scan_frames(path, wanted[num_read:])
+        images = _scan_frames(path, wanted[num_read:])
+        yield from map(prepare, images) if prepare else images
 
 
-def _find_groups(stream: "VideoStream", wanted: Int[np.ndarray, " time"]) -> Iterator[_Group]:
+def _find_groups(
+    stream: "VideoStream", wanted: Int[np.ndarray, " time"], num_frames: int | None
+) -> Iterator[_Group]:
     """Yield where to seek, in order; nothing if the index does not tell each frame's packet."""
+    largest_empty = LARGEST_EMPTY_PACKET.get(stream.codec_context.name)
+    if largest_empty is None or num_frames not in (None, stream.frames):
+        return
     entries = list(stream.index_entries)
-    largest_empty = _LARGEST_EMPTY_PACKET.get(stream.codec_context.name)
-    if largest_empty is None or not entries or len(entries) != stream.frames:
+    if not entries or len(entries) != stream.frames:
         return
     # Each clip pays for this, so the loops over all entries are C's.
     discarded = [entry for entry in entries if entry.is_discard]
@@ -190,14 +171,14 @@ def _find_groups(stream: "VideoStream", wanted: Int[np.ndarray, " time"]) -> Ite
         )
 
 
-def _read_group(container: "InputContainer", group: _Group) -> Iterator["VideoFrame"]:
+def _read_group(video: OpenVideo, group: _Group) -> Iterator["VideoFrame"]:
     """Yield a group's wanted frames; stop early where it is not what the index says."""
-    stream = container.streams.video[0]
+    container, stream = video
     first, last = group.timestamps
     if group.key:  # by its own timestamp, MP4 is sought to the key frame before
         container.seek(last, stream=stream)
     decode = _decode_reordered if stream.codec_context.has_b_frames else _decode_in_step
-    with _closing(container.demux(stream)) as packets:
+    with closing(container.demux(stream)) as packets:
         wanted = islice(packets, group.num_packets)
         yield from decode(stream.codec_context, wanted, group.places, first)
 
@@ -251,9 +232,7 @@ def _decode_reordered(
                 due.pop(0)
 
 
-def _scan_frames(
-    path: Path, wanted: Int[np.ndarray, " time"]
-) -> Iterator[UInt8[np.ndarray, "height width 3"]]:
+def _scan_frames(path: Path, wanted: Int[np.ndarray, " time"]) -> Iterator[Image]:
     """Decode in order up to the last wanted frame; `wanted` ascends without repeats."""
     frame = None
     num_found = 0
@@ -271,15 +250,13 @@ def _scan_frames(
         yield last
 
 
-def _seek_each(
-    container: "InputContainer", wanted: Int[np.ndarray, " time"]
-) -> Iterator["VideoFrame"]:
+def _seek_each(video: OpenVideo, wanted: Int[np.ndarray, " time"]) -> Iterator["VideoFrame"]:
     """Yield the frames at `wanted` indices of a stored optical flow."""
-    stream = container.streams.video[0]
+    container, stream = video
     for _, run in groupby(enumerate(wanted.tolist()), key=lambda pair: pair[1] - pair[0]):
         indices = [index for _, index in run]  # in a row
         container.seek(indices[0], stream=stream)
-        with _closing(container.decode(stream)) as frames:
+        with closing(container.decode(stream)) as frames:
             for index in indices:
                 frame = next(frames, None)
                 if frame is None or frame.pts != index:
@@ -287,15 +264,6 @@ def _seek_each(
                         f"{container.name} lacks frame {index}: delete it and extract again"
                     )
                 yield frame
-
-
-@contextmanager
-def _closing(items: Iterator[Item]) -> Iterator[Iterator[Item]]:
-    """Close one of PyAV's generators, which loses memory where it is dropped unfinished."""
-    try:
-        yield items
-    finally:
-        cast("Generator[Item]", items).close()
 
 
 def _luma_plane(frame: "VideoFrame") -> UInt8[np.ndarray, "height width"]:

@@ -36,6 +36,7 @@ def ingest(
     listed = _keep_sides(workspace, config, dataset.list_videos(workspace.videos, config))
     probes = _probe_all(workspace, listed, config.decode_deadline_seconds, progress)
     manifest = Manifest(_describe(listed, probes))
+    _warn_of_remarks(listed, probes)
     _check_quarantine(manifest, config.max_quarantined)
     class_names = {label for video in listed for label in video.labels}
     raise_faults(workspace.videos, split_faults(manifest.usable, class_names))
@@ -123,7 +124,7 @@ def _describe(listed: Sequence[ListedVideo], probes: Sequence[Probe | str]) -> t
 def _describe_one(video: ListedVideo, video_id: str, probe: Probe | str) -> Video:
     usable = isinstance(probe, Probe)
     measures = (
-        probe.model_dump()
+        probe.measures
         if usable
         else {"num_frames": 0, "fps": 0, "width": 0, "height": 0, "sha256": ""}
     )
@@ -138,6 +139,12 @@ def _describe_one(video: ListedVideo, video_id: str, probe: Probe | str) -> Vide
         reason="" if usable else probe,
         **measures,
     )
+
+
+def _warn_of_remarks(listed: Sequence[ListedVideo], probes: Sequence[Probe | str]) -> None:
+    for video, found in zip(listed, probes, strict=True):
+        if isinstance(found, Probe) and found.remarks:
+            logger.warning("%r: %s", video.path, "; ".join(found.remarks))
 
 
 def _check_quarantine(manifest: Manifest, max_share: float) -> None:

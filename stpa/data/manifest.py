@@ -25,6 +25,9 @@ Interval = tuple[Seconds, Seconds]
 _IN_JSON = ("labels", "intervals")
 """Columns that hold JSON, so that a label may be any text."""
 
+_ADDED = ("num_lost",)
+"""Columns that manifests of stpa 0.1 lack."""
+
 _FromJson = BeforeValidator(lambda value: from_json(value) if isinstance(value, str) else value)
 
 
@@ -54,6 +57,8 @@ class Video(BaseModel):
     sha256: str
     status: Literal["ok", "quarantined"]
     reason: str
+    num_lost: Annotated[int, Field(ge=0)] = 0
+    """Frames beyond `num_frames` whose packets are damaged; readers pass over them."""
 
     def __str__(self) -> str:
         """Name the video, for an error."""
@@ -141,7 +146,8 @@ def read_manifest(path: Path) -> Manifest:
         raise DataError(f"no manifest at {path}: run `stpa ingest` first") from None
     except (UnicodeDecodeError, csv.Error) as error:
         raise DataError(f"{path} is not a manifest ({error}): run `stpa ingest` again") from error
-    if columns != list(Video.model_fields):
+    known = list(Video.model_fields)
+    if columns not in (known, [name for name in known if name not in _ADDED]):
         raise DataError(f"{path} lacks the columns of a manifest: run `stpa ingest` again")
     manifest = Manifest(videos)
     if repeated := repeated_ids(video.video_id for video in manifest.usable):

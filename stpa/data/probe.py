@@ -5,25 +5,21 @@ in training.
 """
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from stpa.data.decode import decode_video, open_video, read_frames
+from stpa.data.decode import read_frames
 from stpa.data.killable import call_killable
+from stpa.data.picture import odd_matrix, upright_size
+from stpa.data.video_file import MIN_DECODED_SHARE, Tally, decode_video, open_video
 from stpa.errors import DataError
 from stpa.files import digest_file
 
-if TYPE_CHECKING:
-    from av import VideoFrame
-
 MIN_FRAMES = 2
 """One optical-flow field needs two frames."""
-MIN_DECODED_SHARE = 0.9
-"""A video that gives fewer of the frames its header promises was cut off: its label may lie.
-Some sound files promise a frame or two too many (XviD's packed frames)."""
 
 
 class Probe(BaseModel):
@@ -37,6 +33,26 @@ class Probe(BaseModel):
     width: int = Field(ge=1)
     height: int = Field(ge=1)
     sha256: str
+    num_lost: int = Field(ge=0, default=0)
+    """Frames whose packets are damaged."""
+    odd_matrix: str = ""
+    """Name of the colour matrix where another stands in for it."""
+
+    @property
+    def measures(self) -> dict[str, Any]:
+        """Fields of a `stpa.data.manifest.Video` that are measured."""
+        return self.model_dump(exclude={"odd_matrix"})
+
+    @property
+    def remarks(self) -> list[str]:
+        """What is odd about the video, which can be used nevertheless."""
+        remarks = []
+        if self.num_lost:
+            num_all = self.num_frames + self.num_lost
+            remarks.append(f"{self.num_frames} of {num_all} frames decode, and are used")
+        if self.odd_matrix:
+            remarks.append(f"colours are stored as {self.odd_matrix}, and may be shown wrongly")
+        return remarks
 
 
 def probe_videos(
@@ -62,37 +78,36 @@ def reason_of(error: DataError | OSError, path: Path) -> str:
     return os.strerror(error.errno) if error.errno else "cannot be read"
 
 
-def check_whole(sizes: Sequence[tuple[int, int]], promised: int) -> None:
-    """Raise DataError for a video whose frames are of these sizes, if it is not to be used.
-
-    `promised` frames are what its header says; 0 where it does not.
-    """
-    num_frames = len(sizes)
-    if num_frames < max(MIN_FRAMES, MIN_DECODED_SHARE * promised):
-        expected = f" of {promised}" if promised else ""
-        raise DataError(f"only {num_frames}{expected} frames decode")
-    if len(set(sizes)) > 1:
+def check_whole(sizes: Collection[tuple[int, int]], tally: Tally) -> None:
+    """Raise DataError for a video whose frames have these sizes, if it is not to be used."""
+    if tally.num_frames < max(MIN_FRAMES, MIN_DECODED_SHARE * tally.num_expected):
+        expected = f" of {tally.num_expected}" if tally.num_expected else ""
+        raise DataError(f"only {tally.num_frames}{expected} frames decode")
+    if len(sizes) > 1:
         raise DataError("changes its frame size midway")
-
-
-def upright_size(frame: "VideoFrame") -> tuple[int, int]:
-    """Return the width and height of a frame once it is turned upright."""
-    sideways = frame.rotation % 180 == 90
-    return (frame.height, frame.width) if sideways else (frame.width, frame.height)
 
 
 def _measure(path: Path) -> Probe:
     if path.stat().st_size == 0:
         raise DataError("is empty")
-    with open_video(path) as container:
-        stream = container.streams.video[0]
-        promised, fps = stream.frames, float(stream.guessed_rate or 0)
-    sizes = [upright_size(frame) for frame in decode_video(path)]
-    check_whole(sizes, promised)
-    num_frames = len(sizes)
+    with open_video(path) as video:
+        fps = float(video.stream.guessed_rate or 0)
+    sizes: set[tuple[int, int]] = set()
+    matrices: set[str] = set()
+    tally = Tally()
+    for frame in decode_video(path, tally):
+        sizes.add(upright_size(frame))
+        matrices.add(odd_matrix(frame))
+    check_whole(sizes, tally)
     # The reader of training gets its chance to hang here.
-    read_frames(path, [0, num_frames - 1])
-    width, height = sizes[0]
+    read_frames(path, [0, tally.num_frames - 1], num_frames=tally.num_frames)
+    [(width, height)] = sizes
     return Probe(
-        num_frames=num_frames, fps=fps, width=width, height=height, sha256=digest_file(path)
+        num_frames=tally.num_frames,
+        fps=fps,
+        width=width,
+        height=height,
+        sha256=digest_file(path),
+        num_lost=tally.num_lost,
+        odd_matrix=", ".join(sorted(filter(None, matrices))),
     )

@@ -15,9 +15,10 @@ import numpy as np
 from pydantic import BaseModel, TypeAdapter
 
 from stpa.config import TranscodeConfig
-from stpa.data.decode import RgbConverter, decode_video, open_video
 from stpa.data.killable import call_killable
-from stpa.data.probe import check_whole, reason_of, upright_size
+from stpa.data.picture import RgbConverter, upright_size
+from stpa.data.probe import check_whole, reason_of
+from stpa.data.video_file import Tally, decode_video, open_video
 from stpa.errors import DataError
 from stpa.files import append_record, atomic_path, read_records, write_text
 
@@ -42,14 +43,14 @@ def transcode(original: Path, copy: Path, config: TranscodeConfig) -> str | None
     from av.error import FFmpegError
 
     try:
-        with open_video(original) as container:
-            stream = container.streams.video[0]
-            promised, rate = stream.frames, stream.guessed_rate
+        with open_video(original) as video:
+            rate = video.stream.guessed_rate
         if not rate or rate > _HIGHEST_RATE:
             rate = _DEFAULT_RATE
         with atomic_path(copy) as temporary:
-            sizes = list(_encode(temporary, decode_video(original), rate, config))
-            check_whole(sizes, promised)
+            tally = Tally()
+            sizes = set(_encode(temporary, decode_video(original, tally), rate, config))
+            check_whole(sizes, tally)
     except (DataError, OSError) as error:
         return reason_of(error, original)
     except FFmpegError as error:

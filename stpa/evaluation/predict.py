@@ -183,7 +183,7 @@ def describe_video(path: Path, found: Probe | str) -> Video:
         split="test",
         status="ok",
         reason="",
-        **found.model_dump(),
+        **found.measures,
     )
 
 

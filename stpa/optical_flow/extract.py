@@ -12,7 +12,8 @@ import cv2
 import numpy as np
 
 from stpa.data.deadline import decoding_each
-from stpa.data.decode import RgbConverter, decode_video
+from stpa.data.picture import RgbConverter
+from stpa.data.video_file import decode_video
 from stpa.errors import DataError
 from stpa.optical_flow.codec import quantise, read_provenance, write_flow_video
 from stpa.optical_flow.estimators import ESTIMATORS, Frames

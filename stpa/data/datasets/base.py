@@ -7,14 +7,9 @@ from typing import Protocol, runtime_checkable
 
 from stpa.config import DataConfig
 from stpa.data.manifest import Interval, Split, Video
+from stpa.data.video_file import VIDEO_SUFFIXES
 from stpa.errors import DataError
 from stpa.progress import ReportProgress
-
-VIDEO_SUFFIXES = (
-    *(".3gp", ".asf", ".avi", ".flv", ".m4v", ".mkv", ".mov"),
-    *(".mp4", ".mpeg", ".mpg", ".mts", ".ts", ".webm", ".wmv"),
-)
-"""File names that are taken for videos, in any case of letters."""
 
 
 @dataclass(frozen=True)

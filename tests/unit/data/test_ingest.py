@@ -43,6 +43,24 @@ def test_a_folder_becomes_a_manifest(source, workspace, make_config):
         assert (workspace.videos / video.path).is_file()
 
 
+def test_what_is_odd_about_a_usable_video_is_said(
+    source, workspace, make_config, monkeypatch, caplog
+):
+    odd = Probe(num_frames=39, fps=25, width=64, height=48, sha256="0" * 64, num_lost=1)
+    odd = odd.model_copy(update={"odd_matrix": "YCgCo"})
+    monkeypatch.setattr(
+        ingesting, "probe_videos", lambda paths, *_: ((each, odd) for each in paths)
+    )
+    manifest = ingest(workspace, make_config(), source, silent)
+    assert {video.num_lost for video in read_manifest(workspace.manifest).videos} == {1}
+    assert not manifest.quarantined
+    said = f"'{NAMES[0]}': 39 of 40 frames decode, and are used; colours are stored as YCgCo"
+    assert said in caplog.text
+    caplog.clear()
+    ingest(workspace, make_config(), source, silent)
+    assert said in caplog.text, "remembered with the probe"
+
+
 def test_an_unchanged_folder_is_not_decoded_again(source, workspace, make_config, probed):
     first = ingest(workspace, make_config(), source, silent)
     assert len(probed) == 8

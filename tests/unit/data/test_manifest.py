@@ -35,7 +35,7 @@ def quarantined(path: str) -> Video:
 MANIFEST = Manifest(
     (
         video("swim/a.avi"),
-        video("swim/b c.mp4", split="test"),
+        video("swim/b c.mp4", split="test", num_lost=2),
         video('été/d,\n"e"\r.avi'),
         video("swim/none.avi", labels=(), split="test"),
         video(
@@ -57,6 +57,14 @@ def written(tmp_path):
 
 def test_a_written_manifest_is_read_back(written):
     assert read_manifest(written) == MANIFEST
+
+
+def test_a_manifest_from_before_lost_frames_were_counted_is_read(written):
+    lines = written.read_text(encoding="utf-8").split("\n")
+    lines = [line.rpartition(",")[0] for line in lines if line.startswith(("video_id", "swim/b c"))]
+    assert lines[0].endswith(",status,reason")
+    written.write_text("\n".join(lines), encoding="utf-8")
+    assert read_manifest(written) == Manifest((video("swim/b c.mp4", split="test"),))
 
 
 def test_quarantined_videos_are_in_no_split_and_name_no_class():

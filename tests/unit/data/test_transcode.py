@@ -12,10 +12,11 @@ import pytest
 from stpa.config import TranscodeConfig
 from stpa.data import probe as probing
 from stpa.data import transcode as transcoding
-from stpa.data.decode import decode_video, read_frames
+from stpa.data.decode import read_frames
 from stpa.data.ingest import ingest
 from stpa.data.probe import probe
 from stpa.data.transcode import Transcodes, target_size, transcode
+from stpa.data.video_file import decode_video
 from stpa.errors import DataError
 from stpa.files import is_temporary
 from stpa.progress import silent
