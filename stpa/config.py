@@ -127,8 +127,16 @@ class DecodeConfig(Section):
     """The part of `data` that decoding any video needs."""
 
     decode_deadline_seconds: PositiveFloat
-    """Kill a process that decodes for so long: at ingest one video, which is quarantined; later
-    one clip, whose video ends the run by name."""
+    """Kill a process whose decoder gives no frame for so long. At ingest the video is quarantined;
+    later it ends the run by name."""
+    max_frames: PositiveInt | None
+    """Quarantine a video that has, or says that it has, more frames; null: any number."""
+    max_megapixels: PositiveFloat | None
+    """Quarantine a video whose frames have more pixels, in millions: 8K has 33 to 36; null: any
+    number. Decoders hold up to 17 frames of 1.5 bytes per pixel or more."""
+    decode_memory_gib: Annotated[float, Field(ge=0.5)] | None
+    """Memory of each process that decodes a new video, one per core at ingest. A video that needs
+    more is quarantined; null: as much as there is."""
 
 
 class StoreConfig(DecodeConfig):

@@ -118,10 +118,20 @@ def append_record(path: Path, json_line: str) -> None:
         stream.write(f"\n{json_line}")
 
 
-def digest_file(path: Path, algorithm: str = "sha256") -> str:
-    """Return the digest of a file's bytes, in hexadecimal; `algorithm` is a name in hashlib."""
+def digest_file(
+    path: Path, algorithm: str = "sha256", on_block: Callable[[], None] | None = None
+) -> str:
+    """Return the digest of a file's bytes, in hexadecimal; `algorithm` is a name in hashlib.
+
+    `on_block` is called after each mebibyte.
+    """
+    digest = hashlib.new(algorithm)
     with path.open("rb") as stream:
-        return hashlib.file_digest(stream, algorithm).hexdigest()
+        while block := stream.read(2**20):
+            digest.update(block)
+            if on_block:
+                on_block()
+    return digest.hexdigest()
 
 
 def digest_value(value: Any, length: int = 12) -> str:

@@ -1,4 +1,4 @@
-"""A limit on how long this process may take to decode one thing: beyond it, the process ends.
+"""A limit on how long a decoder of this process may give nothing: beyond it, the process ends.
 
 A decoder that hangs in C heeds nothing less: no exception, and no thread either where it holds
 Python's lock. So only for processes that another one watches, such as those of a loader.
@@ -31,6 +31,12 @@ def decoding() -> Iterator[None]:
         yield
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
+
+
+def on_progress() -> None:
+    """Begin the limit again while something is decoded: a long video takes longer than a hang."""
+    if _limit_seconds and signal.getitimer(signal.ITIMER_REAL)[0]:
+        signal.setitimer(signal.ITIMER_REAL, _limit_seconds)
 
 
 def decoding_each(items: Iterable[Item]) -> Iterator[Item]:

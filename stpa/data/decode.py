@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from stpa.data.deadline import on_progress
 from stpa.data.picture import RgbConverter
 from stpa.data.video_file import (
     LARGEST_EMPTY_PACKET,
@@ -189,6 +190,7 @@ def _decode_in_step(
     """Yield the frames at `places` from packets that each give theirs at once."""
     for place, packet in enumerate(packets):
         frames = codec.decode(packet)
+        on_progress()
         if len(frames) != 1 or frames[0].pts != packet.pts:
             return
         if place == 0 and not (frames[0].key_frame and packet.dts == first):
@@ -227,6 +229,7 @@ def _decode_reordered(
             if is_first and not frame.key_frame:
                 return
             is_first = False
+            on_progress()
             while due and frame.pts == due[0]:
                 yield frame
                 due.pop(0)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
-from stpa.config import DataConfig, SplitConfig
+from stpa.config import DataConfig, DecodeConfig, SplitConfig
 from stpa.data.datasets import ListedDataset, ListedVideo, find_dataset
 from stpa.data.datasets.base import name_some, raise_faults, split_faults
 from stpa.data.manifest import Manifest, Video, read_manifest, write_manifest
@@ -34,7 +34,7 @@ def ingest(
         source = workspace.root / config.source
     dataset.prepare(workspace.videos, source, config, progress)
     listed = _keep_sides(workspace, config, dataset.list_videos(workspace.videos, config))
-    probes = _probe_all(workspace, listed, config.decode_deadline_seconds, progress)
+    probes = _probe_all(workspace, listed, config, progress)
     manifest = Manifest(_describe(listed, probes))
     _warn_of_remarks(listed, probes)
     _check_quarantine(manifest, config.max_quarantined)
@@ -90,7 +90,7 @@ def _split_rule(config: SplitConfig) -> dict[str, str | int]:
 def _probe_all(
     workspace: Workspace,
     listed: Sequence[ListedVideo],
-    deadline_seconds: float,
+    limits: DecodeConfig,
     progress: ReportProgress,
 ) -> list[Probe | str]:
     """Probe what the cache does not know; return one result for each of `listed`."""
@@ -99,7 +99,7 @@ def _probe_all(
     found: dict[Path, Probe | str] = dict(cache.probes)
     missing = [path for path in paths if path not in found]
     num_processes = len(os.sched_getaffinity(0))
-    for path, result in probe_videos(missing, deadline_seconds, num_processes):
+    for path, result in probe_videos(missing, limits, num_processes):
         found[path] = result
         if isinstance(result, Probe):
             cache.add(path, result)

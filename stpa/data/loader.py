@@ -79,7 +79,8 @@ class ClipLoader:
                 raise
             names = ", ".join(str(self.clips.video(index)) for index in lost)
             raise DataError(
-                f"{names} took over {self._decode_seconds:g} s to decode, or crashed its decoder, "
+                f"{names} gave no frame for {self._decode_seconds:g} s "
+                "(data.decode_deadline_seconds), or crashed its decoder, "
                 "or memory ran out then: see that disk and memory are well, and ingest again"
             ) from error
 

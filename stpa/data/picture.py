@@ -38,6 +38,9 @@ class Orientation(NamedTuple):
     """Top and bottom."""
 
 
+UPRIGHT = Orientation(False, False, False)
+
+
 class RgbConverter:
     """Turns the frames of one video into upright RGB images, as players show them."""
 
@@ -45,15 +48,30 @@ class RgbConverter:
         from av.video.reformatter import VideoReformatter
 
         self._reformatter = VideoReformatter()  # a frame's own would be set up for it alone
+        self._rotation: int | None = None
+        self._orientation = UPRIGHT
+
+    def size(self, frame: "VideoFrame") -> tuple[int, int]:
+        """Return the width and height of a frame's image."""
+        if self._find_orientation(frame).transposed:
+            return frame.height, frame.width
+        return frame.width, frame.height
 
     def __call__(self, frame: "VideoFrame") -> UInt8[np.ndarray, "height width 3"]:
         if frame.colorspace not in _USABLE_MATRICES:
             frame.colorspace = _NEAREST.get(frame.colorspace, _UNSPECIFIED)
         rgb = self._reformatter.reformat(frame, format="rgb24", threads=1).to_ndarray()
-        transposed, flipped_x, flipped_y = find_orientation(frame)
+        transposed, flipped_x, flipped_y = self._find_orientation(frame)
         if transposed:
             rgb = rgb.swapaxes(0, 1)
         return rgb[:: -1 if flipped_y else 1, :: -1 if flipped_x else 1]
+
+    def _find_orientation(self, frame: "VideoFrame") -> Orientation:
+        # Not of each frame: one whose side data were looked at lives until Python's collector of
+        # cycles comes, and large ones fill the memory first.
+        if frame.rotation != self._rotation:
+            self._rotation, self._orientation = frame.rotation, find_orientation(frame)
+        return self._orientation
 
 
 def find_orientation(frame: "VideoFrame") -> Orientation:
@@ -64,19 +82,12 @@ def find_orientation(frame: "VideoFrame") -> Orientation:
     """
     matrix = frame.side_data.get("DISPLAYMATRIX")
     if matrix is None:
-        return Orientation(False, False, False)
+        return UPRIGHT
     # A stored (column, row) is shown at (a column + c row, b column + d row), rows downwards.
     a, b, _, c, d, *_ = np.frombuffer(bytes(matrix), np.int32).tolist()
     if abs(a) + abs(d) >= abs(b) + abs(c):
         return Orientation(False, a < 0, d < 0)
     return Orientation(True, c < 0, b < 0)
-
-
-def upright_size(frame: "VideoFrame") -> tuple[int, int]:
-    """Return the width and height of a frame once it is turned upright."""
-    if find_orientation(frame).transposed:
-        return frame.height, frame.width
-    return frame.width, frame.height
 
 
 def odd_matrix(frame: "VideoFrame") -> str:

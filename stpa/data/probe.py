@@ -11,9 +11,11 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from stpa.config import DecodeConfig
+from stpa.data.deadline import on_progress
 from stpa.data.decode import read_frames
 from stpa.data.killable import call_killable
-from stpa.data.picture import odd_matrix, upright_size
+from stpa.data.picture import RgbConverter, odd_matrix
 from stpa.data.video_file import MIN_DECODED_SHARE, Tally, decode_video, open_video
 from stpa.errors import DataError
 from stpa.files import digest_file
@@ -56,17 +58,17 @@ class Probe(BaseModel):
 
 
 def probe_videos(
-    paths: Sequence[Path], deadline_seconds: float, num_processes: int
+    paths: Sequence[Path], limits: DecodeConfig, num_processes: int
 ) -> Iterator[tuple[Path, Probe | str]]:
     """Yield, as each is done, a path and its measures, or the reason why it cannot be used."""
-    calls = {path: (path,) for path in paths}
-    return call_killable(probe, calls, deadline_seconds, num_processes)
+    calls = {path: (path, limits) for path in paths}
+    return call_killable(probe, calls, limits, num_processes)
 
 
-def probe(path: Path) -> Probe | str:
+def probe(path: Path, limits: DecodeConfig | None = None) -> Probe | str:
     """Decode a whole video in this process; return its measures or what is wrong with it."""
     try:
-        return _measure(path)
+        return _measure(path, limits)
     except (DataError, OSError) as error:
         return reason_of(error, path)
 
@@ -87,7 +89,7 @@ def check_whole(sizes: Collection[tuple[int, int]], tally: Tally) -> None:
         raise DataError("changes its frame size midway")
 
 
-def _measure(path: Path) -> Probe:
+def _measure(path: Path, limits: DecodeConfig | None) -> Probe:
     if path.stat().st_size == 0:
         raise DataError("is empty")
     with open_video(path) as video:
@@ -95,19 +97,21 @@ def _measure(path: Path) -> Probe:
     sizes: set[tuple[int, int]] = set()
     matrices: set[str] = set()
     tally = Tally()
-    for frame in decode_video(path, tally):
-        sizes.add(upright_size(frame))
+    to_rgb = RgbConverter()
+    for frame in decode_video(path, tally, limits):
+        sizes.add(to_rgb.size(frame))
         matrices.add(odd_matrix(frame))
     check_whole(sizes, tally)
     # The reader of training gets its chance to hang here.
-    read_frames(path, [0, tally.num_frames - 1], num_frames=tally.num_frames)
+    ends = [0, tally.num_frames - 1]
+    read_frames(path, ends, num_frames=tally.num_frames, prepare=lambda image: image[:1, :1].copy())
     [(width, height)] = sizes
     return Probe(
         num_frames=tally.num_frames,
         fps=fps,
         width=width,
         height=height,
-        sha256=digest_file(path),
+        sha256=digest_file(path, on_block=on_progress),
         num_lost=tally.num_lost,
         odd_matrix=", ".join(sorted(filter(None, matrices))),
     )

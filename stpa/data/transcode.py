@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 from pydantic import BaseModel, TypeAdapter
 
-from stpa.config import TranscodeConfig
+from stpa.config import DecodeConfig, TranscodeConfig
 from stpa.data.killable import call_killable
-from stpa.data.picture import RgbConverter, upright_size
+from stpa.data.picture import RgbConverter
 from stpa.data.probe import check_whole, reason_of
 from stpa.data.video_file import Tally, decode_video, open_video
 from stpa.errors import DataError
@@ -35,7 +35,9 @@ _DEFAULT_RATE = Fraction(25)
 _HIGHEST_RATE = 1000
 
 
-def transcode(original: Path, copy: Path, config: TranscodeConfig) -> str | None:
+def transcode(
+    original: Path, copy: Path, config: TranscodeConfig, limits: DecodeConfig | None = None
+) -> str | None:
     """Write `copy` with all frames of `original`, upright; return what is wrong with it, if any.
 
     Nothing is written of a video that `stpa.data.probe` would refuse.
@@ -49,10 +51,12 @@ def transcode(original: Path, copy: Path, config: TranscodeConfig) -> str | None
             rate = _DEFAULT_RATE
         with atomic_path(copy) as temporary:
             tally = Tally()
-            sizes = set(_encode(temporary, decode_video(original, tally), rate, config))
+            sizes = set(_encode(temporary, decode_video(original, tally, limits), rate, config))
             check_whole(sizes, tally)
     except (DataError, OSError) as error:
         return reason_of(error, original)
+    except MemoryError:  # one of FFmpeg's errors too
+        raise
     except FFmpegError as error:
         return f"does not encode ({error.strerror})"
     return None
@@ -84,9 +88,9 @@ def _encode(
         to_rgb = RgbConverter()
         for place, frame in enumerate(frames):
             if place == 0:
-                size = target_size(*upright_size(frame), config.short_side)
+                size = target_size(*to_rgb.size(frame), config.short_side)
                 stream.width, stream.height = size
-            yield upright_size(frame)
+            yield to_rgb.size(frame)
             # By way of RGB, as readers would see it: whatever its range, colours and rotation.
             image = np.ascontiguousarray(to_rgb(frame))
             picture = av.VideoFrame.from_ndarray(image, format="rgb24")
@@ -114,10 +118,10 @@ _RECORD = TypeAdapter(_Entry)
 class Transcodes:
     """The transcoded copies below a folder, remembered in a file of records beside it."""
 
-    def __init__(self, root: Path, config: TranscodeConfig | None, deadline_seconds: float) -> None:
+    def __init__(self, root: Path, config: TranscodeConfig | None, limits: DecodeConfig) -> None:
         """Load what is known of the copies below `root`; without `config` none are made."""
         self.config = config
-        self._deadline_seconds = deadline_seconds
+        self._limits = limits
         self._root = root
         self._file = root.with_name("transcodes.jsonl")
         self._entries = {
@@ -173,11 +177,12 @@ class Transcodes:
         Yields, as each is done, its name and what is wrong with it, if anything is.
         """
         calls = {
-            name: (original, self._root / name, self.config) for name, original in originals.items()
+            name: (original, self._root / name, self.config, self._limits)
+            for name, original in originals.items()
         }
         states = {name: _state(original) for name, original in originals.items()}
         num_processes = len(os.sched_getaffinity(0))
-        for name, fault in call_killable(transcode, calls, self._deadline_seconds, num_processes):
+        for name, fault in call_killable(transcode, calls, self._limits, num_processes):
             if fault is None:
                 assert self.config is not None
                 entry = _Entry(

@@ -16,12 +16,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, TypeVar, cast
 
+import numpy as np
+
+from stpa.data.deadline import on_progress
 from stpa.errors import DataError
 
 if TYPE_CHECKING:
     from av import Packet, VideoFrame
     from av.container import InputContainer
     from av.video.stream import VideoStream
+
+    from stpa.config import DecodeConfig
 
 _FORMATS = (
     *("apng", "asf", "avi", "dv", "flv", "gif", "ivf", "matroska", "mov", "mpeg", "mpegts"),
@@ -87,11 +92,13 @@ def open_video(path: Path) -> Iterator[OpenVideo]:
         ) as container:
             stream = _find_stream(container)
             if stream is None:
-                raise DataError(f"{path} has no video stream: ingest the videos again")
+                raise DataError(f"{path} has no video stream that decodes: ingest the videos again")
             stream.thread_count = 1
             yield OpenVideo(container, stream)
     except FileNotFoundError as error:
         raise DataError(f"{path} is missing: ingest the videos, or extract the flow") from error
+    except MemoryError:  # one of FFmpeg's errors too
+        raise
     except FFmpegError as error:
         raise DataError(f"{path} does not decode ({error.strerror})") from error
 
@@ -161,29 +168,47 @@ class Tally:
         self._waiting.clear()
 
 
-def decode_video(path: Path, tally: Tally | None = None) -> Iterator["VideoFrame"]:
+def decode_video(
+    path: Path, tally: Tally | None = None, limits: "DecodeConfig | None" = None
+) -> Iterator["VideoFrame"]:
     """Yield the frames of a video, in order, as they are stored; see `stpa.data.picture`.
 
-    `tally` counts what was found meanwhile. Raises DataError.
+    `tally` counts what was found meanwhile. Raises DataError, for a video beyond `limits` too.
     """
+    tally = tally or Tally()
+    with open_video(path) as video:
+        # First: the index of a header that promises millions takes gigabytes to list.
+        stream = video.stream
+        _check_limits(limits, stream.frames, stream.width * stream.height)
+        tally.num_promised = _num_promised(video)
+        tally.is_exact = "mov" in video.container.format.name
+        tally.starts_anywhere = video.container.format.name in _BROADCAST_FORMATS
+        with closing(_decode_packets(video, tally)) as frames:
+            for frame in frames:
+                on_progress()
+                _check_limits(limits, tally.num_frames, frame.width * frame.height)
+                yield frame
+
+
+def _decode_packets(video: OpenVideo, tally: Tally) -> Iterator["VideoFrame"]:
+    """Yield what all packets give, and count it; raise the first error where that is nothing."""
     from av.error import FFmpegError
 
-    tally = tally or Tally()
+    container, stream = video
     first_error: FFmpegError | None = None
-    with open_video(path) as (container, stream), closing(container.demux(stream)) as packets:
-        tally.num_promised = _num_promised(container, stream)
-        tally.is_exact = "mov" in container.format.name
-        tally.starts_anywhere = container.format.name in _BROADCAST_FORMATS
-        largest_empty = _largest_empty(stream)
+    largest_empty = _largest_empty(stream)
+    with closing(container.demux(stream)) as packets:
         for packet in packets:
             if not packet.size:  # would be taken for the end
                 continue
             frames: list[VideoFrame] | None = None
             try:
                 frames = packet.decode()
-            except MemoryError:
+            except MemoryError:  # one of FFmpeg's errors too
                 raise
             except FFmpegError as error:
+                # Where memory is short, decoders call the packet damaged. Then this fails too.
+                np.empty(2 * stream.width * stream.height, np.uint8)
                 first_error = first_error or error
             if packet.is_discard or packet.size <= largest_empty:
                 tally.add_frames(frames or [])
@@ -191,10 +216,10 @@ def decode_video(path: Path, tally: Tally | None = None) -> Iterator["VideoFrame
                 tally.add(packet, frames)
             yield from frames or []
         remaining = stream.decode(None)
-        tally.add_frames(remaining)
-        yield from remaining
-        if first_error and not tally.num_frames:
-            raise first_error
+    tally.add_frames(remaining)
+    yield from remaining
+    if first_error and not tally.num_frames:
+        raise first_error
 
 
 @contextmanager
@@ -206,11 +231,26 @@ def closing(items: Iterator[Item]) -> Iterator[Iterator[Item]]:
         cast("Generator[Item]", items).close()
 
 
+def _check_limits(limits: "DecodeConfig | None", num_frames: int, num_pixels: int) -> None:
+    if limits and limits.max_frames and num_frames > limits.max_frames:
+        raise DataError(f"has over {limits.max_frames} frames (data.max_frames): cut it")
+    if limits and limits.max_megapixels and num_pixels > 1e6 * limits.max_megapixels:
+        raise DataError(
+            f"has frames of {num_pixels / 1e6:.1f} million pixels, over "
+            f"{limits.max_megapixels:g} (data.max_megapixels): make them smaller"
+        )
+
+
 def _find_stream(container: "InputContainer") -> "VideoStream | None":
     from av.stream import Disposition
 
     no_video = Disposition.attached_pic | Disposition.timed_thumbnails
-    streams = [each for each in container.streams.video if not each.disposition & no_video]
+    streams = [
+        each
+        for each in container.streams.video
+        # None: FFmpeg has no decoder for it.
+        if each.codec_context is not None and not each.disposition & no_video
+    ]
     # A cover that nothing marks as one is a stream of a single picture, or of a picture's codec.
     return min(
         streams,
@@ -219,8 +259,9 @@ def _find_stream(container: "InputContainer") -> "VideoStream | None":
     )
 
 
-def _num_promised(container: "InputContainer", stream: "VideoStream") -> int:
+def _num_promised(video: OpenVideo) -> int:
     """Return how many frames the file says that it shows; 0 where it does not."""
+    container, stream = video
     entries = list(stream.index_entries) if stream.frames else []
     # AVI's index comes last: of a file that was cut off, there is only what was read of it yet.
     is_whole = entries and (

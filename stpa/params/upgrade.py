@@ -87,6 +87,9 @@ class Edits:
 
 def _to_2(params: Edits) -> None:
     params.add(VERSION, 2)
+    params.add("data.max_frames", None)
+    params.add("data.max_megapixels", None)
+    params.add("data.decode_memory_gib", None)
     params.add("model.flow_input", "as_rgb")
     params.add("model.flow_stem", "mean")
     params.add("model.freeze", "none")

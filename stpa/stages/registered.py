@@ -1,10 +1,12 @@
 """The registered model that explains one video file: the champion, or the latest challenger."""
 
+import logging
 from pathlib import Path
 from typing import NamedTuple
 
+from stpa.config import DecodeConfig
 from stpa.data.manifest import Video
-from stpa.data.probe import probe_videos
+from stpa.data.probe import Probe, probe_videos
 from stpa.data.storage import Folder
 from stpa.errors import DataError
 from stpa.evaluation.explain import Explanation
@@ -16,6 +18,8 @@ from stpa.registry.candidate import read_serving
 from stpa.registry.promotion import DECISION_TAG
 from stpa.registry.tracking import open_tracker
 from stpa.workspace import Workspace
+
+logger = logging.getLogger(__name__)
 
 
 class Explained(NamedTuple):
@@ -40,7 +44,7 @@ def explain_file(
     after `data.decode_deadline_seconds`. `num_segments` is how many frames are looked at, where
     that shall not be what the model was judged by. Raises DataError where there is no such video.
     """
-    video = _probe(path, params.data.decode_deadline_seconds)
+    video = _probe(path, params.data)
     tracker = open_tracker(workspace, params.tracking)
     find = find_challenger if challenger else find_champion
     version = find(tracker, params.promotion.model_name)
@@ -59,8 +63,10 @@ def explain_file(
     return Explained(classifier.explain(video, Folder(path.parent)), f"{name} ({role})")
 
 
-def _probe(path: Path, deadline_seconds: float) -> Video:
+def _probe(path: Path, limits: DecodeConfig) -> Video:
     if not path.is_file():
         raise DataError(f"there is no video file {path}")
-    [(_path, found)] = probe_videos([path], deadline_seconds, num_processes=1)
+    [(_path, found)] = probe_videos([path], limits, num_processes=1)
+    if isinstance(found, Probe) and found.remarks:
+        logger.warning("%s: %s", path, "; ".join(found.remarks))
     return describe_video(path, found)

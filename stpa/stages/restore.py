@@ -42,7 +42,7 @@ def restore(workspace: Workspace, params: RestoreParams, run_id: str) -> DataVer
     versioning.restore(workspace.root, params.data.remote, version)
     remember_split_rule(workspace, split)
     names = [video.path for video in read_manifest(workspace.manifest).videos]
-    Transcodes(workspace.videos, transcode, params.data.decode_deadline_seconds).adopt(names)
+    Transcodes(workspace.videos, transcode, params.data).adopt(names)
     _tell_differences(workspace, then)
     return version
 

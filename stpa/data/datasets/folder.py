@@ -1,5 +1,6 @@
 """A labelled folder: one sub-folder a class, however deep the videos lie below it."""
 
+import logging
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable
@@ -9,6 +10,7 @@ from stpa.config import DataConfig
 from stpa.data.datasets.base import (
     VIDEO_SUFFIXES,
     ListedVideo,
+    find_files,
     find_videos,
     is_hidden,
     name_some,
@@ -17,10 +19,25 @@ from stpa.data.datasets.base import (
 )
 from stpa.data.datasets.mirror import MirroredDataset
 from stpa.files import digest_value
+from stpa.progress import ReportProgress
+
+logger = logging.getLogger(__name__)
 
 
 class FolderDataset(MirroredDataset):
     """Holds out one fold of the recordings, so that no recording is in both splits."""
+
+    def prepare(
+        self,
+        destination: Path,
+        source: Path | None,
+        config: DataConfig,
+        progress: ReportProgress,
+    ) -> None:
+        """Copy the videos of `source`, and warn of files that are passed over."""
+        if source is not None and source.is_dir():
+            _warn_of_others(source)
+        super().prepare(destination, source, config, progress)
 
     def find_files(self, root: Path) -> list[Path]:
         """Return all videos."""
@@ -79,6 +96,20 @@ def _group(path: Path, pattern: str) -> str:
     """Return the recording that a file name tells; a file that tells none is its own."""
     found = re.search(pattern, path.name)
     return found[1] if found else path.as_posix()
+
+
+def _warn_of_others(source: Path) -> None:
+    """Warn of files that are not taken for videos: by their number, endings and first names."""
+    others = [path for path in find_files(source) if path.suffix.lower() not in VIDEO_SUFFIXES]
+    if others:
+        counts = Counter(path.suffix.lower() or "without one" for path in others).most_common()
+        logger.warning(
+            "%d files in %s are passed over, as their endings are not those of videos: %s (%s)",
+            len(others),
+            source,
+            ", ".join(f"{number} {suffix}" for suffix, number in counts),
+            name_some([path.relative_to(source).as_posix() for path in others]),
+        )
 
 
 def _faults(root: Path, paths: list[Path], videos: list[ListedVideo]) -> list[str]:

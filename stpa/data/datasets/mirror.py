@@ -49,7 +49,7 @@ class MirroredDataset(ABC):
         """Copy the files of `source`, once they are known to make a dataset."""
         if source is not None and source.is_dir():
             self.list_videos(source, config)
-        transcodes = Transcodes(destination, config.transcode, config.decode_deadline_seconds)
+        transcodes = Transcodes(destination, config.transcode, config)
         mirror(source, destination, self.find_files, transcodes, progress)
 
 

@@ -9,11 +9,22 @@ import numpy as np
 import pytest
 from av.video.stream import VideoStream
 
-from stpa.config import DataConfig
+from stpa.config import DataConfig, DecodeConfig
 from stpa.workspace import Workspace
 
 WriteVideo = Callable[..., Path]
 MakeConfig = Callable[..., DataConfig]
+
+
+def make_limits(**changes) -> DecodeConfig:
+    """Return limits for what is decoded; keywords replace their values."""
+    values = {
+        "decode_deadline_seconds": 20,
+        "max_frames": 1000,
+        "max_megapixels": 1,
+        "decode_memory_gib": 2,
+    }
+    return DecodeConfig.model_validate(values | changes)
 
 
 @pytest.fixture(scope="session")
@@ -77,7 +88,7 @@ def make_config() -> MakeConfig:
             "num_folds": 2,
             "group_pattern": r"_(g\d+)",
             "max_quarantined": 0.3,
-            "decode_deadline_seconds": 20,
+            **make_limits().model_dump(),
             "transcode": None,
             "remote": "remote",
             "synthetic": None,

@@ -1,13 +1,15 @@
 import shutil
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from stpa.data import clips
+from stpa.data import clips, transforms
 from stpa.data.clips import ClipReader, TrainClips, stored_frames
 from stpa.data.crops import CropSource
+from stpa.data.decode import read_frames
 from stpa.data.manifest import Video
 from stpa.data.storage import Folder
 from stpa.errors import DataError
@@ -51,6 +53,24 @@ def flow_stack(monkeypatch) -> np.ndarray:
     stack = np.broadcast_to(levels[..., None, None], (3, 10, 32, 48)).astype(np.uint8)
     monkeypatch.setattr(clips, "read_flow_stacks", lambda path, starts, length: stack)
     return stack
+
+
+def test_large_frames_are_resized_one_by_one(tmp_path, write_video):
+    write_video(tmp_path / "large.avi", 24, 640, 480)
+    large = make_video("large", labels=("swim",), num_frames=24, height=480)
+    reader = ClipReader("rgb", Folder(tmp_path), short_side=48)
+    tracemalloc.start()
+    try:
+        clip = reader.read(large, range(24))
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert clip.shape == (24, 3, 48, 64)
+    num_bytes = 640 * 480 * 3
+    assert peak < 6 * num_bytes
+    [frame] = read_frames(tmp_path / "large.avi", [7])
+    whole = np.ascontiguousarray(frame.transpose(2, 0, 1))[None]
+    assert np.array_equal(clip[7], transforms.resize_short_side(whole, 48)[0])
 
 
 def test_an_item_has_its_frames_label_and_place(train_clips):

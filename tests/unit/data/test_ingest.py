@@ -20,7 +20,7 @@ def probed(monkeypatch) -> list[str]:
     """Replace decoding by a count: names of videos probed, in order."""
     names = []
 
-    def probe_videos(paths, deadline_seconds, num_processes):
+    def probe_videos(paths, limits, num_processes):
         for path in paths:
             names.append(path.name)
             sound = Probe(num_frames=10, fps=25, width=64, height=48, sha256="0" * 64)

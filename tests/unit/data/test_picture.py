@@ -1,3 +1,4 @@
+import gc
 import math
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from stpa.data.decode import read_frames
 from stpa.data.picture import RgbConverter, find_orientation
 from stpa.data.probe import Probe, probe
 from stpa.data.transcode import transcode
+from stpa.data.video_file import decode_video
 
 UNTURNED = bytes.fromhex("00010000000000000000000000000000000100000000000000000000000000004000")
 SETTINGS = TranscodeConfig(short_side=48, gop=12, quality=10)
@@ -96,6 +98,20 @@ def test_a_usual_colour_matrix_is_not_remarked(tmp_path, write_video):
     found = probe(write_video(tmp_path / "a.mp4", codec="libx264", options=options))
     assert isinstance(found, Probe)
     assert found.remarks == []
+
+
+def test_frames_are_released_once_they_are_read(tmp_path, write_video):
+    path = write_video(tmp_path / "a.avi", 30, 640, 480)
+    gc.collect()
+    gc.disable()
+    try:
+        to_rgb = RgbConverter()
+        sizes = [to_rgb(frame).shape for frame in decode_video(path)]
+        kept = [each for each in gc.get_objects() if type(each) is av.VideoFrame]
+    finally:
+        gc.enable()
+    assert len(sizes) == 30
+    assert len(kept) <= 2
 
 
 def test_a_frame_without_a_matrix_is_upright():

@@ -5,10 +5,16 @@ from pathlib import Path
 
 import av
 import numpy as np
+import pytest
 
+from stpa.config import DecodeConfig, TranscodeConfig
 from stpa.data import probe as probing
+from stpa.data import video_file
+from stpa.data.deadline import on_progress
 from stpa.data.probe import Probe, probe, probe_videos
+from stpa.data.transcode import transcode
 from stpa.files import digest_file
+from tests.unit.data.conftest import make_limits
 
 
 def test_a_sound_video_is_measured(tmp_path, write_video):
@@ -114,7 +120,7 @@ def test_a_video_that_changes_its_frame_size_is_refused(tmp_path, write_video):
     assert probe(path) == "changes its frame size midway"
 
 
-def hang(path: Path) -> str:
+def hang(path: Path, limits: DecodeConfig) -> str:
     if path.name == "hangs":
         time.sleep(60)
     if path.name == "crashes":
@@ -125,12 +131,63 @@ def hang(path: Path) -> str:
 def test_a_decoder_that_hangs_or_crashes_costs_one_video(monkeypatch):
     monkeypatch.setattr(probing, "probe", hang)
     paths = [Path("hangs"), Path("crashes"), *(Path(f"sound {n}") for n in range(6))]
-    found = dict(probe_videos(paths, deadline_seconds=2.0, num_processes=2))
-    assert found.pop(Path("hangs")) == "takes over 2 s to decode"
+    found = dict(probe_videos(paths, make_limits(decode_deadline_seconds=2), 2))
+    assert found.pop(Path("hangs")) == "gives no frame for 2 s (data.decode_deadline_seconds)"
     assert found.pop(Path("crashes")) == "crashes its decoder"
     assert set(found.values()) == {"was looked at"}
     assert len(found) == 6
 
 
+def dawdle(path: Path, limits: DecodeConfig) -> str:
+    for _ in range(6):
+        time.sleep(0.5)
+        on_progress()
+    return "was looked at"
+
+
+def test_a_long_video_may_take_longer_than_the_deadline(monkeypatch):
+    monkeypatch.setattr(probing, "probe", dawdle)
+    found = dict(probe_videos([Path("long")], make_limits(decode_deadline_seconds=1.5), 1))
+    assert found == {Path("long"): "was looked at"}
+
+
+def need_memory(path: Path, limits: DecodeConfig) -> str:
+    return f"was looked at, {np.ones(10**9, np.uint8).size} bytes"
+
+
+def test_a_video_may_take_no_more_memory_than_is_set(monkeypatch):
+    monkeypatch.setattr(probing, "probe", need_memory)
+    [(_, found)] = probe_videos([Path("large")], make_limits(decode_memory_gib=0.75), 1)
+    assert found == "takes over 0.75 GiB of memory to decode (data.decode_memory_gib)"
+    [(_, found)] = probe_videos([Path("large")], make_limits(decode_memory_gib=None), 1)
+    assert found == "was looked at, 1000000000 bytes"
+
+
+def test_a_video_of_too_many_frames_is_refused(tmp_path, write_video):
+    path = write_video(tmp_path / "a.mkv", num_frames=12, codec="libx264", options={"g": "4"})
+    assert probe(path, make_limits(max_frames=11)) == "has over 11 frames (data.max_frames): cut it"
+    assert isinstance(probe(path, make_limits(max_frames=12)), Probe)
+    assert isinstance(probe(path, make_limits(max_frames=None)), Probe)
+
+
+def test_a_header_that_promises_too_many_frames_is_refused_unread(
+    tmp_path, write_video, monkeypatch
+):
+    path = write_promising(write_video, tmp_path / "a.avi", 60_000_000)
+    monkeypatch.setattr(video_file, "_num_promised", lambda *_: pytest.fail("the index was listed"))
+    assert str(probe(path, make_limits())).startswith("has over 1000 frames (data.max_frames)")
+
+
+def test_a_video_of_too_large_frames_is_refused(tmp_path, write_video):
+    path = write_video(tmp_path / "a.avi", width=640, height=480)
+    limits = make_limits(max_megapixels=0.3)
+    assert probe(path, limits) == (
+        "has frames of 0.3 million pixels, over 0.3 (data.max_megapixels): make them smaller"
+    )
+    copied = TranscodeConfig(short_side=48, gop=12, quality=18)
+    assert transcode(path, tmp_path / "copy.avi", copied, limits) == probe(path, limits)
+    assert isinstance(probe(path, make_limits(max_megapixels=None)), Probe)
+
+
 def test_no_videos_need_no_processes():
-    assert list(probe_videos([], deadline_seconds=1.0, num_processes=2)) == []
+    assert list(probe_videos([], make_limits(), 2)) == []

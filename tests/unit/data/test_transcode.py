@@ -9,7 +9,7 @@ import av
 import numpy as np
 import pytest
 
-from stpa.config import TranscodeConfig
+from stpa.config import DecodeConfig, TranscodeConfig
 from stpa.data import probe as probing
 from stpa.data import transcode as transcoding
 from stpa.data.decode import read_frames
@@ -20,6 +20,7 @@ from stpa.data.video_file import decode_video
 from stpa.errors import DataError
 from stpa.files import is_temporary
 from stpa.progress import silent
+from tests.unit.data.conftest import make_limits
 from tests.unit.data.test_decode import DISPLAY_QUARTER_TURN, DISPLAY_UNTURNED
 
 SETTINGS = TranscodeConfig(short_side=32, gop=6, quality=10)
@@ -31,7 +32,7 @@ def made(monkeypatch) -> list[str]:
     """Work in this process, which starts faster; collect the names that were transcoded."""
     names = []
 
-    def call_here(function, calls, deadline_seconds, num_processes):
+    def call_here(function, calls, limits, num_processes):
         for key, arguments in calls.items():
             if function is transcode:
                 names.append(key)
@@ -211,7 +212,9 @@ def test_nothing_is_written_of_a_video_that_a_probe_refuses(
     assert list(tmp_path.iterdir()) == [path]
 
 
-def hang_at_the_first(original: Path, copy: Path, config: TranscodeConfig) -> str | None:
+def hang_at_the_first(
+    original: Path, copy: Path, config: TranscodeConfig, limits: DecodeConfig
+) -> str | None:
     if copy.name.endswith("g01.avi"):
         copy.parent.mkdir(parents=True, exist_ok=True)
         copy.with_name(".partial-0123abcd.avi").touch()
@@ -232,11 +235,11 @@ def test_a_video_that_hangs_is_left_to_be_probed(source, workspace, make_config,
 def test_a_version_that_came_back_is_what_its_settings_say(tmp_path, then):
     videos = tmp_path / "videos"
     now = SETTINGS if then is None else None
-    Transcodes(videos, now, 20.0).adopt(["before.avi"])
-    Transcodes(videos, then, 20.0).adopt(NAMES)
-    Transcodes(videos, then, 20.0).check_settings()
+    Transcodes(videos, now, make_limits()).adopt(["before.avi"])
+    Transcodes(videos, then, make_limits()).adopt(NAMES)
+    Transcodes(videos, then, make_limits()).check_settings()
     with pytest.raises(DataError, match=r"not what data\.transcode says"):
-        Transcodes(videos, now, 20.0).check_settings()
+        Transcodes(videos, now, make_limits()).check_settings()
 
 
 KILLED = """

@@ -16,7 +16,13 @@ PARTS = (PagesParams, PredictParams, RestoreParams, RollbackParams)
 SERVING: dict[str, Any] = {
     "tracking": {"uri": None, "experiment": "x"},
     "promotion": {"model_name": "x"},
-    "data": {"decode_deadline_seconds": 3, "remote": "r"},
+    "data": {
+        "decode_deadline_seconds": 3,
+        "max_frames": 9,
+        "max_megapixels": None,
+        "decode_memory_gib": 1,
+        "remote": "r",
+    },
 }
 
 

@@ -29,6 +29,27 @@ def test_recordings_are_never_split(tmp_path, make_config):
     assert [video.path for video in videos] == sorted(names)
 
 
+def test_files_that_are_passed_over_are_counted_and_named(tmp_path, make_config, caplog):
+    names = [f"{label}/v_{label}_{group}_c01.avi" for label, group in SWIPES[:30]]
+    source = touch(
+        tmp_path / "source", *names, "left/a.webp", "left/b.WEBP", "left/c", "left/d.txt"
+    )
+    touch(source, "left/.hidden", "left/e.GIF", "right/f.m2ts")
+    prepare = FolderDataset().prepare
+    prepare(tmp_path / "videos", source, make_config(), silent)
+    [said] = [each.message for each in caplog.records]
+    assert said == (
+        f"4 files in {source} are passed over, as their endings are not those of videos: "
+        "2 .webp, 1 without one, 1 .txt ('left/a.webp', 'left/b.WEBP', 'left/c', and 1 more)"
+    )
+    assert {path.name for path in (tmp_path / "videos").glob("*/*.*")} >= {"e.GIF", "f.m2ts"}
+    for name in ("left/a.webp", "left/b.WEBP", "left/c", "left/d.txt"):
+        (source / name).unlink()
+    caplog.clear()
+    prepare(tmp_path / "videos", source, make_config(), silent)
+    assert not caplog.records
+
+
 @given(st.permutations(SWIPES))
 def test_the_order_of_files_does_not_matter(members):
     assert hold_out(members, 3, 1) == hold_out(SWIPES, 3, 1)

@@ -10,6 +10,7 @@ from stpa.data.datasets.mirror import mirror
 from stpa.data.transcode import Transcodes
 from stpa.errors import DataError
 from stpa.progress import silent
+from tests.unit.data.conftest import make_limits
 
 NAMES = ["a/1.avi", "a/2.avi", "b/c/3.mp4"]
 
@@ -31,7 +32,7 @@ def destination(tmp_path) -> Path:
 
 
 def as_they_come(destination: Path) -> Transcodes:
-    return Transcodes(destination, None, deadline_seconds=20.0)
+    return Transcodes(destination, None, make_limits())
 
 
 def copied(source: Path | None, destination: Path) -> int:
