@@ -6,12 +6,13 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
-from stpa.config import DataConfig, DecodeConfig, SplitConfig
+from stpa.config import DataConfig, SplitConfig
 from stpa.data.datasets import ListedDataset, ListedVideo, find_dataset
 from stpa.data.datasets.base import name_some, raise_faults, split_faults
 from stpa.data.manifest import Manifest, Video, read_manifest, write_manifest
-from stpa.data.probe import Probe, probe_videos
+from stpa.data.probe import Oddities, Probe, probe_videos
 from stpa.data.probe_cache import ProbeCache
+from stpa.data.transcode import Transcodes
 from stpa.errors import DataError
 from stpa.files import read_json, write_json
 from stpa.progress import ReportProgress
@@ -90,21 +91,29 @@ def _split_rule(config: SplitConfig) -> dict[str, str | int]:
 def _probe_all(
     workspace: Workspace,
     listed: Sequence[ListedVideo],
-    limits: DecodeConfig,
+    config: DataConfig,
     progress: ReportProgress,
 ) -> list[Probe | str]:
     """Probe what the cache does not know; return one result for each of `listed`."""
     paths = [workspace.videos / video.path for video in listed]
+    transcodes = Transcodes(workspace.videos, config.transcode, config)
     cache = ProbeCache(workspace.runs / "probes.jsonl", workspace.videos, paths)
     found: dict[Path, Probe | str] = dict(cache.probes)
     missing = [path for path in paths if path not in found]
     num_processes = len(os.sched_getaffinity(0))
-    for path, result in probe_videos(missing, limits, num_processes):
+    for path, result in probe_videos(missing, config, num_processes):
         found[path] = result
         if isinstance(result, Probe):
             cache.add(path, result)
         progress(len(found), len(paths))
-    return [found[path] for path in paths]
+    return [_with_oddities(found[path], transcodes.oddities_of(path)) for path in paths]
+
+
+def _with_oddities(found: Probe | str, original: Oddities | None) -> Probe | str:
+    """Add what was odd about the original of a transcoded video, which itself is sound."""
+    if isinstance(found, str) or original is None:
+        return found
+    return found.model_copy(update=original.model_dump())
 
 
 def _describe(listed: Sequence[ListedVideo], probes: Sequence[Probe | str]) -> tuple[Video, ...]:

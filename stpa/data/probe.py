@@ -5,9 +5,9 @@ in training.
 """
 
 import os
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -20,14 +20,26 @@ from stpa.data.video_file import MIN_DECODED_SHARE, Tally, decode_video, open_vi
 from stpa.errors import DataError
 from stpa.files import digest_file
 
+if TYPE_CHECKING:
+    from av import VideoFrame
+
 MIN_FRAMES = 2
 """One optical-flow field needs two frames."""
 
 
-class Probe(BaseModel):
-    """What one video truly holds."""
+class Oddities(BaseModel):
+    """What is odd about a video that can be used nevertheless."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+    num_lost: int = Field(ge=0, default=0)
+    """Frames whose packets are damaged."""
+    odd_matrix: str = ""
+    """Name of the colour matrix where another stands in for it."""
+
+
+class Probe(Oddities):
+    """What one video truly holds."""
 
     num_frames: int = Field(ge=MIN_FRAMES)
     fps: float = Field(ge=0, allow_inf_nan=False)
@@ -35,10 +47,6 @@ class Probe(BaseModel):
     width: int = Field(ge=1)
     height: int = Field(ge=1)
     sha256: str
-    num_lost: int = Field(ge=0, default=0)
-    """Frames whose packets are damaged."""
-    odd_matrix: str = ""
-    """Name of the colour matrix where another stands in for it."""
 
     @property
     def measures(self) -> dict[str, Any]:
@@ -80,13 +88,37 @@ def reason_of(error: DataError | OSError, path: Path) -> str:
     return os.strerror(error.errno) if error.errno else "cannot be read"
 
 
-def check_whole(sizes: Collection[tuple[int, int]], tally: Tally) -> None:
-    """Raise DataError for a video whose frames have these sizes, if it is not to be used."""
-    if tally.num_frames < max(MIN_FRAMES, MIN_DECODED_SHARE * tally.num_expected):
-        expected = f" of {tally.num_expected}" if tally.num_expected else ""
-        raise DataError(f"only {tally.num_frames}{expected} frames decode")
-    if len(sizes) > 1:
-        raise DataError("changes its frame size midway")
+class Survey:
+    """What is found about a video while its frames are decoded once."""
+
+    def __init__(self) -> None:
+        self.tally = Tally()
+        self.sizes: set[tuple[int, int]] = set()
+        """Width and height of the upright frames."""
+        self._matrices: set[str] = set()
+
+    def frames(self, path: Path, limits: DecodeConfig | None) -> Iterator["VideoFrame"]:
+        """Yield the frames of the video as `decode_video` does."""
+        to_rgb = RgbConverter()
+        for frame in decode_video(path, self.tally, limits):
+            self.sizes.add(to_rgb.size(frame))
+            self._matrices.add(odd_matrix(frame))
+            yield frame
+
+    def check(self) -> None:
+        """Raise DataError if the video is not to be used, now that all frames were decoded."""
+        num_frames, num_expected = self.tally.num_frames, self.tally.num_expected
+        if num_frames < max(MIN_FRAMES, MIN_DECODED_SHARE * num_expected):
+            expected = f" of {num_expected}" if num_expected else ""
+            raise DataError(f"only {num_frames}{expected} frames decode")
+        if len(self.sizes) > 1:
+            raise DataError("changes its frame size midway")
+
+    @property
+    def oddities(self) -> Oddities:
+        """What is odd about the video."""
+        names = sorted(filter(None, self._matrices))
+        return Oddities(num_lost=self.tally.num_lost, odd_matrix=", ".join(names))
 
 
 def _measure(path: Path, limits: DecodeConfig | None) -> Probe:
@@ -94,24 +126,21 @@ def _measure(path: Path, limits: DecodeConfig | None) -> Probe:
         raise DataError("is empty")
     with open_video(path) as video:
         fps = float(video.stream.guessed_rate or 0)
-    sizes: set[tuple[int, int]] = set()
-    matrices: set[str] = set()
-    tally = Tally()
-    to_rgb = RgbConverter()
-    for frame in decode_video(path, tally, limits):
-        sizes.add(to_rgb.size(frame))
-        matrices.add(odd_matrix(frame))
-    check_whole(sizes, tally)
+    survey = Survey()
+    for _ in survey.frames(path, limits):
+        pass
+    survey.check()
+    num_frames = survey.tally.num_frames
     # The reader of training gets its chance to hang here.
-    ends = [0, tally.num_frames - 1]
-    read_frames(path, ends, num_frames=tally.num_frames, prepare=lambda image: image[:1, :1].copy())
-    [(width, height)] = sizes
+    read_frames(
+        path, [0, num_frames - 1], num_frames=num_frames, prepare=lambda image: image[:1, :1].copy()
+    )
+    [(width, height)] = survey.sizes
     return Probe(
-        num_frames=tally.num_frames,
+        num_frames=num_frames,
         fps=fps,
         width=width,
         height=height,
         sha256=digest_file(path, on_block=on_progress),
-        num_lost=tally.num_lost,
-        odd_matrix=", ".join(sorted(filter(None, matrices))),
+        **survey.oddities.model_dump(),
     )

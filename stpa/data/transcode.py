@@ -17,8 +17,8 @@ from pydantic import BaseModel, TypeAdapter
 from stpa.config import DecodeConfig, TranscodeConfig
 from stpa.data.killable import call_killable
 from stpa.data.picture import RgbConverter
-from stpa.data.probe import check_whole, reason_of
-from stpa.data.video_file import Tally, decode_video, open_video
+from stpa.data.probe import Oddities, Survey, reason_of
+from stpa.data.video_file import open_video
 from stpa.errors import DataError
 from stpa.files import append_record, atomic_path, read_records, write_text
 
@@ -37,8 +37,8 @@ _HIGHEST_RATE = 1000
 
 def transcode(
     original: Path, copy: Path, config: TranscodeConfig, limits: DecodeConfig | None = None
-) -> str | None:
-    """Write `copy` with all frames of `original`, upright; return what is wrong with it, if any.
+) -> Oddities | str:
+    """Write `copy` with all frames of `original`, upright; return what is odd or wrong with it.
 
     Nothing is written of a video that `stpa.data.probe` would refuse.
     """
@@ -50,16 +50,16 @@ def transcode(
         if not rate or rate > _HIGHEST_RATE:
             rate = _DEFAULT_RATE
         with atomic_path(copy) as temporary:
-            tally = Tally()
-            sizes = set(_encode(temporary, decode_video(original, tally, limits), rate, config))
-            check_whole(sizes, tally)
+            survey = Survey()
+            _encode(temporary, survey.frames(original, limits), rate, config)
+            survey.check()
     except (DataError, OSError) as error:
         return reason_of(error, original)
     except MemoryError:  # one of FFmpeg's errors too
         raise
     except FFmpegError as error:
         return f"does not encode ({error.strerror})"
-    return None
+    return survey.oddities
 
 
 def target_size(width: int, height: int, short_side: int) -> tuple[int, int]:
@@ -74,8 +74,8 @@ def _even(pixels: float) -> int:
 
 def _encode(
     path: Path, frames: Iterable["VideoFrame"], rate: Fraction, config: TranscodeConfig
-) -> Iterator[tuple[int, int]]:
-    """Encode `frames` one by one; yield the upright size of each."""
+) -> None:
+    """Encode `frames` one by one."""
     import av
     from av.video.stream import VideoStream
 
@@ -90,7 +90,6 @@ def _encode(
             if place == 0:
                 size = target_size(*to_rgb.size(frame), config.short_side)
                 stream.width, stream.height = size
-            yield to_rgb.size(frame)
             # By way of RGB, as readers would see it: whatever its range, colours and rotation.
             image = np.ascontiguousarray(to_rgb(frame))
             picture = av.VideoFrame.from_ndarray(image, format="rgb24")
@@ -110,6 +109,8 @@ class _Entry(BaseModel):
     copied: tuple[int, int]
     """Size and modification time, as of `original`."""
     config: TranscodeConfig
+    oddities: Oddities = Oddities()
+    """Of the original."""
 
 
 _RECORD = TypeAdapter(_Entry)
@@ -161,6 +162,11 @@ class Transcodes:
             and entry.copied == _state(copy)
         )
 
+    def oddities_of(self, copy: Path) -> Oddities | None:
+        """Return what is odd about the video that `copy` was made of, where it was made here."""
+        entry = self._entries.get(copy)
+        return entry.oddities if entry else None
+
     def keep_only(self, names: Iterable[str]) -> None:
         """Forget the copies that are not among `names`, which are relative to the folder."""
         kept = {self._root / name for name in names}
@@ -182,17 +188,18 @@ class Transcodes:
         }
         states = {name: _state(original) for name, original in originals.items()}
         num_processes = len(os.sched_getaffinity(0))
-        for name, fault in call_killable(transcode, calls, self._limits, num_processes):
-            if fault is None:
+        for name, found in call_killable(transcode, calls, self._limits, num_processes):
+            if isinstance(found, Oddities):
                 assert self.config is not None
                 entry = _Entry(
                     path=name,
                     original=states[name],
                     copied=_state(self._root / name),
                     config=self.config,
+                    oddities=found,
                 )
                 append_record(self._file, entry.model_dump_json())
-            yield name, fault
+            yield name, found if isinstance(found, str) else None
 
 
 def _state(path: Path) -> tuple[int, int]:

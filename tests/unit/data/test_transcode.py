@@ -14,7 +14,7 @@ from stpa.data import probe as probing
 from stpa.data import transcode as transcoding
 from stpa.data.decode import read_frames
 from stpa.data.ingest import ingest
-from stpa.data.probe import probe
+from stpa.data.probe import Oddities, probe
 from stpa.data.transcode import Transcodes, target_size, transcode
 from stpa.data.video_file import decode_video
 from stpa.errors import DataError
@@ -22,6 +22,7 @@ from stpa.files import is_temporary
 from stpa.progress import silent
 from tests.unit.data.conftest import make_limits
 from tests.unit.data.test_decode import DISPLAY_QUARTER_TURN, DISPLAY_UNTURNED
+from tests.unit.data.test_video_file import damage, encode
 
 SETTINGS = TranscodeConfig(short_side=32, gop=6, quality=10)
 NAMES = [f"{label}/v_g0{group}.avi" for label in ("row", "swim") for group in (1, 2)]
@@ -62,7 +63,7 @@ def levels(path: Path) -> np.ndarray:
 def test_every_frame_is_kept_in_its_place(tmp_path, write_video, name, codec, options):
     original = write_video(tmp_path / name, num_frames=40, codec=codec, options=options)
     copy = tmp_path / "copy" / name
-    assert transcode(original, copy, SETTINGS) is None
+    assert isinstance(transcode(original, copy, SETTINGS), Oddities)
     assert len(levels(copy)) == len(levels(original)) == 40
     assert levels(copy) == pytest.approx(levels(original), abs=3)
     assert read_frames(copy, [39, 3]).shape == (2, 32, 42, 3)
@@ -113,7 +114,9 @@ def test_a_turned_video_is_stored_upright_and_silent(tmp_path, write_video):
     matrix = stored.index(DISPLAY_UNTURNED, stored.index(b"tkhd"))
     path.write_bytes(stored[:matrix] + DISPLAY_QUARTER_TURN + stored[matrix + 36 :])
     copy = tmp_path / "copy.mp4"
-    assert transcode(path, copy, TranscodeConfig(short_side=48, gop=6, quality=1)) is None
+    assert isinstance(
+        transcode(path, copy, TranscodeConfig(short_side=48, gop=6, quality=1)), Oddities
+    )
     frames = list(decode_video(copy))
     assert {(frame.width, frame.height, frame.rotation) for frame in frames} == {(48, 64, 0)}
     difference = read_frames(copy, [5]).astype(int) - read_frames(path, [5])
@@ -134,7 +137,7 @@ def test_sound_is_left_out(tmp_path, write_video):
                 packet.stream = video
                 container.mux(packet)
     copy = tmp_path / "copy.avi"
-    assert transcode(path, copy, SETTINGS) is None
+    assert isinstance(transcode(path, copy, SETTINGS), Oddities)
     with av.open(str(copy)) as container:
         assert [stream.type for stream in container.streams] == ["video"]
 
@@ -200,6 +203,20 @@ def test_a_damaged_video_is_quarantined_and_the_others_transcoded(
     assert {video.height for video in manifest.videos if video.status == "ok"} == {32}
 
 
+@pytest.mark.usefixtures("made")
+def test_what_is_odd_about_an_original_is_told_of_its_copy(source, workspace, make_config, caplog):
+    odd = encode(source / NAMES[0], options={"g": "10", "x264-params": "colormatrix=YCgCo"})
+    damage(odd, 23)
+    config = make_config(transcode=SETTINGS)
+    for ingested_from in (source, source, None):
+        caplog.clear()
+        manifest = ingest(workspace, config, ingested_from, silent)
+        assert [video.num_lost for video in manifest.videos] == [1, 0, 0, 0]
+        assert manifest.videos[0].num_frames == 39
+        said = "39 of 40 frames decode, and are used; colours are stored as YCgCo"
+        assert f"'{NAMES[0]}': {said}" in caplog.text
+
+
 @pytest.mark.parametrize(
     ("num_frames", "share"), [(60, 0.5), (1, 1.0)], ids=["cut off", "one frame"]
 )
@@ -214,7 +231,7 @@ def test_nothing_is_written_of_a_video_that_a_probe_refuses(
 
 def hang_at_the_first(
     original: Path, copy: Path, config: TranscodeConfig, limits: DecodeConfig
-) -> str | None:
+) -> Oddities | str:
     if copy.name.endswith("g01.avi"):
         copy.parent.mkdir(parents=True, exist_ok=True)
         copy.with_name(".partial-0123abcd.avi").touch()
@@ -263,7 +280,7 @@ if __name__ == "__main__":
 def test_a_video_that_the_encoder_refuses_is_left_to_be_probed(tmp_path, write_video):
     path = write_video(tmp_path / "a.avi", 3, 17000, 16, codec="ffv1", options={"level": "3"})
     fault = transcode(path, tmp_path / "copy.avi", SETTINGS)
-    assert fault is not None
+    assert isinstance(fault, str)
     assert fault.startswith("does not encode")
     assert list(tmp_path.iterdir()) == [path]
 
