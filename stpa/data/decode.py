@@ -39,6 +39,9 @@ if TYPE_CHECKING:
     from av import Packet, VideoCodecContext, VideoFrame
     from av.video.stream import VideoStream
 
+_COUNTED_CODECS = frozenset({"hevc", "libdav1d", "vp9"})
+"""Codecs whose packets can hide frames: to be believed, the number of frames must be known."""
+
 MOST_REORDERED = 16
 """Packets by which a frame can come later than it is shown (H.264's largest picture buffer)."""
 
@@ -144,7 +147,10 @@ def _find_groups(
     stream: "VideoStream", wanted: Int[np.ndarray, " time"], num_frames: int | None
 ) -> Iterator[_Group]:
     """Yield where to seek, in order; nothing if the index does not tell each frame's packet."""
-    largest_empty = LARGEST_EMPTY_PACKET.get(stream.codec_context.name)
+    codec = stream.codec_context.name
+    largest_empty = LARGEST_EMPTY_PACKET.get(codec)
+    if codec in _COUNTED_CODECS and num_frames is not None:
+        largest_empty = 0
     if largest_empty is None or num_frames not in (None, stream.frames):
         return
     entries = list(stream.index_entries)

@@ -180,6 +180,42 @@ def test_key_frames_are_used_where_they_tell_the_place(
         assert bool(scans) is in_order
 
 
+X265 = "keyint=8:min-keyint=8:scenecut=0:bframes=3:b-adapt=0:log-level=none"
+
+
+@pytest.mark.parametrize(
+    ("codec", "options", "in_order"),
+    [
+        ("libx265", {"x265-params": f"{X265}:open-gop=0"}, False),
+        ("libx265", {"x265-params": f"{X265}:open-gop=1"}, True),
+        ("libvpx-vp9", {"g": "8"}, False),
+        ("libsvtav1", {"g": "8"}, False),
+    ],
+)
+def test_codecs_that_may_hide_frames_are_sought_once_their_frames_are_counted(
+    tmp_path, write_video, scans, codec, options, in_order
+):
+    path = write_video(tmp_path / "a.mp4", 40, *LARGE, codec=codec, options=options)
+    decoded = scan(path)
+    for wanted in ([39], [9, 17, 30], [*range(3, 40, 4)], [8, 15, 16, 55]):
+        scans.clear()
+        frames = read_frames(path, wanted, num_frames=40)
+        assert np.array_equal(frames, decoded[np.minimum(wanted, 39)])
+        assert bool(scans) is in_order
+        scans.clear()
+        read_frames(path, wanted)
+        assert scans, "the index alone does not tell"
+
+
+def test_an_index_that_lists_other_frames_than_decode_is_not_believed(tmp_path, write_video, scans):
+    options = {"g": "8", "bf": "0"}
+    path = write_video(tmp_path / "a.mp4", 40, *LARGE, codec="libx264", options=options)
+    read_frames(path, [20], num_frames=40)
+    assert not scans
+    read_frames(path, [20], num_frames=39)
+    assert scans == [[20]]
+
+
 def test_long_groups_with_reordered_frames_are_not_held_in_memory(
     tmp_path, write_video, monkeypatch, scans
 ):
