@@ -125,7 +125,7 @@ class TestVideos:
     def test_an_empty_folder(self, stpa, tmp_path, workspace):
         (tmp_path / "empty").mkdir()
         error = self.refused(stpa, tmp_path / "empty", workspace)
-        assert "no videos: expected one sub-folder a class, with files that end in .3gp" in error
+        assert "no videos: expected one sub-folder a class, with files that end in .3g2" in error
 
     def test_one_class(self, stpa, tmp_path, workspace):
         for group in range(3):
