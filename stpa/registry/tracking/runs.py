@@ -138,6 +138,7 @@ class Runs(Artifacts):
         """Name a dataset as an input of the run, once however often it is called."""
         from mlflow.entities import Dataset as MlflowDataset
         from mlflow.entities import DatasetInput, InputTag
+        from mlflow.exceptions import MlflowException
 
         logged = MlflowDataset(
             name=f"{dataset.workspace}-{dataset.split}",
@@ -154,7 +155,11 @@ class Runs(Artifacts):
             ),
         )
         context = InputTag("mlflow.data.context", _CONTEXTS[dataset.split])
-        self.client.log_inputs(run_id, [DatasetInput(logged, [context])])
+        inputs = [DatasetInput(logged, [context])]
+        try:
+            self.client.log_inputs(run_id, inputs)
+        except MlflowException:  # as where another training enters the same dataset just now
+            self.client.log_inputs(run_id, inputs)
 
     @reporting
     def tags(self, run_id: str) -> dict[str, str]:

@@ -6,6 +6,7 @@ from multiprocessing import get_context
 from pathlib import Path
 
 import pytest
+from mlflow.exceptions import MlflowException
 
 from stpa.data.versioning import DataVersion
 from stpa.errors import RegistryError, RegistryUnavailableError
@@ -76,6 +77,25 @@ def test_a_run_stays_below_its_first_parent(tracker: Tracker):
     tracker.nest_run(below, first)
     tracker.nest_run(below, second)
     assert tracker.tags(below)["mlflow.parentRunId"] == first
+
+
+def test_a_dataset_that_another_training_enters_at_the_same_time_is_an_input_too(
+    tracker: Tracker, monkeypatch: pytest.MonkeyPatch
+):
+    run, log_inputs = tracker.open_run("k", "rgb", {}, {}), tracker.client.log_inputs
+    asked: list[str] = []
+
+    def taken_at_first(run_id: str, inputs: object) -> None:
+        asked.append(run_id)
+        if len(asked) == 1:
+            raise MlflowException("UNIQUE constraint failed: datasets.name")
+        log_inputs(run_id, inputs)
+
+    monkeypatch.setattr(tracker.client, "log_inputs", taken_at_first)
+    version = DataVersion(videos="a1", manifest="b2", optical_flow="c3")
+    tracker.log_dataset(run, Dataset("my_project", "train", version, 24, ("a", "b")))
+    [logged] = tracker.client.get_run(run).inputs.dataset_inputs
+    assert logged.dataset.digest == version.id
 
 
 def test_the_videos_of_a_run_are_its_inputs_once(tracker: Tracker):
