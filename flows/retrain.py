@@ -1,6 +1,8 @@
 """The whole job: from videos to a promoted model."""
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from prefect import flow, task
@@ -8,6 +10,7 @@ from prefect.artifacts import create_markdown_artifact
 
 from stpa.compute.tasks import find_cluster, keeping_cluster
 from stpa.config import Config
+from stpa.errors import InterruptedTrainingError
 from stpa.flows.evaluate import evaluate
 from stpa.flows.extract import extract
 from stpa.flows.features import features
@@ -16,10 +19,13 @@ from stpa.flows.promote import promote
 from stpa.flows.train import train
 from stpa.flows.watch import RETRIES, name_run, open_workspace
 from stpa.registry.promotion import Decision
+from stpa.stages.delivery import deliver_notices
 from stpa.stages.estimate import log_estimate
+from stpa.stages.notices import note_failure
 from stpa.stages.pretrained import prepare_weights
 from stpa.stages.summarise import Summary
 from stpa.stages.summarise import summarise as run_summarise
+from stpa.stages.unchanged import read_inputs, remember
 from stpa.workspace import Workspace, exclusive
 
 
@@ -35,24 +41,42 @@ def retrain(root: Path = Path(), source: Path | None = None) -> Summary:
     """Bring the workspace `root` up to date; what has not changed is not done again."""
     started = time.monotonic()
     workspace, config = open_workspace(root)
-    with exclusive(workspace), keeping_cluster():
-        find_cluster(config.compute.address)  # rather than after hours of ingest
-        prepare_weights(config)
-        ingest(root, source)
-        log_estimate(workspace, config)
-        extract(root)
-        if config.stores_features:
-            features(root)
-        train(root)
-        evaluate(root)
-        decision = promote(root)
-    summary = summarise(root, decision, time.monotonic() - started)
+    with exclusive(workspace), _telling(workspace, config):
+        inputs = read_inputs(workspace, source)  # before ingest: later ones are for the next run
+        with keeping_cluster():
+            find_cluster(config.compute.address)  # rather than after hours of ingest
+            prepare_weights(config)
+            ingest(root, source)
+            log_estimate(workspace, config)
+            extract(root)
+            if config.stores_features:
+                features(root)
+            models = train(root)
+            evaluate(root)
+            decision = promote(root)
+        summary = summarise(root, decision, time.monotonic() - started)
+        folders = [model.folder for model in models]
+        remember(workspace, config, inputs, folders, summary.decision.sentence)
     create_markdown_artifact(
         _as_markdown(workspace, config, summary),
         key="report",
         description=f"{summary.title} on the test videos, and where the report is",
     )
     return summary
+
+
+@contextmanager
+def _telling(workspace: Workspace, config: Config) -> Iterator[None]:
+    """Deliver the notices of the block, and of earlier ones, however it ends."""
+    try:
+        yield
+    except InterruptedTrainingError:  # as somebody asked
+        raise
+    except Exception as error:
+        note_failure(workspace, config, error)
+        raise
+    finally:
+        deliver_notices(workspace)
 
 
 def _as_markdown(workspace: Workspace, config: Config, summary: Summary) -> str:

@@ -10,10 +10,13 @@ together with the faults of all others; `info.data` has the earlier ones that ar
 """
 
 import re
+import shlex
 from enum import StrEnum
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_serializer, field_validator
+
+from stpa.redaction import hide_path
 
 FORMAT = 2
 """Of params.yaml; `stpa.params.upgrade` brings older files to it."""
@@ -506,6 +509,41 @@ class TrackingConfig(Section):
     experiment: Annotated[str, Field(min_length=1)]
 
 
+class NoticesConfig(Section):
+    """Where decisions and failed trainings are told; null: not there. They decide no result."""
+
+    webhook: str | None
+    """An http(s) address that takes JSON by POST. `$NAME` in it is taken from the environment; what
+    follows the host, which may be a secret, is left out wherever parameters are kept or shown."""
+    command: str | None
+    """A command line, run without a shell in the workspace, that takes JSON on its standard
+    input."""
+    file: str | None
+    """A file, relative to the workspace, that gets a line of JSON for each."""
+
+    @field_validator("webhook")
+    @classmethod
+    def _is_an_address(cls, webhook: str | None) -> str | None:
+        if webhook is not None and not re.match(r"https?://[^/]|\$", webhook):
+            raise ValueError("notices.webhook must begin with http:// or https://, or be $NAME")
+        return webhook
+
+    @field_validator("command")
+    @classmethod
+    def _is_a_command_line(cls, command: str | None) -> str | None:
+        try:
+            is_empty = command is not None and not shlex.split(command)
+        except ValueError as error:
+            raise ValueError(f"notices.command is no command line: {error}") from error
+        if is_empty:
+            raise ValueError("notices.command is empty: set it to null")
+        return command
+
+    @field_serializer("webhook")
+    def _without_its_path(self, webhook: str | None) -> str | None:
+        return webhook and hide_path(webhook)
+
+
 class Config(Section):
     """All of params.yaml."""
 
@@ -519,6 +557,7 @@ class Config(Section):
     promotion: PromotionConfig
     compute: ComputeConfig
     tracking: TrackingConfig
+    notices: NoticesConfig
 
     @property
     def starts_warm(self) -> bool:

@@ -48,6 +48,10 @@ class ComputeError(StpaError):
     """The cluster is too small or lost its workers for good, or a workspace or port is in use."""
 
 
+class BusyError(ComputeError):
+    """Another process is at work in the workspace."""
+
+
 class LostWorkersError(ComputeError):
     """A training lost more of its processes than it may."""
 

@@ -27,6 +27,14 @@ _NO_SECRETS = ("PATH", "FILE", "DIR", "MODE")
 """Ends of names whose values only say where or how."""
 
 
+def hide_path(address: str) -> str:
+    """Return an http(s) address with `HIDDEN` for its user and for all that follows its host.
+
+    A webhook's path is its password. What is no such address, as `$NAME`, stays as it is.
+    """
+    return re.sub(r"^(https?://)(?:[^/?#]*@)?([^/?#]*)[/?#].+", rf"\1\2/{HIDDEN}", address)
+
+
 def redact(text: str, environment: Mapping[str, str] = os.environ) -> str:
     """Return `text` with `HIDDEN` for each secret.
 

@@ -4,6 +4,7 @@ Bars, log and errors go to standard error (`stpa.terminal`).
 """
 
 from collections.abc import Iterable
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.console import Console
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from stpa.stages.predict import Prediction
     from stpa.stages.search_result import SearchResult
     from stpa.stages.summarise import Summary
+    from stpa.stages.unchanged import Retraining
 
 RESULTS = Console(record=True)  # for the log file
 _PAIRS_SHOWN = 2
@@ -156,6 +158,15 @@ def show_summary(workspace: Workspace, summary: "Summary") -> None:
     show_decision(summary.decision)
     RESULTS.out(f"metrics, for programs: {workspace.summary}", highlight=False)
     _show_next(workspace, summary)
+
+
+def show_unchanged(last: "Retraining", record: Path) -> None:
+    """Show that there is nothing to retrain, and how to have everything looked at nevertheless."""
+    line = (
+        f"unchanged: videos, parameters and code are those of the retraining that ended "
+        f"{last.ended} ({last.decision}); remove {record} to have everything looked at again"
+    )
+    RESULTS.print(escape(line), soft_wrap=True, highlight=False)
 
 
 def _show_streams(comparison: "StreamComparison") -> None:

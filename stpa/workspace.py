@@ -8,7 +8,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
 
-from stpa.errors import ComputeError, DataError
+from stpa.errors import BusyError, DataError
 from stpa.files import remove_temporaries
 
 _HELD: ContextVar[frozenset[Path]] = ContextVar("held", default=frozenset())
@@ -22,7 +22,7 @@ RECORDS_MB = 50.0
 def exclusive(workspace: "Workspace") -> Iterator[None]:
     """Keep every other process from changing the workspace; a kill lets go of it too.
 
-    What killed ones left half-written is removed first. Raises ComputeError at once where
+    What killed ones left half-written is removed first. Raises BusyError at once where
     another one is at work. A block within a block changes nothing.
     """
     held, root = _HELD.get(), workspace.root.resolve()
@@ -34,7 +34,7 @@ def exclusive(workspace: "Workspace") -> Iterator[None]:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
-            raise ComputeError(
+            raise BusyError(
                 f"another process is at work in {root}: wait until it is done"
             ) from error
         for folder in workspace.changed_under_lock:

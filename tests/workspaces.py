@@ -221,9 +221,13 @@ def kill_stpa(*arguments: str | Path, when: Callable[[], bool]) -> None:
     await_end(mark)
 
 
-def await_moment(when: Callable[[], bool], process: subprocess.Popen[Any]) -> None:
+def await_moment(
+    when: Callable[[], bool],
+    process: subprocess.Popen[Any],
+    seconds: float = SECONDS_TO_COME,
+) -> None:
     """Return at the moment when `when` is true, while `process` is still running."""
-    deadline = time.monotonic() + SECONDS_TO_COME
+    deadline = time.monotonic() + seconds
     while not when():
         assert process.poll() is None, "it ended before the moment came"
         assert time.monotonic() < deadline, "the moment does not come"

@@ -14,6 +14,7 @@ from rich.table import Table
 
 from stpa.cli.attention import attention
 from stpa.cli.data import data_app
+from stpa.cli.deploy import deploy
 from stpa.cli.init import init
 from stpa.cli.jobs import INTERRUPTED, AttachOption, StopOption, attend_job, submit_job
 from stpa.cli.localise import localise
@@ -22,6 +23,7 @@ from stpa.cli.workspace import (
     HeadOption,
     StreamOption,
     WorkspaceOption,
+    answer_unchanged,
     at_work,
     chosen_heads,
     chosen_streams,
@@ -53,6 +55,7 @@ app.command()(init)
 app.command()(search)
 app.command()(localise)
 app.command()(attention)
+app.command()(deploy)
 
 SourceArgument = Annotated[
     Path | None, typer.Argument(help="A folder of videos; default: data.source.")
@@ -220,6 +223,7 @@ def fuse(head: HeadOption = None, workspace: WorkspaceOption = Path()) -> None:
 @app.command()
 def promote(workspace: WorkspaceOption = Path()) -> None:
     """Register the networks and their fusion; serve them if they pass the rules."""
+    from stpa.stages.delivery import deliver_notices
     from stpa.stages.promote import promote as run
 
     place, config = open_workspace(workspace)
@@ -227,16 +231,19 @@ def promote(workspace: WorkspaceOption = Path()) -> None:
         with TERMINAL.bar("register and judge") as progress:
             decision = run(place, config, progress)
         show_decision(decision)
+        deliver_notices(place)
 
 
 @app.command()
 def rollback(workspace: WorkspaceOption = Path()) -> None:
     """Serve the champion before this one again."""
+    from stpa.stages.delivery import deliver_notices
     from stpa.stages.promote import rollback as run
 
     place, params = open_part(workspace, RollbackParams)
     with at_work(place, "rollback"):
         show_decision(run(place, params))
+        deliver_notices(place)
 
 
 @app.command()
@@ -247,6 +254,8 @@ def retrain(
     workspace: WorkspaceOption = Path(),
 ) -> None:
     """Run all of it: ingest, extract, train, evaluate, fuse, promote, report."""
+    if not (attach or stop) and answer_unchanged(Workspace(workspace), source):
+        return
     place, config = open_workspace(workspace)
     arguments = () if source is None else (str(source.resolve()),)
     if attend_job(place, config, "retrain", arguments, attach=attach, stop=stop):

@@ -11,7 +11,7 @@ import typer
 from stpa.config import Config, Section, Stream
 from stpa.errors import ConfigError
 from stpa.log_file import logging_to_file
-from stpa.results import RESULTS
+from stpa.results import RESULTS, show_unchanged
 from stpa.terminal import ON_TERMINAL
 from stpa.workspace import Workspace, exclusive
 
@@ -54,6 +54,23 @@ def at_work(workspace: Workspace, command: str) -> Iterator[None]:
         yield
         if answer := RESULTS.export_text().rstrip():
             logger.info("answered:\n%s", answer, extra=ON_TERMINAL)
+
+
+def answer_unchanged(workspace: Workspace, source: Path | None) -> bool:
+    """Tell where a retraining would change nothing, before anything starts for it."""
+    from stpa.stages.unchanged import find_unchanged, record_path
+
+    if not record_path(workspace).exists():
+        return False
+    from stpa.stages.delivery import deliver_notices
+
+    with exclusive(workspace):
+        last = find_unchanged(workspace, source)
+        if last is None:
+            return False
+        deliver_notices(workspace)
+    show_unchanged(last, record_path(workspace))
+    return True
 
 
 def chosen_heads(config: Config, wanted: str | None) -> list[str]:

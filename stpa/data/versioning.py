@@ -226,6 +226,12 @@ def tracked_hash(path: Path) -> str | None:
     return None if tree is None else _hash(tree["outs"][0])
 
 
+def recorded_state(root: Path) -> str:
+    """Return a digest of DVC's records of all data, which differs where any of them has changed."""
+    records = [*sorted((root / "data").glob("*.dvc")), root / LOCK_FILE]
+    return digest_value([path.read_text("utf-8") if path.is_file() else None for path in records])
+
+
 def list_objects(root: Path, folder: Path) -> dict[str, str]:
     """Return the MD5 of each file below a tracked `folder`, by relative path, as last recorded."""
     is_flow = folder.name == "optical_flow"

@@ -3,7 +3,14 @@
 They work on a workspace of an earlier format, and whatever is wrong with the rest of the file.
 """
 
-from stpa.config import DecodeConfig, RegisteredConfig, Section, StoreConfig, TrackingConfig
+from stpa.config import (
+    DecodeConfig,
+    NoticesConfig,
+    RegisteredConfig,
+    Section,
+    StoreConfig,
+    TrackingConfig,
+)
 
 
 class PagesParams(Section):
@@ -16,6 +23,12 @@ class RollbackParams(PagesParams):
     """What `stpa rollback` reads."""
 
     promotion: RegisteredConfig
+
+
+class NoticesParams(Section):
+    """What delivering notices reads."""
+
+    notices: NoticesConfig
 
 
 class PredictParams(RollbackParams):

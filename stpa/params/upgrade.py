@@ -106,6 +106,12 @@ def _to_2(params: Edits) -> None:
     params.add("data.synthetic.home", "centre")
     params.add("data.synthetic.distractor", "none")
     params.add("data.synthetic.clutter", "still")
+    params.add("notices", _of_nothing("webhook", "command", "file"))
+
+
+def _of_nothing(*keys: str) -> CommentedMap:
+    """Return a section whose keys are all null."""
+    return CommentedMap(dict.fromkeys(keys))
 
 
 def _short_list(*values: float) -> CommentedSeq:

@@ -5,9 +5,11 @@ last. The aliases of the two networks name what the fusion's versions name. A mo
 down first (`SWITCH_TAG`): after a kill at any instant, `finish_interrupted` ends it.
 """
 
+import uuid
+from collections.abc import Callable
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from stpa.config import Stream
 from stpa.errors import RegistryError
@@ -25,6 +27,12 @@ class Switch(BaseModel):
     action: Literal["promote", "rollback"]
     champion: int
     previous: int | None
+    id: str = Field(default_factory=lambda: uuid.uuid4().hex)
+    """The same however often the move is finished after kills."""
+
+
+OnMoved = Callable[[Switch], None]
+"""Called with each move once it is made, and again if a kill comes before it is struck out."""
 
 
 def stream_model(model_name: str, stream: Stream) -> str:
@@ -84,13 +92,13 @@ def point(tracker: Tracker, model_name: str, alias: str, number: int) -> None:
     tracker.set_alias(fusion.name, alias, number)
 
 
-def switch(tracker: Tracker, model_name: str, move: Switch) -> None:
+def switch(tracker: Tracker, model_name: str, move: Switch, on_moved: OnMoved) -> None:
     """Write a move down, make it, and strike it out."""
     tracker.tag_model(fusion_model(model_name), SWITCH_TAG, move.model_dump_json())
-    _apply(tracker, model_name, move)
+    _apply(tracker, model_name, move, on_moved)
 
 
-def finish_interrupted(tracker: Tracker, model_name: str) -> Switch | None:
+def finish_interrupted(tracker: Tracker, model_name: str, on_moved: OnMoved) -> Switch | None:
     """Make the move that a killed process wrote down, and return it."""
     name = fusion_model(model_name)
     written = tracker.registered(name).tags.get(SWITCH_TAG)
@@ -103,12 +111,13 @@ def finish_interrupted(tracker: Tracker, model_name: str) -> Switch | None:
             f"tag {SWITCH_TAG} of {name} at {tracker.place} is not a move of aliases: "
             "delete the tag in MLflow"
         ) from error
-    _apply(tracker, model_name, move)
+    _apply(tracker, model_name, move, on_moved)
     return move
 
 
-def _apply(tracker: Tracker, model_name: str, move: Switch) -> None:
+def _apply(tracker: Tracker, model_name: str, move: Switch, on_moved: OnMoved) -> None:
     if move.previous is not None:
         point(tracker, model_name, PREVIOUS, move.previous)
     point(tracker, model_name, CHAMPION, move.champion)
+    on_moved(move)  # before the move is struck out: after that nobody would know of it
     tracker.untag_model(fusion_model(model_name), SWITCH_TAG)

@@ -8,6 +8,7 @@ from dataclasses import asdict, fields
 from pathlib import Path
 
 from stpa.data.versioning import DataVersion
+from stpa.files import digest_value
 from stpa.version import UNKNOWN, package_version
 
 _SHORT = 6
@@ -38,6 +39,12 @@ def collect_lineage(data_version: DataVersion, code: Path = CODE) -> dict[str, s
         "environment.gpu": _gpu_name(),
         **{f"environment.{package}": package_version(package) for package in _PACKAGES},
     }
+
+
+def code_version(code: Path = CODE) -> str:
+    """Return a digest of the package's version and, in a clone, of the commit and all changes."""
+    changes = _git(code, "diff", "HEAD", "--", str(Path(__file__).parents[1]))
+    return digest_value([package_version("stpa"), _git(code, "rev-parse", "HEAD"), changes])
 
 
 def run_name(*kind: str, key: str, backbone: str, data_version: str) -> str:

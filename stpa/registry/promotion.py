@@ -13,6 +13,7 @@ from stpa.registry.aliases import (
     CHALLENGER,
     CHAMPION,
     PREVIOUS,
+    OnMoved,
     Switch,
     find_champion,
     finish_interrupted,
@@ -75,6 +76,7 @@ def promote(
     judgement: Judgement,
     judge_champion: Callable[[Version], Judgement],
     config: PromotionConfig,
+    on_moved: OnMoved = lambda _move: None,
 ) -> Decision:
     """Make `challenger`, a version of the fusion, the champion if it passes every rule.
 
@@ -82,7 +84,7 @@ def promote(
     """
     check_rules(config.rules)
     model_name = config.model_name
-    finish_interrupted(tracker, model_name)
+    finish_interrupted(tracker, model_name, on_moved)
     point(tracker, model_name, CHALLENGER, challenger.number)
     aliases = tracker.registered(challenger.name).aliases
     champion, previous = aliases.get(CHAMPION), aliases.get(PREVIOUS)
@@ -90,7 +92,7 @@ def promote(
     if champion == challenger.number:
         for alias in {CHALLENGER, CHAMPION, PREVIOUS} & aliases.keys():
             point(tracker, model_name, alias, aliases[alias])
-        return Decision(Outcome.UNCHANGED, champion, previous, _reasons(tracker, challenger))
+        return Decision(Outcome.UNCHANGED, champion, previous, read_reasons(tracker, challenger))
     if challenger.tags.get(DECISION_TAG) == Outcome.ROLLED_BACK:
         reason = f"version {challenger.number} was rolled back"
         advice = "Change the data or the parameters; or serve it again by `stpa rollback`."
@@ -108,16 +110,16 @@ def promote(
     decision = Decision(Outcome.PROMOTED, challenger.number, champion, verdicts)
     _record(tracker, challenger, decision)  # before the switch: after it nobody would ask again
     move = Switch(action="promote", champion=challenger.number, previous=champion)
-    switch(tracker, model_name, move)
+    switch(tracker, model_name, move, on_moved)
     return decision
 
 
-def rollback(tracker: Tracker, model_name: str) -> Decision:
+def rollback(tracker: Tracker, model_name: str, on_moved: OnMoved = lambda _move: None) -> Decision:
     """Exchange champion and previous; a second rollback undoes the first.
 
     After a kill, calling again ends the rollback that was under way and starts no other.
     """
-    finished = finish_interrupted(tracker, model_name)
+    finished = finish_interrupted(tracker, model_name, on_moved)
     if finished is None or finished.action != "rollback":
         champion = find_champion(tracker, model_name)
         previous = tracker.version_by_alias(champion.name, PREVIOUS)
@@ -129,7 +131,7 @@ def rollback(tracker: Tracker, model_name: str) -> Decision:
         tracker.tag_version(champion, {DECISION_TAG: Outcome.ROLLED_BACK})
         tracker.tag_version(previous, {DECISION_TAG: Outcome.PROMOTED})
         finished = Switch(action="rollback", champion=previous.number, previous=champion.number)
-        switch(tracker, model_name, finished)
+        switch(tracker, model_name, finished, on_moved)
     return Decision(Outcome.ROLLED_BACK, finished.champion, finished.previous, ())
 
 
@@ -143,7 +145,7 @@ def _record(tracker: Tracker, challenger: Version, decision: Decision) -> None:
     tracker.tag_version(challenger, {**tags, DECISION_TAG: decision.outcome})
 
 
-def _reasons(tracker: Tracker, champion: Version) -> tuple[Verdict, ...]:
+def read_reasons(tracker: Tracker, champion: Version) -> tuple[Verdict, ...]:
     """Return the reasons that were recorded when `champion` was promoted."""
     text = tracker.read_text(champion.run_id, DECISION_FILE)
     try:

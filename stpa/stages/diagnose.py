@@ -8,8 +8,6 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from urllib.error import URLError
-from urllib.request import urlopen
 
 import numpy as np
 
@@ -21,9 +19,11 @@ from stpa.data.decode import read_flow_stacks, read_frames
 from stpa.data.manifest import read_manifest
 from stpa.data.versioning import check_remote
 from stpa.errors import ComputeError, DataError, ModelError, RegistryError, StpaError
+from stpa.local_server import require_prefect
 from stpa.models.checkpoint import load_model
 from stpa.optical_flow.codec import write_flow_video
 from stpa.params import load_config
+from stpa.redaction import redact
 from stpa.registry.aliases import CHAMPION, fusion_model
 from stpa.registry.candidate import read_serving
 from stpa.registry.tracking import Version, default_uri, relocate_store
@@ -35,7 +35,6 @@ from stpa.workspace import Workspace
 
 PACKAGES = ("torch", "timm", "av", "dvc", "ray", "mlflow", "prefect")
 MIN_FREE_GB = 5.0
-ANSWER_SECONDS = 5.0
 
 
 @dataclass(frozen=True)
@@ -181,10 +180,5 @@ def _prefect(_workspace: Workspace, _config: Config) -> str:
     address = os.environ.get("PREFECT_API_URL")
     if address is None:
         return "each flow starts a server of its own on this machine"
-    try:
-        with urlopen(f"{address.rstrip('/')}/health", timeout=ANSWER_SECONDS):
-            return f"{address} answers"
-    except (URLError, OSError, ValueError) as error:
-        raise ComputeError(
-            f"no Prefect server at {address} ({error}): start it, or correct PREFECT_API_URL"
-        ) from error
+    require_prefect(address)
+    return f"{redact(address)} answers"

@@ -5,13 +5,15 @@ import os
 import signal
 import socket
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from stpa.config import TrackingConfig
 from stpa.errors import ComputeError
 from stpa.local_server import HOST, LOOKS_EVERY_SECONDS, LocalServer
+from stpa.redaction import redact
 from stpa.registry.tracking import default_uri, open_tracker
 from stpa.workspace import Workspace
 
@@ -61,8 +63,38 @@ def serve_pages(
 
     Raises ComputeError for a port that is in use, before anything starts.
     """
-    configured = {"MLflow": tracking.uri, "Prefect": os.environ.get("PREFECT_API_URL")}
     ports = {"MLflow": mlflow_port, "Prefect": prefect_port}
+    with ended_by_ctrl_c(), open_pages(workspace, tracking, announce, ports) as pages:
+        if pages.started:
+            logger.info(
+                "starting %s; Ctrl-C ends what is started here", " and ".join(pages.started)
+            )
+        while pages.started:
+            pages.look()
+            time.sleep(LOOKS_EVERY_SECONDS)
+
+
+@contextmanager
+def ended_by_ctrl_c() -> Iterator[None]:
+    """End the block, without an error, by Ctrl-C or SIGTERM: it leaves no server behind."""
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    except KeyboardInterrupt:
+        return
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+@contextmanager
+def open_pages(
+    workspace: Workspace, tracking: TrackingConfig, announce: Announce, ports: Mapping[str, int]
+) -> Iterator["OpenPages"]:
+    """Start each server that is not configured, at its port, for the length of the block.
+
+    Raises ComputeError for a port that is in use, before anything starts.
+    """
+    configured = {"MLflow": tracking.uri, "Prefect": os.environ.get("PREFECT_API_URL")}
     missing = [name for name, address in configured.items() if not address]
     for name in missing:
         _require_free(name, ports[name])
@@ -70,15 +102,54 @@ def serve_pages(
         announce("report", str(workspace.report.resolve()))
     for name, address in configured.items():
         if address:
-            announce(name, address)
-    if missing:
-        logger.info("starting %s; Ctrl-C ends what is started here", " and ".join(missing))
-        pages = {"MLflow": _mlflow, "Prefect": _prefect}
-        _serve(
-            [pages[name](workspace, tracking, ports[name]) for name in missing],
-            workspace.runs / "pages",
-            announce,
+            announce(name, redact(address))
+    pages = {"MLflow": _mlflow, "Prefect": _prefect}
+    wanted = [pages[name](workspace, tracking, ports[name]) for name in missing]
+    opened = OpenPages(announce)
+    try:
+        for each in wanted:
+            opened.start(each, workspace.runs / "pages")
+        yield opened
+    finally:
+        opened.stop()
+
+
+class OpenPages:
+    """The servers that run here, and who is told once each of them answers."""
+
+    def __init__(self, announce: Announce) -> None:
+        self._announce = announce
+        self._servers: dict[_Pages, LocalServer] = {}
+        self.answering: set[str] = set()
+
+    @property
+    def started(self) -> list[str]:
+        """The names of the servers that were started here."""
+        return [pages.name for pages in self._servers]
+
+    def start(self, pages: _Pages, logs: Path) -> None:
+        """Start one; it writes its log into `logs`."""
+        environment = {
+            "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
+            # Prefect's pages ask port 4200 otherwise, whatever the server's own port is.
+            "PREFECT_SERVER_UI_API_URL": f"http://{HOST}:{pages.port}/api",
+        }
+        log = logs / f"{pages.name.lower()}.log"
+        self._servers[pages] = LocalServer(
+            pages.name, pages.module, port=pages.port, log=log, **environment
         )
+
+    def look(self) -> None:
+        """Announce each that has come to answer; raise ComputeError where one has ended."""
+        for pages, server in self._servers.items():
+            if server.answers() and pages.name not in self.answering:
+                self._announce(pages.name, pages.address)
+                self.answering.add(pages.name)
+
+    def stop(self) -> None:
+        """End all of them."""
+        for server in self._servers.values():
+            server.stop()
 
 
 def _mlflow(workspace: Workspace, tracking: TrackingConfig, port: int) -> _Pages:
@@ -89,35 +160,6 @@ def _mlflow(workspace: Workspace, tracking: TrackingConfig, port: int) -> _Pages
 
 def _prefect(_workspace: Workspace, _tracking: TrackingConfig, port: int) -> _Pages:
     return _Pages("Prefect", port, ("prefect", "server", "start"))
-
-
-def _serve(all_pages: Sequence[_Pages], logs: Path, announce: Announce) -> None:
-    """Run the servers until interrupted; each writes its own log into `logs`."""
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: leave no server behind
-    servers: dict[_Pages, LocalServer] = {}
-    try:
-        for pages in all_pages:
-            environment = {
-                "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
-                # Prefect's pages ask port 4200 otherwise, whatever the server's own port is.
-                "PREFECT_SERVER_UI_API_URL": f"http://{HOST}:{pages.port}/api",
-            }
-            log = logs / f"{pages.name.lower()}.log"
-            servers[pages] = LocalServer(
-                pages.name, pages.module, port=pages.port, log=log, **environment
-            )
-        announced = set()
-        while True:
-            for pages, server in servers.items():
-                if server.answers() and pages not in announced:
-                    announce(pages.name, pages.address)
-                    announced.add(pages)
-            time.sleep(LOOKS_EVERY_SECONDS)
-    except KeyboardInterrupt:
-        return
-    finally:
-        for server in servers.values():
-            server.stop()
 
 
 def _require_free(name: str, port: int) -> None:

@@ -17,11 +17,12 @@ from stpa.registry.aliases import fusion_model, run_tag, stream_model, version_t
 from stpa.registry.candidate import Candidate, Serving, read_serving
 from stpa.registry.judgement import Judgement, read_judgement
 from stpa.registry.lineage import collect_lineage, run_name
-from stpa.registry.promotion import Decision
+from stpa.registry.promotion import Decision, Outcome
 from stpa.registry.rules import check_rules
 from stpa.registry.tracking import DESCRIPTION_TAG, Dataset, Tracker, Version, open_tracker
 from stpa.stages.candidate import gather_candidate
 from stpa.stages.evaluate import judge_served
+from stpa.stages.notices import note_move, note_rejection
 from stpa.stages.tracked_metrics import TEST
 from stpa.workspace import Workspace
 
@@ -73,9 +74,17 @@ def promote_candidate(
         def judge_champion(champion: Version) -> Judgement:
             return _judge_champion(tracker, champion, workspace, judgement.data_version, judge)
 
+        model_name = config.promotion.model_name
         decision = promotion.promote(
-            tracker, challenger, judgement, judge_champion, config.promotion
+            tracker,
+            challenger,
+            judgement,
+            judge_champion,
+            config.promotion,
+            partial(note_move, tracker, workspace, model_name),
         )
+        if decision.outcome is Outcome.REJECTED:
+            note_rejection(tracker, workspace, model_name, challenger, decision)
     except BaseException:
         tracker.close_run(run_id, failed=True)
         raise
@@ -86,7 +95,9 @@ def promote_candidate(
 
 def rollback(workspace: Workspace, params: RollbackParams) -> Decision:
     """Serve the champion before this one again."""
-    return promotion.rollback(open_tracker(workspace, params.tracking), params.promotion.model_name)
+    tracker, model_name = open_tracker(workspace, params.tracking), params.promotion.model_name
+    on_moved = partial(note_move, tracker, workspace, model_name)
+    return promotion.rollback(tracker, model_name, on_moved)
 
 
 def _open_run(tracker: Tracker, config: Config, candidate: Candidate, data: DataVersion) -> str:

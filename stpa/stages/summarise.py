@@ -16,7 +16,6 @@ from stpa.evaluation.report import Reason, Report, TrainingProblem, write_report
 from stpa.evaluation.scores import Scores
 from stpa.evaluation.significance import PairedComparison
 from stpa.files import write_json
-from stpa.local_server import HOST, MLFLOW_PORT
 from stpa.registry.lineage import collect_lineage
 from stpa.registry.promotion import Decision, Outcome
 from stpa.registry.tracking import Tracker, open_tracker
@@ -25,6 +24,7 @@ from stpa.stages.choose import Choice, choose_head
 from stpa.stages.evaluate import find_scores, track_scores
 from stpa.stages.examples import example_videos, explain_videos
 from stpa.stages.fuse import find_fusion, fuse
+from stpa.stages.notices import report_address
 from stpa.stages.tracked_metrics import TEST, tracked_values_of_k
 from stpa.stages.train import find_trained
 from stpa.stages.training_job import compared_heads
@@ -119,7 +119,7 @@ def summarise(workspace: Workspace, config: Config, decision: Decision, seconds:
         seconds=seconds,
         stream_comparison=report.stream_comparison,
         example=workspace.videos / videos[0].path,
-        report_address=run_id and _report_address(tracker, run_id, workspace),
+        report_address=run_id and report_address(tracker, run_id, workspace),
     )
     write_json(workspace.summary, summary.to_dict())
     write_report(workspace.report, report)
@@ -156,12 +156,6 @@ def _compose_report(
         seed=config.train.seed,
         examples=examples,
     )
-
-
-def _report_address(tracker: Tracker, run_id: str, workspace: Workspace) -> str:
-    """Return where MLflow's pages show the report: the server's, or else those of `stpa ui`."""
-    server = tracker.server or f"http://{HOST}:{MLFLOW_PORT}"
-    return f"{server}/{tracker.run_page(run_id, workspace.report.name)}"
 
 
 def _track(

@@ -24,6 +24,7 @@ from stpa.registry.tracking import Tracker, open_tracker
 from stpa.registry.tracking.connection import unheard_warnings
 from stpa.registry.tracking.runs import flatten
 from stpa.stages.predict import predict
+from stpa.stages.unchanged import record_path
 from stpa.workspace import Workspace
 from tests.pipeline.conftest import Interrupted
 from tests.workspaces import (
@@ -202,10 +203,13 @@ class TestAgain:
             assert [epoch["epoch"] for epoch in history] == list(range(1, NUM_EPOCHS + 1))
 
     def test_a_second_run_redoes_nothing_and_says_so(self, retrained, tracker):
+        record_path(retrained).unlink()  # else it would not look
         before, version = results(retrained), read_version(retrained.root)
         done = run_stpa("retrain", "--workspace", retrained.root.name, cwd=retrained.root.parent)
         assert done.returncode == 0, done.stderr
-        assert results(retrained) == before
+        after = results(retrained)
+        del after[str(record_path(retrained))]
+        assert after == before
         assert read_version(retrained.root) == version
         assert_done_once(tracker)
         assert read_json(retrained.summary)["outcome"] == "unchanged"
@@ -221,6 +225,15 @@ class TestAgain:
             line, shell=True, cwd=retrained.root.parent, capture_output=True, text=True
         )
         assert "by small-fusion version 1 (champion)" in tried.stdout, tried.stderr
+
+    def test_an_unchanged_one_is_answered_before_anything_starts(self, retrained, source):
+        before = results(retrained)
+        for arguments in ([], [source]):
+            done = run_stpa("retrain", *arguments, "--workspace", retrained.root)
+            assert done.returncode == 0, done.stderr
+            assert done.stdout.startswith("unchanged: videos, parameters and code are those of the")
+            assert done.stderr == ""
+        assert results(retrained) == before
 
 
 @pytest.mark.slow

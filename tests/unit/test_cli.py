@@ -23,7 +23,7 @@ COMMANDS |= {f"data {name}": command for name, command in COMMANDS["data"].comma
 def test_there_is_a_command_for_each_stage_and_service():
     wanted = (
         "init doctor ingest extract features train evaluate fuse promote rollback retrain predict "
-        "attention localise search ui"
+        "attention localise search ui deploy"
     )
     assert set(COMMANDS) == {*wanted.split(), "data", "data check", "data restore"}
 

@@ -8,6 +8,7 @@ from stpa.config import PromotionConfig, Stream
 from stpa.errors import ConfigError, RegistryError
 from stpa.registry.aliases import (
     SWITCH_TAG,
+    Switch,
     find_challenger,
     find_champion,
     fusion_model,
@@ -29,6 +30,8 @@ class Bench:
 
     def __init__(self, tracker: Tracker, model_name: str) -> None:
         self.tracker, self.model_name = tracker, model_name
+        self.moves: list[Switch] = []
+        """As somebody is told of them."""
         self.names = [stream_model(model_name, stream) for stream in Stream]
         for name in [*self.names, fusion_model(model_name)]:
             tracker.client.create_registered_model(name)
@@ -56,10 +59,11 @@ class Bench:
         config = PromotionConfig(
             model_name=self.model_name, rules=list(RULES), min_gain=0.0, candidate="stpa"
         )
-        return promote(self.tracker, version, challenger, judge_champion, config)
+        on_moved = self.moves.append
+        return promote(self.tracker, version, challenger, judge_champion, config, on_moved)
 
     def rollback(self) -> Decision:
-        return rollback(self.tracker, self.model_name)
+        return rollback(self.tracker, self.model_name, self.moves.append)
 
     def aliases(self) -> dict[str, int]:
         """Return the fusion's aliases, after checking that the networks follow them."""
@@ -266,6 +270,7 @@ def test_killed_before_any_write_and_run_again_it_ends_right(
     num_kills = 0
     while True:
         bench.reset(**before)
+        bench.moves.clear()
         with monkeypatch.context() as killing:
             _kill_before_write(killing, num_kills)
             try:
@@ -278,6 +283,8 @@ def test_killed_before_any_write_and_run_again_it_ends_right(
         assert fusion["champion"] in (before["champion"], after["champion"])
         action(bench)
         assert bench.aliases() == after, f"after a kill before write {num_kills}"
+        # One move, however often it was ended: its notice is told once.
+        assert len({move.id for move in bench.moves}) == 1, f"after a kill before {num_kills}"
     assert bench.aliases() == after
     assert num_kills >= 10
 
