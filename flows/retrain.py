@@ -67,16 +67,16 @@ def retrain(root: Path = Path(), source: Path | None = None) -> Summary:
 
 @contextmanager
 def _telling(workspace: Workspace, config: Config) -> Iterator[None]:
-    """Deliver the notices of the block, and of earlier ones, however it ends."""
+    """Deliver the notices of the block, and of earlier ones, unless somebody ends it."""
     try:
         yield
-    except InterruptedTrainingError:  # as somebody asked
+    except InterruptedTrainingError:  # as asked
         raise
     except Exception as error:
         note_failure(workspace, config, error)
-        raise
-    finally:
         deliver_notices(workspace)
+        raise
+    deliver_notices(workspace)
 
 
 def _as_markdown(workspace: Workspace, config: Config, summary: Summary) -> str:

@@ -13,9 +13,9 @@ from prefect import flow
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import FlowRun, State, StateType
 from prefect.events import emit_event
-from prefect.states import Completed, Scheduled
+from prefect.states import Cancelled, Completed, Scheduled
 
-from stpa.errors import BusyError, one_line
+from stpa.errors import BusyError, InterruptedTrainingError, one_line
 from stpa.files import digest_value
 from stpa.flows.watch import name_run
 from stpa.log_file import logging_to_file
@@ -28,6 +28,8 @@ MAX_CRASHES = 3
 """Of runs on the same videos, before the next one waits for the night."""
 SKIPPED = "Skipped"
 """Name of the completed state of a run that met another process at work."""
+INTERRUPTED = "Interrupted"
+"""Name of the cancelled state of a run that was asked to leave, and left a checkpoint."""
 
 
 @flow(name="nightly", flow_run_name=name_run)
@@ -39,6 +41,8 @@ def nightly(root: Path, source: Path | None = None) -> State:
             return _retrain(workspace, source)
     except BusyError as error:
         return Completed(name=SKIPPED, message=f"skipped: at work: {one_line(error)}")
+    except InterruptedTrainingError as error:
+        return Cancelled(name=INTERRUPTED, message=one_line(error))
 
 
 @flow(name="watch", flow_run_name=name_run)
@@ -99,7 +103,9 @@ def _start(workspace: Workspace, deployment: str, seen: Inputs) -> State:
 
 
 def _start_once(deployment: str, key: str) -> FlowRun:
-    """Return the run for `key`; a new one where the last was skipped or, at first, has crashed.
+    """Return the run for `key`; a new one where the last did not end its work.
+
+    That is where it was skipped, was asked to leave or, a few times, has crashed.
 
     One that failed would fail again, until somebody has changed something.
     """
@@ -118,11 +124,11 @@ def _start_once(deployment: str, key: str) -> FlowRun:
 
 
 def _was_skipped(run: FlowRun) -> bool:
-    """Tell a run that met another one from those that have worked, or are to."""
+    """Tell a run that another one or a person kept from its work from all others."""
     if run.state is None or not run.state.is_final():
         return False
     is_over_limit = run.state.is_cancelled() and run.run_count == 0
-    return run.state.name == SKIPPED or is_over_limit
+    return run.state.name in (SKIPPED, INTERRUPTED) or is_over_limit
 
 
 def _emit_arrival(workspace: Workspace, seen: Inputs, key: str) -> None:

@@ -9,7 +9,7 @@ from typing import Annotated, TypeVar
 import typer
 
 from stpa.config import Config, Section, Stream
-from stpa.errors import ConfigError
+from stpa.errors import BusyError, ConfigError
 from stpa.log_file import logging_to_file
 from stpa.results import RESULTS, show_unchanged
 from stpa.terminal import ON_TERMINAL
@@ -64,11 +64,14 @@ def answer_unchanged(workspace: Workspace, source: Path | None) -> bool:
         return False
     from stpa.stages.delivery import deliver_notices
 
-    with exclusive(workspace):
-        last = find_unchanged(workspace, source)
-        if last is None:
-            return False
-        deliver_notices(workspace)
+    try:
+        with exclusive(workspace):
+            last = find_unchanged(workspace, source)
+            if last is None:
+                return False
+            deliver_notices(workspace)
+    except BusyError:  # which may be a cluster's job that the command is to follow
+        return False
     show_unchanged(last, record_path(workspace))
     return True
 

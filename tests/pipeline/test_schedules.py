@@ -39,7 +39,6 @@ from tests.workspaces import (
     write_video,
 )
 
-
 SECONDS_TO_RETRAIN = 1200.0
 """On a machine that has more to do."""
 

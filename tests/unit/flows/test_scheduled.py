@@ -10,9 +10,9 @@ import pytest
 from prefect.client.schemas.objects import FlowRun, State
 from prefect.states import Cancelled, Completed, Crashed, Failed, Running, Scheduled
 
-from stpa.errors import DataError
+from stpa.errors import DataError, InterruptedTrainingError
 from stpa.flows import scheduled
-from stpa.flows.scheduled import MAX_CRASHES, SKIPPED, nightly, watch
+from stpa.flows.scheduled import INTERRUPTED, MAX_CRASHES, SKIPPED, nightly, watch
 from stpa.stages.unchanged import read_inputs
 from stpa.workspace import Workspace, exclusive
 from tests.workspaces import make_workspace, small_params
@@ -111,6 +111,7 @@ ENDS: dict[str, tuple[State, int, bool]] = {
     "it met another one at work": (Completed(name=SKIPPED), 1, True),
     "it was over the limit": (Cancelled(), 0, True),
     "it was lost with its machine": (Crashed(), 1, True),
+    "it was asked to leave": (Cancelled(name=INTERRUPTED), 1, True),
     "it failed": (Failed(), 1, False),
     "somebody cancelled it": (Cancelled(), 1, False),
     "it is to come": (Scheduled(), 0, False),
@@ -173,6 +174,16 @@ def test_an_unchanged_workspace_is_no_work(workspace, monkeypatch):
     state = nightly.fn(workspace.root)
     assert (state.name, state.is_completed()) == ("Unchanged", True)
     assert not workspace.logs.exists()
+
+
+def test_one_that_is_asked_to_leave_is_no_failure(workspace, monkeypatch):
+    def leave(*_: object) -> State:
+        raise InterruptedTrainingError("stopped as asked after step 8 of 90")
+
+    monkeypatch.setattr(scheduled, "_retrain", leave)
+    state = nightly.fn(workspace.root)
+    assert (state.name, state.type.value) == (INTERRUPTED, "CANCELLED")
+    assert state.message == "stopped as asked after step 8 of 90"
 
 
 def test_a_folder_that_is_gone_fails(workspace, source):

@@ -12,6 +12,7 @@ from stpa.registry.candidate import Candidate, Network, Serving
 from stpa.registry.judgement import Judgement
 from stpa.registry.promotion import Outcome
 from stpa.registry.tracking import Tracker, open_tracker
+from stpa.stages.notices import Record, records_folder
 from stpa.stages.promote import promote_candidate, rollback
 from stpa.workspace import Workspace
 from tests.unit.registry.judgements import judgement
@@ -196,3 +197,29 @@ def test_rollback_serves_the_champion_before(
     champion = tracker.version_by_alias(f"{config.promotion.model_name}-fusion", "champion")
     assert champion is not None
     assert champion.number == 1
+
+
+def test_each_decision_leaves_one_notice_with_its_reasons(
+    workspace: Workspace, config: Config, networks: dict[Stream, Network]
+):
+    judge = Judge(judgement([True] * 20))
+    for num_right, key in ((15, "k1"), (18, "k2"), (16, "k3")):
+        for _ in range(2):  # as after a kill, or with nothing new
+            promote_candidate(
+                workspace, config, candidate(networks, key, num_right, "d1"), DATA, judge
+            )
+    rollback(workspace, RollbackParams(promotion=config.promotion, tracking=config.tracking))
+    paths = records_folder(workspace).glob("*.json")
+    notices = [Record.model_validate_json(path.read_bytes()).notice for path in paths]
+    assert sorted((each.event, each.version) for each in notices) == [
+        ("promoted", 1),
+        ("promoted", 2),
+        ("rejected", 3),
+        ("rolled back", 1),
+    ]
+    for notice in notices:
+        assert (notice.reasons == ()) == (notice.event == "rolled back")
+        assert notice.report is not None
+        assert "index.html" in notice.report
+        if notice.event == "rejected":
+            assert any(reason.reason in notice.text for reason in notice.reasons)

@@ -2,13 +2,15 @@
 
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 import yaml
 
-from stpa.errors import DataError
+from stpa.cli.workspace import answer_unchanged
+from stpa.errors import BusyError, DataError
 from stpa.params import load_config
 from stpa.stages import unchanged
 from stpa.stages.unchanged import (
@@ -114,6 +116,19 @@ def test_a_source_that_is_missing_is_for_the_retraining_to_report(workspace, sou
     assert find_unchanged(workspace, None) is None
     with pytest.raises(DataError, match="is not a folder"):
         read_inputs(workspace, None)
+
+
+def test_at_work_it_is_left_to_the_command_which_may_follow_a_job(workspace, monkeypatch, capsys):
+    assert answer_unchanged(workspace, None)
+    assert capsys.readouterr().out.startswith("unchanged: videos, parameters and code are those")
+
+    @contextmanager
+    def refuse(_workspace: Workspace) -> Iterator[None]:
+        raise BusyError("another process is at work")
+        yield
+
+    monkeypatch.setattr("stpa.cli.workspace.exclusive", refuse)
+    assert not answer_unchanged(workspace, None)
 
 
 def test_what_comes_while_a_retraining_goes_on_is_for_the_next_one(workspace, source):
