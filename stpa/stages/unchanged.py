@@ -36,7 +36,8 @@ class Retraining(BaseModel):
     code: str
     data: str
     listings: dict[str, str]
-    """Of each folder that now holds the videos: the source, and the workspace's own."""
+    """Of each folder that now holds the videos: the source, and the workspace's own. An equal one
+    anywhere, as of a source that was moved, is of the same videos."""
     results: tuple[str, ...]
     """Files and folders that it left, relative to the workspace."""
     ended: str
@@ -81,7 +82,7 @@ def find_unchanged(workspace: Workspace, source: Path | None) -> Retraining | No
     except StpaError:
         return None
     equal = (last.params, last.code) == (inputs.params, inputs.code)
-    equal = equal and last.listings.get(inputs.folder) == inputs.listing
+    equal = equal and inputs.listing in last.listings.values()
     equal = equal and last.data == versioning.recorded_state(workspace.root)
     there = equal and all((workspace.root / path).exists() for path in last.results)
     return last if there else None
@@ -90,7 +91,7 @@ def find_unchanged(workspace: Workspace, source: Path | None) -> Retraining | No
 def holds_listing(workspace: Workspace, inputs: Inputs) -> bool:
     """Tell whether the last retraining had the videos of `inputs`."""
     last = read_last(workspace)
-    return last is not None and last.listings.get(inputs.folder) == inputs.listing
+    return last is not None and inputs.listing in last.listings.values()
 
 
 def remember(

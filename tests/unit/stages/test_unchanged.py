@@ -105,6 +105,10 @@ def test_it_is_changed_when_the_code_is(workspace, monkeypatch):
     assert find_unchanged(workspace, None) is None
 
 
+def test_a_source_that_was_moved_is_the_same_dataset(workspace, source, tmp_path):
+    assert find_unchanged(workspace, source.rename(tmp_path / "moved")) is not None
+
+
 def test_another_source_is_another_dataset(workspace, tmp_path):
     other = tmp_path / "other"
     other.mkdir()
