@@ -4,6 +4,7 @@ import time
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
+from typing import Any
 
 import pytest
 from mlflow.exceptions import MlflowException
@@ -85,7 +86,7 @@ def test_a_dataset_that_another_training_enters_at_the_same_time_is_an_input_too
     run, log_inputs = tracker.open_run("k", "rgb", {}, {}), tracker.client.log_inputs
     asked: list[str] = []
 
-    def taken_at_first(run_id: str, inputs: object) -> None:
+    def taken_at_first(run_id: str, inputs: Any) -> None:
         asked.append(run_id)
         if len(asked) == 1:
             raise MlflowException("UNIQUE constraint failed: datasets.name")
@@ -94,7 +95,9 @@ def test_a_dataset_that_another_training_enters_at_the_same_time_is_an_input_too
     monkeypatch.setattr(tracker.client, "log_inputs", taken_at_first)
     version = DataVersion(videos="a1", manifest="b2", optical_flow="c3")
     tracker.log_dataset(run, Dataset("my_project", "train", version, 24, ("a", "b")))
-    [logged] = tracker.client.get_run(run).inputs.dataset_inputs
+    inputs = tracker.client.get_run(run).inputs
+    assert inputs is not None
+    [logged] = inputs.dataset_inputs
     assert logged.dataset.digest == version.id
 
 
