@@ -23,7 +23,7 @@ def attention(
         typer.Option(min=1, help="Frames to look at; default: as many as the model is judged by."),
     ] = None,
     maps: Annotated[
-        int, typer.Option(min=0, help="Attention maps that get a row of their own.")
+        int, typer.Option(min=1, help="Attention maps that get a row of their own.")
     ] = 3,
     challenger: Annotated[
         bool, typer.Option("--challenger", help="Use the latest candidate, even a rejected one.")

@@ -21,6 +21,8 @@ PRIOR_RECORDINGS = 1.0
 """Few recordings tell little. The weights' squared distance from `EVEN` counts as much as the mean
 surprise, in nats, of so many recordings."""
 
+_LEAST_WEIGHT = 0.01
+
 
 def fit_fusion(rgb: Scores, flow: Scores, num_recordings: int) -> Fusion:
     """Return the weights that make the held-out videos' labels the likeliest.
@@ -41,6 +43,8 @@ def fit_fusion(rgb: Scores, flow: Scores, num_recordings: int) -> Fusion:
         method="L-BFGS-B",
     )
     of_rgb, of_flow = fitted.x.tolist()
+    if of_rgb + of_flow < _LEAST_WEIGHT:  # both only guess: their order stays, with no confidence
+        of_rgb = of_flow = _LEAST_WEIGHT / 2
     return Fusion(FITTED, (of_rgb, of_flow))
 
 

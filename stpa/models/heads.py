@@ -40,7 +40,7 @@ State = tuple[torch.Tensor, ...]
 
 @runtime_checkable
 class Tail(Protocol):
-    """The layers behind the pyramid (`stpa.models.backbones.Tail`): `pool` of `embed`."""
+    """The layers behind the pyramid (`stpa.models.tail.Tail`): `pool` of `embed`."""
 
     def __call__(self, maps: torch.Tensor, /) -> torch.Tensor:
         """Return features [frames, features] of maps [frames, channels, height, width]."""

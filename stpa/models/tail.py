@@ -1,6 +1,6 @@
 """The layers behind the top map of a pyramid, in the two parts that attention comes between."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import torch
 from torch import fx, nn
@@ -24,6 +24,16 @@ class Tail(nn.Module):
         self._parts = (embed, pool)  # a tuple: a part is no second place of the same weights
         for name, layer in layers:
             self.add_module(name, layer)
+
+    def _apply(self, fn: Callable[[torch.Tensor], torch.Tensor], recurse: bool = True) -> "Tail":
+        """Convert or move all weights, and the constants of the parts, which no layer has."""
+        super()._apply(fn, recurse)
+        graphs = [module for part in self._parts for module in part.modules()]
+        for graph in graphs:
+            if isinstance(graph, fx.GraphModule):
+                for name, constant in list(graph.named_buffers(recurse=False)):
+                    graph.register_buffer(name, fn(constant), persistent=False)
+        return self
 
     def embed(
         self, maps: Float[torch.Tensor, "frames channels height width"]

@@ -46,6 +46,12 @@ class Judgement(BaseModel, ABC):
     learnt: tuple[str, ...] = ()
     """Its other networks."""
 
+    @model_validator(mode="after")
+    def _one_recording_a_video(self) -> "Judgement":
+        if self.groups and len(self.groups) != len(self.video_ids):
+            raise ValueError("groups must be one recording for each video, or none")
+        return self
+
     @property
     def title(self) -> str:
         """What the figure is called in a sentence."""
@@ -85,8 +91,6 @@ class SingleLabelJudgement(Judgement):
     @model_validator(mode="after")
     def _one_answer_a_video(self) -> "SingleLabelJudgement":
         counts = len(self.video_ids), len(self.labels), len(self.predictions)
-        if self.groups and len(self.groups) != len(self.video_ids):
-            raise ValueError("a recording is needed for each video, or for none")
         if len(set(counts)) > 1 or len(set(self.video_ids)) < len(self.video_ids):
             raise ValueError(f"video_ids must be unique, one label and prediction each: {counts}")
         return self

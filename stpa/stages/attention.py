@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import NamedTuple
 
-from stpa.errors import ModelError
+from stpa.errors import ConfigError, ModelError
 from stpa.evaluation.picture import (
     check_format,
     draw_attention,
@@ -42,6 +42,9 @@ def draw_where_it_looks(
     """
     picture = picture or workspace.report.parent / "attention" / f"{video.stem}.png"
     check_format(picture)
+    film = picture.with_suffix(".mp4")
+    if film.resolve() == video.resolve():
+        raise ConfigError(f"the film would replace the video {video}: give another --picture")
     explanation, model = explain_file(
         workspace, params, video, challenger=challenger, num_segments=num_segments
     )
@@ -52,6 +55,5 @@ def draw_where_it_looks(
             "counts all frames alike; `stpa predict` draws the evidence in them"
         )
     write_picture(picture, draw_attention(explanation, video.name, f"by {model}", num_maps))
-    film = picture.with_suffix(".mp4")
     write_film(film, draw_film(explanation, video.name, progress))
     return AttentionFiles(picture, film, model)

@@ -64,6 +64,9 @@ def _mean_over_groups(
     values: Float[np.ndarray, " videos"], groups: list[str]
 ) -> tuple[float, float]:
     """Return the mean, and its standard error where the videos of a group go together."""
-    _, places = np.unique(groups, return_inverse=True)
+    names, places = np.unique(groups, return_inverse=True)
+    if len(names) == 1:
+        return float(values.mean()), np.inf
     sums = np.bincount(places, weights=values - values.mean())
-    return float(values.mean()), float(np.sqrt(np.square(sums).sum()) / len(values))
+    variance = np.square(sums).sum() * len(names) / (len(names) - 1)
+    return float(values.mean()), float(np.sqrt(variance) / len(values))

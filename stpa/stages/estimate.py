@@ -140,7 +140,7 @@ def _holding_out_seconds(work: Workload, speed: Speed) -> float:
     jobs = [work.jobs[name] for name in work.to_hold_out]
     each = [_head_seconds(job, speed) for job in jobs]
     at_once = max(1, min(speed.num_evaluations, NUM_FOLDS))
-    return speed.start_seconds + math.fsum(each) * NUM_FOLDS / at_once
+    return speed.start_seconds + math.fsum(each) * math.ceil(NUM_FOLDS / at_once)
 
 
 def _sweep_seconds(config: Config, work: Workload, name: str, speed: Speed) -> float:

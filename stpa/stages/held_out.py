@@ -15,7 +15,8 @@ from pathlib import Path
 
 import numpy as np
 
-from stpa.config import Config, Stream
+from stpa.compute.memory_share import memory_share, node_cpus
+from stpa.config import ComputeConfig, Config, Stream
 from stpa.data.manifest import Video, label_matrix, read_manifest
 from stpa.data.versioning import read_version
 from stpa.errors import DataError, ModelError
@@ -27,8 +28,9 @@ from stpa.progress import ReportProgress, silent
 from stpa.search.split import split_for_validation
 from stpa.shapes import Float
 from stpa.stages.feature_files import stored_sweep
+from stpa.stages.storage import stream_storage
 from stpa.stages.sweep import map_on_cluster
-from stpa.stages.training_job import training_job
+from stpa.stages.training_job import training_job, unmeasured_job
 from stpa.stages.training_key import training_key
 from stpa.training.agreement import Wish
 from stpa.training.fit import Place, fit
@@ -45,6 +47,10 @@ class Fold:
 
     job: TrainingJob
     held_out: tuple[Video, ...]
+
+    def __str__(self) -> str:
+        """Return what an error calls it."""
+        return f"{self.job.name}, without {len(self.held_out)} videos"
 
 
 def score_held_out(
@@ -70,7 +76,7 @@ def score_held_out(
         _score_fold,
         sweep=stored_sweep(config),
         num_segments=_num_segments(config),
-        device=config.compute.device,
+        compute=config.compute,
     )
     logits: dict[str, Float[np.ndarray, " classes"]] = {}
     for done, (_fold, found) in enumerate(map_on_cluster(config, score, folds), start=1):
@@ -95,7 +101,10 @@ def score_held_out(
 
 
 def folds_of(job: TrainingJob) -> list[Fold]:
-    """Hold each recording out once, as far as its classes have others; there may be no fold."""
+    """Hold recordings out, each at most once, as far as its classes have others.
+
+    There may be no fold, and recordings that none holds out.
+    """
     folds, scored = [], set()
     for split in range(1, NUM_FOLDS + 1):
         with suppress(DataError):  # none can be spared
@@ -120,7 +129,9 @@ def find_held_out(workspace: Workspace, config: Config, stream: Stream, head: st
     path = _scores_file(workspace, config, stream, head)
     if path.exists():
         return read_scores(path)
-    if not folds_of(training_job(workspace, config, stream, head)):
+    manifest = read_manifest(workspace.manifest)
+    storage = stream_storage(workspace, config, stream)
+    if not folds_of(unmeasured_job(manifest, config, stream, head, storage)):
         return None
     raise ModelError(
         f"no training videos are held out from a {stream} {head} yet: run `stpa train` first"
@@ -140,8 +151,10 @@ def _num_segments(config: Config) -> int:
 
 
 def _scores_file(workspace: Workspace, config: Config, stream: Stream, head: str) -> Path:
+    data = read_version(workspace.root)
     determinants = {
-        "training": training_key(config, stream, head, read_version(workspace.root)),
+        "training": training_key(config, stream, head, data),
+        "data": data.id,  # of both streams: scores of different data are not fused
         "num_folds": NUM_FOLDS,
         "num_segments": _num_segments(config),
     }
@@ -150,13 +163,15 @@ def _scores_file(workspace: Workspace, config: Config, stream: Stream, head: str
 
 
 def _score_fold(
-    fold: Fold, *, sweep: Sweep, num_segments: int, device: str
+    fold: Fold, *, sweep: Sweep, num_segments: int, compute: ComputeConfig
 ) -> dict[str, Float[np.ndarray, " classes"]]:
     """Train the head of a fold in a worker; return the logits of the videos held out, by id."""
     source = fold.job.features
     assert source is not None, "heads learn from features"
+    share = memory_share(compute, node_cpus(), NUM_FOLDS)
+    place = Place(device=compute.device, memory_share=share)
     with tempfile.TemporaryDirectory() as folder:
-        fit(fold.job, Place(device=device), _LastModel(fold.job, Path(folder)))
+        fit(fold.job, place, _LastModel(fold.job, Path(folder)))
         network = load_model(Path(folder))
     return {
         video.video_id: sweep_video(network, video, source, sweep)[num_segments]

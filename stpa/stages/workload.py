@@ -72,7 +72,9 @@ def find_workload(workspace: Workspace, config: Config) -> Workload:
         stays = is_versioned and not (to_extract and stream is Stream.FLOW)
         if not (stays and is_trained(workspace, config, stream, head)):
             to_train.append(name)
-        if config.fits_fusion and (name in to_train or not is_held_out(workspace, config, job)):
+        if config.fits_fusion and (
+            to_extract or name in to_train or not is_held_out(workspace, config, job)
+        ):
             to_hold_out.append(name)
         if to_extract or name in to_train or not is_evaluated(workspace, config, stream, head):
             to_evaluate.append(name)

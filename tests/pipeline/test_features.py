@@ -1,6 +1,7 @@
 """Frozen networks, from videos to scores, on real videos, DVC and Ray."""
 
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from stpa.compute.heads import fit_head_on_cluster
 from stpa.compute.tasks import cluster
 from stpa.config import Config, Stream
 from stpa.data.manifest import read_manifest
-from stpa.data.versioning import tracked_hash
+from stpa.data.versioning import read_version, tracked_hash
 from stpa.errors import ConfigError, DataError, ModelError
 from stpa.files import digest_file
 from stpa.models.checkpoint import WEIGHTS_FILE
@@ -29,7 +30,7 @@ from stpa.stages.evaluate import evaluate, find_scores, today_sweep
 from stpa.stages.extract import extract
 from stpa.stages.features import store_features
 from stpa.stages.fuse import find_fusion, fuse
-from stpa.stages.held_out import folds_of, score_held_out
+from stpa.stages.held_out import folds_of, is_held_out, score_held_out
 from stpa.stages.ingest import ingest
 from stpa.stages.search import search
 from stpa.stages.search_plan import read_plan
@@ -265,6 +266,16 @@ class TestHeldOut:
         )
         with pytest.raises(TypeError):  # other inputs: scored anew
             score_held_out(workspace, other, Stream.RGB, "tsn")
+
+    def test_new_optical_flow_holds_out_both_streams_again(
+        self, workspace: Workspace, config: Config, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        job = training_job(workspace, config, Stream.RGB, "tsn")
+        score_held_out(workspace, config, Stream.RGB, "tsn")
+        assert is_held_out(workspace, config, job)
+        other = replace(read_version(workspace.root), optical_flow="another")
+        monkeypatch.setattr(held_out, "read_version", lambda root: other)
+        assert not is_held_out(workspace, config, job)
 
     def test_they_weigh_the_streams_and_choose_the_head(
         self, workspace: Workspace, config: Config

@@ -153,6 +153,14 @@ class TestResults:
         )
         assert done.returncode == 0, done.stderr
         assert "by small-fusion version 1 (champion)" in done.stdout
+        (tmp_path / "b.mp4").write_bytes(b"mine")
+        refused = run_stpa(
+            *("attention", tmp_path / "b.mp4", "--picture", tmp_path / "b.png"),
+            *("--workspace", retrained.root),
+        )
+        assert refused.returncode == 1
+        assert "the film would replace the video" in refused.stderr
+        assert (tmp_path / "b.mp4").read_bytes() == b"mine"
         assert (tmp_path / "a.png").stat().st_size > 1000
         with av.open(str(tmp_path / "a.mp4")) as container:
             assert sum(1 for _ in container.decode(video=0)) > 2

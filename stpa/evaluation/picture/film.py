@@ -71,7 +71,7 @@ def draw_film(
         canvas = FigureCanvasAgg(page.figure)
         for done, time in enumerate(times.tolist(), start=1):
             for panel in panels:
-                panel.show(time * millisecond)
+                panel.show(time, millisecond)
             canvas.draw()
             yield time - int(times[0]), np.array(canvas.buffer_rgba())[..., :3]
             progress(done, len(times))
@@ -116,9 +116,10 @@ class _FilmPanel(StreamPanel):
             self.weights_row(with_times=True),
         ]
 
-    def show(self, time: float) -> None:
-        """Show the frame that stands for a time, in the unit of `times`."""
-        frame = np.clip(np.searchsorted(self.edges(), time, "right") - 1, 0, len(self.times) - 1)
+    def show(self, time: int, millisecond: float) -> None:
+        """Show the frame that stands for a time, in ms; a millisecond is in the unit of `times`."""
+        starts = np.rint(self.edges() / millisecond)
+        frame = np.clip(np.searchsorted(starts, time, "right") - 1, 0, len(self.times) - 1)
         pictures = self.seen.frames if self._coloured is None else self._coloured.pictures
         self._picture.set_data(pictures[frame])
         self._gray.set_data(self.seen.frames[frame].mean(axis=2))

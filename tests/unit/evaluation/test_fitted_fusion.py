@@ -101,6 +101,16 @@ def test_weights_are_never_negative():
     assert fusion.weights[1] == 0.0
 
 
+def test_streams_that_are_both_wrong_keep_an_order_without_confidence():
+    rgb, flow = streams(3.0, 3.0, num_videos=100)
+    wrong = [scores(each.stream, -each.logits[5], each.labels) for each in (rgb, flow)]
+    fusion = fit_fusion(wrong[0], wrong[1], num_recordings=1000)
+    assert fusion.weights is not None
+    assert 0 < sum(fusion.weights) < 0.02
+    fused = fuse(*wrong, fusion)
+    assert len(set(fused.logits[5].argmax(axis=1))) > 1
+
+
 def test_few_recordings_that_are_all_right_do_not_make_weights_large():
     rgb, flow = streams(30.0, 30.0, num_videos=20)
     few, many = (fit_fusion(rgb, flow, each).weights for each in (2, 10**6))

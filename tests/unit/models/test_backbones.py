@@ -309,6 +309,21 @@ TRANSFORMERS = {
 """And the side of a patch, px."""
 
 
+def test_constants_of_a_tail_follow_its_weights() -> None:
+    name = "swin_tiny_patch4_window7_224"
+    backbone = build(name, input_size=224, top_layer="A", num_scales=1).double()
+    maps = torch.rand(1, backbone.channels[-1], *backbone.top_size, dtype=torch.float64)
+    floating = [
+        constant.dtype
+        for part in backbone.tail._parts
+        for constant in part.buffers()
+        if constant.is_floating_point()
+    ]
+    assert floating
+    assert set(floating) == {torch.float64}
+    assert backbone.eval().tail(maps).dtype == torch.float64
+
+
 @pytest.mark.parametrize(("name", "patch"), TRANSFORMERS.items(), ids=TRANSFORMERS)
 def test_the_patches_of_a_transformer_are_the_positions_of_maps(name: str, patch: int) -> None:
     torch.manual_seed(0)

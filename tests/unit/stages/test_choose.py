@@ -79,8 +79,9 @@ def test_a_lead_by_few_recordings_is_no_lead(held_out):
     in_pairs = choose._mean_over_groups(gain, [f"g{n % 2}" for n in range(60)])
     assert one_by_one[0] == in_pairs[0] == pytest.approx(0.05)
     # Of independent videos, the standard error of the mean; of two recordings, far more.
-    assert one_by_one[1] == pytest.approx(gain.std() / np.sqrt(60))
-    assert in_pairs[1] == pytest.approx(0.25 * np.sqrt(2) / 2)
+    assert one_by_one[1] == pytest.approx(gain.std(ddof=1) / np.sqrt(60))
+    assert in_pairs[1] == pytest.approx(np.std([0.3, -0.2], ddof=1) / np.sqrt(2))
+    assert choose._mean_over_groups(gain, ["g"] * 60)[1] == np.inf
 
 
 def test_a_named_head_is_taken_unseen(held_out):

@@ -112,7 +112,7 @@ def test_heads_that_hold_videos_out_train_in_processes_that_stay():
     work = make_work(config, to_extract=(), to_train=(), to_hold_out=NETWORKS, to_evaluate=())
     estimate = estimate_seconds(config, work, SPEED)
     num_clips = work.jobs["rgb stpa"].num_steps * work.jobs["rgb stpa"].clips_per_step
-    assert estimate.hold_out == 10 + 4 * 3 * num_clips / 2
+    assert estimate.hold_out == 10 + 4 * 2 * num_clips  # three folds by two at once
     assert estimate.total == estimate.hold_out
     assert next(describe(work, estimate)) == (
         "to do: score training videos by 12 heads that have not seen their recordings: about "

@@ -173,6 +173,17 @@ class TestFilm:
             times = [frame.time for frame in container.decode(video=0)]
         assert times == pytest.approx([milliseconds / 1000 for milliseconds, _ in pictures])
 
+    @pytest.mark.parametrize("fps", [24.0, 30000 / 1001, 30.0])
+    def test_each_frame_that_was_seen_is_shown(self, fps):
+        places = np.linspace(0, 149, 25).astype(int)
+        stream = seen(np.full((25, 1, 4, 4), 1 / 400), places.tolist())
+        for frame, level in enumerate(np.linspace(0, 240, 25).astype(int)):
+            stream.frames[frame] = level
+        pictures = list(draw_film(explain(fps=fps, rgb=stream), "a.mp4"))
+        height, width = 150, 200  # within the picture that the network saw
+        shown = [int(picture[height, width, 0]) for _, picture in pictures[:-1]]
+        assert shown == np.linspace(0, 240, 25).astype(int).tolist()
+
     def test_frames_at_nearly_the_same_time_are_one_picture(self, tmp_path):
         rgb = seen(np.full((3, 1, 4, 4), 1 / 48), [0, 1, 2])
         flow = moving(seen(np.full((4, 1, 4, 4), 1 / 64), [0, 1, 2, 4]))
