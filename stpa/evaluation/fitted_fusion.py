@@ -7,7 +7,6 @@ log p = log softmax(a r + b f), by maximum likelihood, so that probabilities are
 """
 
 import numpy as np
-from scipy.optimize import minimize
 
 from stpa.errors import DataError
 from stpa.evaluation.fusion import FITTED, Fusion
@@ -32,6 +31,8 @@ def fit_fusion(rgb: Scores, flow: Scores, num_recordings: int) -> Fusion:
     """
     if rgb.video_ids != flow.video_ids:
         raise DataError("the streams' held-out scores are of different videos: train again")
+    from scipy.optimize import minimize  # slow to import
+
     ([of_rgb], [of_flow]) = (tuple(scores.logits.values()) for scores in (rgb, flow))
     stacked = np.stack([of_rgb, of_flow]).astype(np.float64)
     fitted = minimize(

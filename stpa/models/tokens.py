@@ -7,7 +7,6 @@ the patches' tokens, also where a model was published with the class token for i
 from typing import Any
 
 import torch
-from einops import reduce
 from torch import nn
 
 from stpa.errors import ModelError
@@ -66,4 +65,4 @@ class _Average(nn.Module):
         self.layer = layer
 
     def forward(self, maps: torch.Tensor) -> torch.Tensor:
-        return self.layer(reduce(maps, "frames channels h w -> frames channels", "mean"))
+        return self.layer(maps.mean(dim=(2, 3)))

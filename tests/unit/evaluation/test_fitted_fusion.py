@@ -107,7 +107,7 @@ def test_streams_that_are_both_wrong_keep_an_order_without_confidence():
     fusion = fit_fusion(wrong[0], wrong[1], num_recordings=1000)
     assert fusion.weights is not None
     assert 0 < sum(fusion.weights) < 0.02
-    fused = fuse(*wrong, fusion)
+    fused = fuse(wrong[0], wrong[1], fusion)
     assert len(set(fused.logits[5].argmax(axis=1))) > 1
 
 

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from stpa.config import Config, Stream
+from stpa.data.manifest import Manifest
 from stpa.data.versioning import DataVersion
 from stpa.errors import ModelError
 from stpa.evaluation.scores import Scores
@@ -21,7 +22,7 @@ from stpa.stages.training_job import SERVED_HEAD
 from stpa.stages.training_key import training_key
 from stpa.training.learning import Problem
 from stpa.workspace import Workspace
-from tests.workspaces import make_workspace, small_params
+from tests.workspaces import make_video, make_workspace, small_params
 
 DATA = DataVersion(manifest="m", videos="v", optical_flow="f")
 FATAL = {"name": "one_answer", "message": "one class for all", "has_learnt": False}
@@ -95,6 +96,9 @@ def test_only_a_network_that_has_learnt_nothing_counts_as_failed(
     logits = {config.evaluate.num_segments: labels.astype(np.float32)}
     fused = Scores("fused", "stpa", "key", "data", ("a", "b"), False, ("x", "y"), labels, logits)
     monkeypatch.setattr(candidate, "fuse", lambda *arguments: fused)
+    manifest = Manifest((make_video("x", group="g1"), make_video("y", group="g2")))
+    monkeypatch.setattr(candidate, "read_manifest", lambda path: manifest)
     judgement = gather_candidate(workspace, config).judgement
     assert judgement.failed == {"flow stpa": "one class for all"}
     assert judgement.learnt == ("rgb stpa",)
+    assert judgement.groups == ("g1", "g2")

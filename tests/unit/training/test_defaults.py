@@ -55,6 +55,7 @@ OLD = {
         "attention_loss": "paper",
         "min_steps_per_epoch": 1,
     },
+    "evaluate": {"late_fusion": "average_logits"},
     "rgb": {"epochs": 30, "learning_rate": 0.005, "new_layer_rate": 5, "gradient_clip": 40},
     "flow": {"epochs": 60, "learning_rate": 0.01, "new_layer_rate": 5, "dropout": 0.7},
 }
@@ -130,6 +131,7 @@ def make_job(root: Path, weights: Path, stream: Stream, head: str, **old: Any) -
     params["optical_flow"]["estimator"] = "dis"  # "auto" is settled by the machine; none is used
     params["model"] |= {"backbone": BACKBONE, "pretrained": str(weights)} | old.get("model", {})
     params["train"] |= {"input_size": SIZE - 16, "short_side": SIZE} | old.get("train", {})
+    params["evaluate"] |= old.get("evaluate", {})
     for name in ("rgb", "flow"):
         params["train"][name] |= old.get(name, {})
     config = check_params(params, Path("params.yaml"))

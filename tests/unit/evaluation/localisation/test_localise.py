@@ -59,7 +59,7 @@ def video(root: Path) -> Video:
     path = f"{NAME}.avi"
     found = probe(root / "videos" / path)
     assert isinstance(found, Probe)
-    return make_video(NAME, path=path, labels=("left",), **found.model_dump())
+    return make_video(NAME, path=path, labels=("left",), **found.measures)
 
 
 @pytest.fixture(scope="module")
