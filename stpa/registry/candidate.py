@@ -62,6 +62,8 @@ class Candidate:
     """Digest of everything that determined the networks and the judgement."""
     networks: Mapping[Stream, Network]
     head: str
+    reason: str
+    """Why it is that head, for a person."""
     fusion: Fusion
     num_segments: int
     num_crops: int

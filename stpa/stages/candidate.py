@@ -9,16 +9,16 @@ from stpa.files import digest_value
 from stpa.registry.candidate import Candidate, Network
 from stpa.registry.judgement import Judgement, judge_scores
 from stpa.stages.choose import choose_head
-from stpa.stages.fuse import find_fusion, fuse
+from stpa.stages.fuse import fuse_by
 from stpa.stages.train import TrainedModel, find_trained
 from stpa.workspace import Workspace
 
 
 def gather_candidate(workspace: Workspace, config: Config) -> Candidate:
     """Return the candidate. Raises StpaError when a stream is not trained or not evaluated yet."""
-    head, _reason = choose_head(workspace, config)
+    head, fusion, reason = choose_head(workspace, config)
     models = {stream: find_trained(workspace, config, stream, head) for stream in Stream}
-    fused, fusion = fuse(workspace, config, head), find_fusion(workspace, config, head)
+    fused = fuse_by(fusion, workspace, config, head)
     num_segments, num_crops = config.evaluate.num_segments, config.evaluate.num_crops
     determinants = {
         "networks": {stream.value: model.key for stream, model in models.items()},
@@ -33,6 +33,7 @@ def gather_candidate(workspace: Workspace, config: Config) -> Candidate:
         key=digest_value(determinants),
         networks={stream: Network(model.folder, model.run_id) for stream, model in models.items()},
         head=head,
+        reason=reason,
         fusion=fusion,
         num_segments=num_segments,
         num_crops=num_crops,

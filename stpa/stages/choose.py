@@ -1,24 +1,25 @@
 """Choose the head that is put up for promotion, by training recordings that it has not seen."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 
-from stpa.config import Config, Stream
-from stpa.data.manifest import read_manifest
+from stpa.config import Config
 from stpa.evaluation.fitted_fusion import surprise
-from stpa.evaluation.fusion import fuse
+from stpa.evaluation.fusion import Fusion, fuse
 from stpa.shapes import Float
-from stpa.stages.fuse import find_fusion
-from stpa.stages.held_out import find_held_out
+from stpa.stages.fuse import find_fusion, fit_held_out
+from stpa.stages.held_out import HeldOut, find_held_out
 from stpa.stages.training_job import BASELINE_HEAD, SERVED_HEAD, compared_heads
 from stpa.workspace import Workspace
 
 
 class Choice(NamedTuple):
-    """The head that is put up for promotion, and why."""
+    """The head that is put up for promotion, how its streams are fused, and why it is that one."""
 
     head: str
+    fusion: Fusion
     reason: str
 
 
@@ -28,40 +29,45 @@ def choose_head(workspace: Workspace, config: Config) -> Choice:
     The better one finds the labels of held-out videos likelier, both streams fused. The simple
     average is taken unless the attention is better by more than the standard error over recordings.
     """
+
+    def without_comparing(head: str, reason: str) -> Choice:
+        return Choice(head, find_fusion(workspace, config, head), reason)
+
     named = config.promotion.candidate
     if named != "auto":
-        return Choice(named, "promotion.candidate names it")
+        return without_comparing(named, "promotion.candidate names it")
     if BASELINE_HEAD not in compared_heads(config):
-        return Choice(SERVED_HEAD, "no other is trained")
-    served = _surprise(workspace, config, SERVED_HEAD)
-    baseline = _surprise(workspace, config, BASELINE_HEAD)
-    if served is None or baseline is None:
-        return Choice(SERVED_HEAD, "no training videos are held out to compare heads by")
-    gain, error = _mean_over_groups(baseline[0] - served[0], served[1])
+        return without_comparing(SERVED_HEAD, "no other is trained")
+    if config.fits_fusion:
+        served, baseline = (
+            find_held_out(workspace, config, head) for head in (SERVED_HEAD, BASELINE_HEAD)
+        )
+        if served and baseline:
+            return _better(served, baseline)
+    return without_comparing(SERVED_HEAD, "no training videos are held out to compare heads by")
+
+
+def _better(served: HeldOut, baseline: HeldOut) -> Choice:
+    """Compare two heads by the same videos, which neither has learnt from."""
+    fusions = {SERVED_HEAD: fit_held_out(served), BASELINE_HEAD: fit_held_out(baseline)}
+    lead = _surprise(baseline, fusions[BASELINE_HEAD]) - _surprise(served, fusions[SERVED_HEAD])
+    gain, error = _mean_over_groups(lead, served.groups)
+    head = SERVED_HEAD if gain > error else BASELINE_HEAD
     reason = (
         f"on training videos held out, {SERVED_HEAD} is ahead of {BASELINE_HEAD} by {gain:.3f} "
         f"nats per video, with a standard error of {error:.3f} over recordings"
     )
-    return Choice(SERVED_HEAD if gain > error else BASELINE_HEAD, reason)
+    return Choice(head, fusions[head], reason)
 
 
-def _surprise(
-    workspace: Workspace, config: Config, head: str
-) -> tuple[Float[np.ndarray, " videos"], list[str]] | None:
-    """Return the surprise by each held-out video, and its recording; None where there are none."""
-    if not config.fits_fusion:
-        return None
-    rgb, flow = (find_held_out(workspace, config, stream, head) for stream in Stream)
-    if rgb is None or flow is None:
-        return None
-    fused = fuse(rgb, flow, find_fusion(workspace, config, head))
+def _surprise(held_out: HeldOut, fusion: Fusion) -> Float[np.ndarray, " videos"]:
+    fused = fuse(held_out.rgb, held_out.flow, fusion)
     [logits] = fused.logits.values()
-    videos = {video.video_id: video for video in read_manifest(workspace.manifest).videos}
-    return surprise(logits, fused), [videos[video_id].group for video_id in fused.video_ids]
+    return surprise(logits, fused)
 
 
 def _mean_over_groups(
-    values: Float[np.ndarray, " videos"], groups: list[str]
+    values: Float[np.ndarray, " videos"], groups: Sequence[str]
 ) -> tuple[float, float]:
     """Return the mean, and its standard error where the videos of a group go together."""
     names, places = np.unique(groups, return_inverse=True)

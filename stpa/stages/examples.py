@@ -7,10 +7,10 @@ from stpa.config import Config, Stream
 from stpa.data.manifest import Video, read_manifest
 from stpa.errors import StpaError
 from stpa.evaluation.examples import Example, choose_examples
+from stpa.evaluation.fusion import Fusion
 from stpa.evaluation.predict import Classifier
 from stpa.evaluation.scores import Scores
 from stpa.models.checkpoint import load_model
-from stpa.stages.fuse import find_fusion
 from stpa.stages.storage import stream_storage
 from stpa.stages.train import find_trained
 from stpa.workspace import Workspace
@@ -28,7 +28,7 @@ def example_videos(
 
 
 def explain_videos(
-    workspace: Workspace, config: Config, head: str, videos: Sequence[Video]
+    workspace: Workspace, config: Config, head: str, fusion: Fusion, videos: Sequence[Video]
 ) -> list[Example]:
     """Explain videos by the current networks of a head, from the stored optical flow.
 
@@ -41,7 +41,7 @@ def explain_videos(
     }
     classifier = Classifier(
         networks,
-        fusion=find_fusion(workspace, config, head),
+        fusion=fusion,
         num_segments=config.evaluate.num_segments,
         num_crops=config.evaluate.num_crops,
         optical_flow=config.optical_flow.model_dump(),

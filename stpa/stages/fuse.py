@@ -8,7 +8,7 @@ from stpa.evaluation.fitted_fusion import EVEN, fit_fusion
 from stpa.evaluation.fusion import FITTED, Fusion
 from stpa.evaluation.scores import Scores
 from stpa.stages.evaluate import find_scores
-from stpa.stages.held_out import find_held_out, num_recordings
+from stpa.stages.held_out import HeldOut, find_held_out
 from stpa.workspace import Workspace
 
 logger = logging.getLogger(__name__)
@@ -16,16 +16,25 @@ logger = logging.getLogger(__name__)
 
 def fuse(workspace: Workspace, config: Config, head: str) -> Scores:
     """Return the fused scores of both evaluated streams at every K."""
+    return fuse_by(find_fusion(workspace, config, head), workspace, config, head)
+
+
+def fuse_by(rule: Fusion, workspace: Workspace, config: Config, head: str) -> Scores:
+    """Do as `fuse` by a rule that is known."""
     rgb, flow = (find_scores(workspace, config, stream, head) for stream in Stream)
-    return fusion.fuse(rgb, flow, find_fusion(workspace, config, head))
+    return fusion.fuse(rgb, flow, rule)
 
 
 def find_fusion(workspace: Workspace, config: Config, head: str) -> Fusion:
     """Return the rule that params.yaml names; where it is fitted, with the weights for a head."""
     if not config.fits_fusion:
         return Fusion(config.evaluate.late_fusion)
-    rgb, flow = (find_held_out(workspace, config, stream, head) for stream in Stream)
-    if rgb is None or flow is None:
+    return fit_held_out(find_held_out(workspace, config, head))
+
+
+def fit_held_out(held_out: HeldOut | None) -> Fusion:
+    """Weigh the streams by the training videos that were held out, if any were."""
+    if held_out is None:
         logger.warning("no recording can be spared to weigh the streams by: they count alike")
         return Fusion(FITTED, EVEN)
-    return fit_fusion(rgb, flow, num_recordings(workspace, rgb))
+    return fit_fusion(held_out.rgb, held_out.flow, len(set(held_out.groups)))

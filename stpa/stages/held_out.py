@@ -12,6 +12,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -51,6 +52,14 @@ class Fold:
     def __str__(self) -> str:
         """Return what an error calls it."""
         return f"{self.job.name}, without {len(self.held_out)} videos"
+
+
+class HeldOut(NamedTuple):
+    """Scores of the same training videos by the two streams, and the videos' recordings."""
+
+    rgb: Scores
+    flow: Scores
+    groups: tuple[str, ...]
 
 
 def score_held_out(
@@ -121,11 +130,19 @@ def is_held_out(workspace: Workspace, config: Config, job: TrainingJob) -> bool:
     return _scores_file(workspace, config, job.stream, job.head).exists() or not folds_of(job)
 
 
-def find_held_out(workspace: Workspace, config: Config, stream: Stream, head: str) -> Scores | None:
-    """Return what `score_held_out` has found, if anything.
+def find_held_out(workspace: Workspace, config: Config, head: str) -> HeldOut | None:
+    """Return what `score_held_out` has found for a head by both streams, if anything.
 
     Raises ModelError where it has not run for today's inputs.
     """
+    rgb, flow = (_find_scores(workspace, config, stream, head) for stream in Stream)
+    if rgb is None or flow is None:
+        return None
+    group_of = {video.video_id: video.group for video in read_manifest(workspace.manifest).videos}
+    return HeldOut(rgb, flow, tuple(group_of[video_id] for video_id in rgb.video_ids))
+
+
+def _find_scores(workspace: Workspace, config: Config, stream: Stream, head: str) -> Scores | None:
     path = _scores_file(workspace, config, stream, head)
     if path.exists():
         return read_scores(path)
@@ -136,12 +153,6 @@ def find_held_out(workspace: Workspace, config: Config, stream: Stream, head: st
     raise ModelError(
         f"no training videos are held out from a {stream} {head} yet: run `stpa train` first"
     )
-
-
-def num_recordings(workspace: Workspace, scores: Scores) -> int:
-    """Return of how many recordings the videos of scores are."""
-    group_of = {video.video_id: video.group for video in read_manifest(workspace.manifest).videos}
-    return len({group_of[video_id] for video_id in scores.video_ids})
 
 
 def _num_segments(config: Config) -> int:

@@ -16,14 +16,14 @@ from stpa.evaluation.report import Reason, Report, TrainingProblem, write_report
 from stpa.evaluation.scores import Scores
 from stpa.evaluation.significance import PairedComparison
 from stpa.files import write_json
+from stpa.registry.candidate import Candidate
 from stpa.registry.lineage import collect_lineage
 from stpa.registry.promotion import Decision, Outcome
 from stpa.registry.tracking import Tracker, open_tracker
 from stpa.stages.candidate import gather_candidate
-from stpa.stages.choose import Choice, choose_head
 from stpa.stages.evaluate import find_scores, track_scores
 from stpa.stages.examples import example_videos, explain_videos
-from stpa.stages.fuse import find_fusion, fuse
+from stpa.stages.fuse import fuse
 from stpa.stages.notices import report_address
 from stpa.stages.tracked_metrics import TEST, tracked_values_of_k
 from stpa.stages.train import find_trained
@@ -90,29 +90,28 @@ class Summary:
 def summarise(workspace: Workspace, config: Config, decision: Decision, seconds: float) -> Summary:
     """Gather the metrics of all compared heads; write, and track, summary.json and the report."""
     tracker = open_tracker(workspace, config.tracking)
-    run_id = tracker.find_run(gather_candidate(workspace, config).key)
+    candidate = gather_candidate(workspace, config)
+    run_id = tracker.find_run(candidate.key)
     heads = compared_heads(config)
     scores = [part for head in heads for part in _all_scores(workspace, config, head)]
     k = config.evaluate.num_segments
     figures: dict[str, dict[str, float]] = {}
     for part in scores:
         figures.setdefault(part.head, {})[part.stream] = part.headline(k)
-    choice = choose_head(workspace, config)
-    head = choice.head
-    rgb, flow, fused = candidate = [part for part in scores if part.head == head]
+    rgb, flow, fused = parts = [part for part in scores if part.head == candidate.head]
     videos = example_videos(workspace, config, (rgb, flow, fused))
-    examples = explain_videos(workspace, config, head, videos)
-    report = _compose_report(workspace, config, choice, decision, scores, examples)
+    examples = explain_videos(workspace, config, candidate.head, candidate.fusion, videos)
+    report = _compose_report(workspace, config, candidate, decision, scores, examples)
     summary = Summary(
-        candidate_head=head,
-        candidate_reason=choice.reason,
-        fusion=report.late_fusion,
+        candidate_head=candidate.head,
+        candidate_reason=candidate.reason,
+        fusion=str(candidate.fusion),
         num_segments=k,
         headline=fused.judging.headline,
         figures=figures,
         k_sweep={
             part.stream: {each: part.headline(each) for each in sorted(part.logits)}
-            for part in candidate
+            for part in parts
         },
         decision=decision,
         data_version=report.data_version,
@@ -131,7 +130,7 @@ def summarise(workspace: Workspace, config: Config, decision: Decision, seconds:
 def _compose_report(
     workspace: Workspace,
     config: Config,
-    choice: Choice,
+    candidate: Candidate,
     decision: Decision,
     scores: Sequence[Scores],
     examples: Sequence[Example],
@@ -140,10 +139,10 @@ def _compose_report(
     return Report(
         title=config.promotion.model_name,
         scores=scores,
-        candidate_head=choice.head,
-        candidate_reason=choice.reason,
+        candidate_head=candidate.head,
+        candidate_reason=candidate.reason,
         num_segments=config.evaluate.num_segments,
-        late_fusion=str(find_fusion(workspace, config, choice.head)),
+        late_fusion=str(candidate.fusion),
         decision=decision.sentence,
         rejected=decision.outcome is Outcome.REJECTED,
         reasons=[

@@ -65,7 +65,9 @@ class Judge:
 def candidate(networks: dict[Stream, Network], key: str, num_right: int, data: str) -> Candidate:
     right = [True] * num_right + [False] * (20 - num_right)
     fusion = Fusion("fitted", (0.25, 1.5))
-    return Candidate(key, networks, "stpa", fusion, 5, 1, judgement(right, data_version=data))
+    return Candidate(
+        key, networks, "stpa", "named", fusion, 5, 1, judgement(right, data_version=data)
+    )
 
 
 def test_the_three_models_are_registered_once_and_the_fusion_names_its_networks(

@@ -1,19 +1,20 @@
 """Which head is put up for promotion, by scores of held-out training videos."""
 
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 
-from stpa.config import Config, Stream
+from stpa.config import Config
+from stpa.evaluation.fusion import Fusion
 from stpa.evaluation.scores import Scores
 from stpa.params import check_params
 from stpa.stages import choose, fuse
 from stpa.stages.choose import choose_head
+from stpa.stages.held_out import HeldOut
 from stpa.workspace import Workspace
-from tests.workspaces import make_video, small_params
+from tests.workspaces import small_params
 
 NUM_VIDEOS, NUM_CLASSES = 60, 3
 
@@ -38,9 +39,9 @@ def held_out(monkeypatch: pytest.MonkeyPatch):
         labels = np.eye(NUM_CLASSES, dtype=bool)[indices]
         group_of = [f"g{index % num_recordings}" for index in range(NUM_VIDEOS)]
 
-        def find(workspace: Workspace, config: Config, stream: Stream, head: str) -> Scores:
+        def scores(stream: str, head: str) -> Scores:
             return Scores(
-                stream=stream.value,
+                stream=stream,
                 head=head,
                 model_key="k",
                 data_version="d",
@@ -51,11 +52,11 @@ def held_out(monkeypatch: pytest.MonkeyPatch):
                 logits={3: noise + {"stpa": stpa, "tsn": tsn}[head] * labels},
             )
 
-        videos = tuple(make_video(f"v{n}", group=group) for n, group in enumerate(group_of))
+        def find(workspace: Workspace, config: Config, head: str) -> HeldOut:
+            return HeldOut(scores("rgb", head), scores("flow", head), tuple(group_of))
+
         for module in (choose, fuse):
             monkeypatch.setattr(module, "find_held_out", find)
-        monkeypatch.setattr(choose, "read_manifest", lambda path: SimpleNamespace(videos=videos))
-        monkeypatch.setattr(fuse, "num_recordings", lambda workspace, scores: num_recordings)
 
     return make
 
@@ -86,14 +87,17 @@ def test_a_lead_by_few_recordings_is_no_lead(held_out):
 
 def test_a_named_head_is_taken_unseen(held_out):
     held_out(9, 0)
-    assert choose_head(WORKSPACE, config("tsn")) == ("tsn", "promotion.candidate names it")
+    choice = choose_head(WORKSPACE, config("tsn"))
+    assert (choice.head, choice.reason) == ("tsn", "promotion.candidate names it")
 
 
 def test_without_another_head_there_is_no_choice(held_out):
     held_out(0, 9)
-    assert choose_head(WORKSPACE, config(baseline=False)) == ("stpa", "no other is trained")
+    choice = choose_head(WORKSPACE, config(baseline=False))
+    assert (choice.head, choice.reason) == ("stpa", "no other is trained")
 
 
 def test_with_a_fixed_rule_nothing_is_held_out():
     choice = choose_head(WORKSPACE, config(late_fusion="average_logits"))
-    assert choice == ("stpa", "no training videos are held out to compare heads by")
+    assert (choice.head, choice.fusion) == ("stpa", Fusion("average_logits"))
+    assert choice.reason == "no training videos are held out to compare heads by"

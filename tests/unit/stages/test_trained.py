@@ -95,7 +95,7 @@ def test_only_a_network_that_has_learnt_nothing_counts_as_failed(
     labels = np.eye(2, dtype=bool)
     logits = {config.evaluate.num_segments: labels.astype(np.float32)}
     fused = Scores("fused", "stpa", "key", "data", ("a", "b"), False, ("x", "y"), labels, logits)
-    monkeypatch.setattr(candidate, "fuse", lambda *arguments: fused)
+    monkeypatch.setattr(candidate, "fuse_by", lambda *arguments: fused)
     manifest = Manifest((make_video("x", group="g1"), make_video("y", group="g2")))
     monkeypatch.setattr(candidate, "read_manifest", lambda path: manifest)
     judgement = gather_candidate(workspace, config).judgement
