@@ -20,6 +20,7 @@ from stpa.cli.jobs import INTERRUPTED, AttachOption, StopOption, attend_job, sub
 from stpa.cli.localise import localise
 from stpa.cli.search import search
 from stpa.cli.workspace import (
+    ChallengerOption,
     HeadOption,
     StreamOption,
     WorkspaceOption,
@@ -278,9 +279,7 @@ def predict(
     picture: Annotated[
         Path | None, typer.Option(help="Where to write the picture; default: beside the report.")
     ] = None,
-    challenger: Annotated[
-        bool, typer.Option("--challenger", help="Use the latest candidate, even a rejected one.")
-    ] = False,
+    challenger: ChallengerOption = False,
     workspace: WorkspaceOption = Path(),
 ) -> None:
     """Name the action in a video by the champion, and draw what decided."""

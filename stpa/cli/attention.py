@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
-from stpa.cli.workspace import WorkspaceOption, open_part
+from stpa.cli.workspace import ChallengerOption, WorkspaceOption, open_part
 from stpa.params.parts import PredictParams
 from stpa.results import RESULTS
 from stpa.terminal import TERMINAL
@@ -25,9 +25,7 @@ def attention(
     maps: Annotated[
         int, typer.Option(min=1, help="Attention maps that get a row of their own.")
     ] = 3,
-    challenger: Annotated[
-        bool, typer.Option("--challenger", help="Use the latest candidate, even a rejected one.")
-    ] = False,
+    challenger: ChallengerOption = False,
     workspace: WorkspaceOption = Path(),
 ) -> None:
     """Draw where and when the champion looks in a video: a picture and a film."""

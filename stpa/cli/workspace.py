@@ -27,6 +27,9 @@ HeadOption = Annotated[
     str | None, typer.Option(help="stpa or tsn; default: all that params.yaml compares.")
 ]
 StreamOption = Annotated[Stream | None, typer.Option(help="Default: both.")]
+ChallengerOption = Annotated[
+    bool, typer.Option("--challenger", help="Use the latest candidate, even a rejected one.")
+]
 
 
 def open_workspace(root: Path) -> tuple[Workspace, Config]:
