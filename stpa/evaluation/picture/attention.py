@@ -1,14 +1,13 @@
 """The picture of attention: a panel for each stream, and what is in them."""
 
-import matplotlib as mpl
 from matplotlib.figure import Figure
 
 from stpa.evaluation.explain import Explanation
 from stpa.evaluation.fusion import STREAM_TITLES
-from stpa.evaluation.lettering import families_for, shorten
+from stpa.evaluation.lettering import shorten
 from stpa.evaluation.picture.attention_panel import AttentionPanel
-from stpa.evaluation.picture.page import NEUTRAL, Page
-from stpa.evaluation.picture.stream_panel import PANEL_WIDTH
+from stpa.evaluation.picture.page import NEUTRAL, Page, styled
+from stpa.evaluation.picture.stream_panel import PANEL_WIDTH, draw_panels
 
 # In inches.
 _LEFT, _TITLE_HEIGHT, _CAPTION_HEIGHT = 1.25, 0.8, 0.25
@@ -31,15 +30,11 @@ def draw_attention(explanation: Explanation, name: str, note: str, num_maps: int
         if stream in explanation.streams
     ]
     height = _TITLE_HEIGHT + sum(panel.height for panel in panels) + _CAPTION_HEIGHT
-    families = families_for("".join([name, note, explanation.winner]))
-    with mpl.rc_context({"font.family": families, "font.size": 9, "text.parse_math": False}):
+    with styled("".join([name, note, explanation.winner])):
         page = Page(_LEFT + PANEL_WIDTH, height)
         title = f"{shorten(name, 60)}: {shorten(explanation.winner, 40)}"
         page.write(_LEFT, 0.12, title, size=14, weight="bold")
         page.write(_LEFT, 0.42, shorten(note, 130), color=NEUTRAL, size=10)
-        top = _TITLE_HEIGHT
-        for panel in panels:
-            panel.draw(page, _LEFT, top)
-            top += panel.height
-        page.write(_LEFT, top, _CAPTION, color=NEUTRAL, size=8)
+        end = draw_panels(page, _LEFT, _TITLE_HEIGHT, panels)
+        page.write(_LEFT, end, _CAPTION, color=NEUTRAL, size=8)
     return page.figure

@@ -10,6 +10,8 @@ from stpa.evaluation.explain import Explanation, unlike_maps
 from stpa.evaluation.picture.page import NEUTRAL, Page
 from stpa.evaluation.picture.stream_panel import (
     FRAME,
+    STRIP,
+    TIME_AXIS,
     WHOLE_FRAMES,
     Row,
     StreamPanel,
@@ -59,7 +61,7 @@ class AttentionPanel(StreamPanel):
                 self._map_row(f"map {index + 1}", self._attention[:, index])
                 for index in self._chosen
             )
-        return [*rows, self.weights_row(with_times=True)]
+        return [*rows, (STRIP + TIME_AXIS, self.draw_weights)]
 
     def _map_row(self, title: str, maps: Float[np.ndarray, "time rows columns"]) -> Row:
         return self.overlay_row(over_largest(maps), COLOURS, partial(draw_legend, title))

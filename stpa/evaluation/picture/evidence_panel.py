@@ -8,6 +8,7 @@ from stpa.evaluation.lettering import shorten
 from stpa.evaluation.picture.page import AGAINST, FOR, Page
 from stpa.evaluation.picture.stream_panel import (
     FRAME,
+    GAP,
     STRIP,
     TIME_AXIS,
     WHOLE_FRAMES,
@@ -35,7 +36,7 @@ class EvidencePanel(StreamPanel):
         if self.seen.has_positions:
             rows.append(self._positions_row())
         if self.has_attention:
-            rows.append(self.weights_row(with_times=False))
+            rows.append((STRIP + GAP, self._draw_weights_above))
         return [*rows, (STRIP + TIME_AXIS, self._draw_frame_evidence)]
 
     def _heading(self) -> str:
@@ -61,6 +62,12 @@ class EvidencePanel(StreamPanel):
             page.write(left, top + FRAME, against, color=AGAINST, va="bottom")
 
         return self.overlay_row(self.seen.evidence, colours, draw_legend)
+
+    def _draw_weights_above(self, page: Page, left: float, top: float) -> None:
+        """Draw the frames' weights right above their evidence, which names the times of both."""
+        axes = self.draw_weights(page, left, top)
+        axes.set_xticklabels([])
+        axes.set_xlabel("")
 
     def _draw_frame_evidence(self, page: Page, left: float, top: float) -> None:
         parts = self.seen.evidence.sum(axis=(1, 2))

@@ -4,17 +4,15 @@ from collections.abc import Iterable, Iterator
 from fractions import Fraction
 from pathlib import Path
 
-import matplotlib as mpl
 import numpy as np
-from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 
 from stpa.evaluation.explain import Explanation
 from stpa.evaluation.fusion import STREAM_TITLES
-from stpa.evaluation.lettering import boxes_for_missing_glyphs, families_for, shorten
+from stpa.evaluation.lettering import boxes_for_missing_glyphs, shorten
 from stpa.evaluation.picture.attention_panel import COLOURS, draw_legend, over_largest
 from stpa.evaluation.picture.flow_colours import colour_flow
-from stpa.evaluation.picture.page import Page
+from stpa.evaluation.picture.page import Page, styled
 from stpa.evaluation.picture.stream_panel import (
     FRAME,
     GAP,
@@ -22,8 +20,11 @@ from stpa.evaluation.picture.stream_panel import (
     LEGEND_LEFT,
     OPACITY,
     PANEL_WIDTH,
+    STRIP,
+    TIME_AXIS,
     Row,
     StreamPanel,
+    draw_panels,
     draw_wheel,
 )
 from stpa.files import atomic_path
@@ -57,17 +58,10 @@ def draw_film(
     times = np.unique(np.rint(edges / millisecond).astype(int))  # one picture a millisecond at most
     title = f"{shorten(name, 60)}: {shorten(explanation.winner, 40)}"
     height = _TITLE_HEIGHT + sum(panel.height for panel in panels)
-    with (
-        mpl.rc_context({"font.family": families_for(title), "text.parse_math": False}),
-        mpl.rc_context({"font.size": 9}),
-        boxes_for_missing_glyphs(),
-    ):
+    with styled(title), boxes_for_missing_glyphs():
         page = Page(_LEFT + PANEL_WIDTH, height)
         page.write(_LEFT, 0.12, title, size=14, weight="bold")
-        top = _TITLE_HEIGHT
-        for panel in panels:
-            panel.draw(page, _LEFT, top)
-            top += panel.height
+        draw_panels(page, _LEFT, _TITLE_HEIGHT, panels)
         canvas = FigureCanvasAgg(page.figure)
         for done, time in enumerate(times.tolist(), start=1):
             for panel in panels:
@@ -113,7 +107,7 @@ class _FilmPanel(StreamPanel):
         return [
             self.heading_row("what the network sees, and where it looks"),
             (_PANE + GAP, self._draw_panes),
-            self.weights_row(with_times=True),
+            (STRIP + TIME_AXIS, self._draw_weights_and_time),
         ]
 
     def show(self, time: int, millisecond: float) -> None:
@@ -126,17 +120,8 @@ class _FilmPanel(StreamPanel):
         self._colours.set_data(COLOURS.to_rgba(self._weights[frame], alpha=OPACITY))
         self._cursor.set_xdata([self.times[frame]] * 2)
 
-    def draw_strip(
-        self,
-        page: Page,
-        left: float,
-        top: float,
-        heights: Float[np.ndarray, " time"],
-        colours: list[str],
-    ) -> Axes:
-        axes = super().draw_strip(page, left, top, heights, colours)
-        self._cursor = axes.axvline(self.times[0], color="black")
-        return axes
+    def _draw_weights_and_time(self, page: Page, left: float, top: float) -> None:
+        self._cursor = self.draw_weights(page, left, top).axvline(self.times[0], color="black")
 
     def _draw_panes(self, page: Page, left: float, top: float) -> None:
         right = left + _PANE + 2 * GAP

@@ -1,12 +1,14 @@
 """A figure that is laid out in inches from its top left corner."""
 
+from contextlib import AbstractContextManager
 from typing import Any
 
+import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
-from stpa.evaluation.lettering import boxes_for_missing_glyphs
+from stpa.evaluation.lettering import boxes_for_missing_glyphs, families_for
 
 FOR, AGAINST, NEUTRAL = "#b40426", "#3b4cc0", "#808080"
 """The colours of the winner, of the runner-up, and of what belongs to neither: the two ends of
@@ -14,6 +16,12 @@ matplotlib's map "coolwarm"."""
 
 _DOTS_PER_INCH = 110
 _SLACK = 0.97
+
+
+def styled(text: str) -> AbstractContextManager[None]:
+    """Draw the block's pages in fonts that have the characters of `text`, which is no formula."""
+    families = families_for(text)
+    return mpl.rc_context({"font.family": families, "font.size": 9, "text.parse_math": False})
 
 
 class Page:

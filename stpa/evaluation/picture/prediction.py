@@ -1,15 +1,14 @@
 """The whole picture: title, classes, a panel for each stream, and what the colours mean."""
 
-import matplotlib as mpl
 import numpy as np
 from matplotlib.figure import Figure
 
 from stpa.evaluation.explain import Explanation
 from stpa.evaluation.fusion import STREAM_TITLES
-from stpa.evaluation.lettering import families_for, shorten
+from stpa.evaluation.lettering import shorten
 from stpa.evaluation.picture.evidence_panel import EvidencePanel
-from stpa.evaluation.picture.page import AGAINST, FOR, NEUTRAL, Page
-from stpa.evaluation.picture.stream_panel import PANEL_WIDTH
+from stpa.evaluation.picture.page import AGAINST, FOR, NEUTRAL, Page, styled
+from stpa.evaluation.picture.stream_panel import PANEL_WIDTH, draw_panels
 
 CLASSES_SHOWN = 5
 
@@ -32,17 +31,13 @@ def draw_prediction(explanation: Explanation, name: str, note: str) -> Figure:
         if stream in explanation.streams
     ]
     height = _TITLE_HEIGHT + sum(panel.height for panel in panels) + _CAPTION_HEIGHT
-    families = families_for("".join([name, note, *explanation.class_names]))
-    with mpl.rc_context({"font.family": families, "font.size": 9, "text.parse_math": False}):
+    with styled("".join([name, note, *explanation.class_names])):
         page = Page(_PANEL_LEFT + PANEL_WIDTH, height)
         page.write(_MARGIN, 0.18, _title(explanation, name), size=14, weight="bold")
         page.write(_MARGIN, 0.47, shorten(note, 150), color=NEUTRAL, size=10)
         _draw_classes(page, explanation)
-        top = _TITLE_HEIGHT
-        for panel in panels:
-            panel.draw(page, _PANEL_LEFT, top)
-            top += panel.height
-        page.write(_PANEL_LEFT, top, _caption(explanation), color=NEUTRAL, size=8)
+        end = draw_panels(page, _PANEL_LEFT, _TITLE_HEIGHT, panels)
+        page.write(_PANEL_LEFT, end, _caption(explanation), color=NEUTRAL, size=8)
     return page.figure
 
 

@@ -1,7 +1,7 @@
 """One stream's panel: the frames that count most, what is said of them, and bars over time."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -33,7 +33,7 @@ _TILES = [
 ]
 """Where the frames are in a row: left, right, bottom, top."""
 
-Row = tuple[float, Callable[[Page, float, float], None]]
+Row = tuple[float, Callable[[Page, float, float], object]]
 """A row's height, and the function that draws it at (page, left, top)."""
 
 
@@ -101,20 +101,14 @@ class StreamPanel(ABC):
 
         return FRAME + GAP, draw
 
-    def weights_row(self, *, with_times: bool) -> Row:
-        """Return the share of each frame in what the head aggregates."""
-
-        def draw(page: Page, left: float, top: float) -> None:
-            weights = self.seen.frame_weights
-            axes = self.draw_strip(page, left, top, weights, [NEUTRAL] * len(weights))
-            axes.set_yticks([weights.max()], [f"{weights.max():.0%}"])
-            label_strip(axes, "attention")
-            if with_times:
-                self.name_times(axes)
-            else:
-                axes.set_xticklabels([])
-
-        return STRIP + (TIME_AXIS if with_times else GAP), draw
+    def draw_weights(self, page: Page, left: float, top: float) -> Axes:
+        """Draw the share of each frame in what the head aggregates, over time."""
+        weights = self.seen.frame_weights
+        axes = self.draw_strip(page, left, top, weights, [NEUTRAL] * len(weights))
+        axes.set_yticks([weights.max()], [f"{weights.max():.0%}"])
+        label_strip(axes, "attention")
+        self.name_times(axes)
+        return axes
 
     def draw_strip(
         self,
@@ -161,6 +155,14 @@ class StreamPanel(ABC):
         middles = (times[1:] + times[:-1]) / 2
         width = (times[-1] - times[0]) / len(middles) if len(middles) else self._frame_time
         return np.concatenate([[times[0] - width / 2], middles, [times[-1] + width / 2]])
+
+
+def draw_panels(page: Page, left: float, top: float, panels: Iterable[StreamPanel]) -> float:
+    """Draw panels one below the other; return where the last one ends."""
+    for panel in panels:
+        panel.draw(page, left, top)
+        top += panel.height
+    return top
 
 
 def draw_scale(
