@@ -19,7 +19,6 @@ from stpa.data.datasets.base import (
 )
 from stpa.data.datasets.mirror import MirroredDataset
 from stpa.files import digest_value
-from stpa.progress import ReportProgress
 
 logger = logging.getLogger(__name__)
 
@@ -27,17 +26,10 @@ logger = logging.getLogger(__name__)
 class FolderDataset(MirroredDataset):
     """Holds out one fold of the recordings, so that no recording is in both splits."""
 
-    def prepare(
-        self,
-        destination: Path,
-        source: Path | None,
-        config: DataConfig,
-        progress: ReportProgress,
-    ) -> None:
-        """Copy the videos of `source`, and warn of files that are passed over."""
-        if source is not None and source.is_dir():
-            _warn_of_others(source)
-        super().prepare(destination, source, config, progress)
+    def check_source(self, source: Path, config: DataConfig) -> None:
+        """Warn of files that are passed over, too."""
+        _warn_of_others(source)
+        super().check_source(source, config)
 
     def find_files(self, root: Path) -> list[Path]:
         """Return all videos."""

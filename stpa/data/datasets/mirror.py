@@ -39,6 +39,10 @@ class MirroredDataset(ABC):
     def find_files(self, root: Path) -> list[Path]:
         """Return the files below `root` that make the dataset."""
 
+    def check_source(self, source: Path, config: DataConfig) -> None:
+        """Raise one DataError with all that keeps a folder from being the dataset."""
+        self.list_videos(source, config)
+
     def prepare(
         self,
         destination: Path,
@@ -48,7 +52,7 @@ class MirroredDataset(ABC):
     ) -> None:
         """Copy the files of `source`, once they are known to make a dataset."""
         if source is not None and source.is_dir():
-            self.list_videos(source, config)
+            self.check_source(source, config)
         transcodes = Transcodes(destination, config.transcode, config)
         mirror(source, destination, self.find_files, transcodes, progress)
 
