@@ -220,7 +220,7 @@ class ActionNetwork(nn.Module):
     @property
     def attends(self) -> bool:
         """Whether the head has attention maps."""
-        return isinstance(self.head, StpaHead)
+        return self.head.attends
 
     def attention_maps(
         self, pyramid: Pyramid, states: State

@@ -31,6 +31,10 @@ from tests.workspaces import SMALL_FLOW, write_video
 K = 4
 
 
+class Nothing(nn.Identity):
+    attends = False
+
+
 class Levels(ActionNetwork):
     """Scores a video by the mean level of its channels, over frames; counts its passes."""
 
@@ -45,7 +49,7 @@ class Levels(ActionNetwork):
         )
         self.spec = cast(NetworkSpec, spec)
         self.register_buffer("mean", torch.zeros(1))
-        self.head = cast(Head, nn.Identity())  # it merges nothing
+        self.head = cast(Head, Nothing())  # it merges nothing
         self.passes = 0
 
     def pyramid(self, frames: torch.Tensor) -> list[torch.Tensor]:
