@@ -27,7 +27,7 @@ from stpa.config import ComputeConfig, Stream
 from stpa.errors import InterruptedTrainingError, LostWorkersError, first_line
 from stpa.interruption import is_asked_to_leave
 from stpa.training.agreement import Wish
-from stpa.training.fit import Place, fit
+from stpa.training.fit import LastCheckpoint, Place, fit
 from stpa.training.job import TrainingJob
 
 SECONDS_BETWEEN_STEPS = 0.2
@@ -92,13 +92,12 @@ def fit_head_on_cluster(
             ray.kill(desk)
 
 
-class _Host:
-    """Hosts the fit of a head in its task."""
+class _Host(LastCheckpoint):
+    """Tells the desk, too, how far the fit of a head is."""
 
     def __init__(self, job: TrainingJob, desk: Any, folder: Path) -> None:
-        self._num_epochs = job.num_epochs
+        super().__init__(job, folder)
         self._desk = desk
-        self._folder = folder
         self._told = -SECONDS_BETWEEN_STEPS
 
     def after_step(self, done: int, total: int, means: Mapping[str, float]) -> Wish:
@@ -107,17 +106,15 @@ class _Host:
         if now - self._told >= SECONDS_BETWEEN_STEPS:
             self._told = now
             self._desk.put_step.remote(Step(done, total, means))
-        return Wish.GO_ON
+        return super().after_step(done, total, means)
 
     def keep(
         self, metrics: dict[str, float] | None, write_checkpoint: Callable[[Path], None]
     ) -> None:
         """Report an epoch to the desk, and write the last one's checkpoint."""
-        if metrics is None:
-            return
-        ray.get(self._desk.put_epoch.remote(metrics))
-        if metrics["epoch"] == self._num_epochs:
-            write_checkpoint(self._folder)
+        if metrics is not None:
+            ray.get(self._desk.put_epoch.remote(metrics))
+        super().keep(metrics, write_checkpoint)
 
 
 def _fit_head(job: TrainingJob, desk: Any, compute: ComputeConfig, num_trainings: int) -> Files:

@@ -7,7 +7,6 @@ of a warm start, and stand for the networks.
 """
 
 import tempfile
-from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
@@ -33,8 +32,7 @@ from stpa.stages.storage import stream_storage
 from stpa.stages.sweep import map_on_cluster
 from stpa.stages.training_job import training_job, unmeasured_job
 from stpa.stages.training_key import training_key
-from stpa.training.agreement import Wish
-from stpa.training.fit import Place, fit
+from stpa.training.fit import LastCheckpoint, Place, fit
 from stpa.training.job import TrainingJob
 from stpa.workspace import Workspace
 
@@ -182,25 +180,9 @@ def _score_fold(
     share = memory_share(compute, node_cpus(), NUM_FOLDS)
     place = Place(device=compute.device, memory_share=share)
     with tempfile.TemporaryDirectory() as folder:
-        fit(fold.job, place, _LastModel(fold.job, Path(folder)))
+        fit(fold.job, place, LastCheckpoint(fold.job, Path(folder)))
         network = load_model(Path(folder))
     return {
         video.video_id: sweep_video(network, video, source, sweep)[num_segments]
         for video in fold.held_out
     }
-
-
-class _LastModel:
-    """Hosts a training of seconds, and keeps what it ends with."""
-
-    def __init__(self, job: TrainingJob, folder: Path) -> None:
-        self._num_epochs, self._folder = job.num_epochs, folder
-
-    def after_step(self, done: int, total: int, means: Mapping[str, float]) -> Wish:
-        return Wish.GO_ON
-
-    def keep(
-        self, metrics: dict[str, float] | None, write_checkpoint: Callable[[Path], None]
-    ) -> None:
-        if metrics is not None and metrics["epoch"] == self._num_epochs:
-            write_checkpoint(self._folder)

@@ -93,6 +93,25 @@ def fit(job: TrainingJob, place: Place, host: Host, resume_from: Path | None = N
     run.train()
 
 
+class LastCheckpoint:
+    """Hosts a training of seconds, which starts again where it is lost: keeps what it ends with."""
+
+    def __init__(self, job: TrainingJob, folder: Path) -> None:
+        """Take the folder, which exists and is empty, that the last checkpoint is written into."""
+        self._num_epochs, self._folder = job.num_epochs, folder
+
+    def after_step(self, done: int, total: int, means: Mapping[str, float]) -> Wish:
+        """Go on."""
+        return Wish.GO_ON
+
+    def keep(
+        self, metrics: dict[str, float] | None, write_checkpoint: Callable[[Path], None]
+    ) -> None:
+        """Write the checkpoint of the last epoch."""
+        if metrics is not None and metrics["epoch"] == self._num_epochs:
+            write_checkpoint(self._folder)
+
+
 class _Ahead:
     """Hosts the training of a head ahead of its network's, of which no step is done yet."""
 
