@@ -48,11 +48,11 @@ def draw_where_it_looks(
     explanation, model = explain_file(
         workspace, params, video, challenger=challenger, num_segments=num_segments
     )
-    without = [name for name, seen in explanation.streams.items() if seen.attention is None]
-    if without:
+    if any(seen.attention is None for seen in explanation.streams.values()):
         raise ModelError(
-            f"the {' and '.join(without)} network of {model} has no attention to draw: its head "
-            "counts all frames alike; `stpa predict` draws the evidence in them"
+            f"the head of {model} has no attention to draw, as it counts all frames alike: "
+            "`stpa predict` draws the evidence in them; promotion.candidate stpa puts up the head "
+            "that attends"
         )
     write_picture(picture, draw_attention(explanation, video.name, f"by {model}", num_maps))
     write_film(film, draw_film(explanation, video.name, progress))

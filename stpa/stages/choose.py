@@ -52,10 +52,12 @@ def _better(served: HeldOut, baseline: HeldOut) -> Choice:
     fusions = {SERVED_HEAD: fit_held_out(served), BASELINE_HEAD: fit_held_out(baseline)}
     lead = _surprise(baseline, fusions[BASELINE_HEAD]) - _surprise(served, fusions[SERVED_HEAD])
     gain, error = _mean_over_groups(lead, served.groups)
-    head = SERVED_HEAD if gain > error else BASELINE_HEAD
+    is_ahead = gain > error
+    head = SERVED_HEAD if is_ahead else BASELINE_HEAD
     reason = (
         f"on training videos held out, {SERVED_HEAD} is ahead of {BASELINE_HEAD} by {gain:.3f} "
-        f"nats per video, with a standard error of {error:.3f} over recordings"
+        f"nats per video, {'' if is_ahead else 'no '}more than the standard error of {error:.3f} "
+        "over recordings"
     )
     return Choice(head, fusions[head], reason)
 

@@ -70,6 +70,7 @@ def test_the_better_head_is_chosen_and_the_average_where_they_tie(held_out, stpa
     choice = choose_head(WORKSPACE, config())
     assert choice.head == chosen
     assert "stpa is ahead of tsn by" in choice.reason
+    assert ("no more than the standard error" in choice.reason) == (chosen == "tsn")
 
 
 def test_a_lead_by_few_recordings_is_no_lead(held_out):
