@@ -16,7 +16,7 @@ import torch
 import typer
 from torch import nn
 
-from benchmarks.material import LOSSES, NUM_CLASSES, network_spec
+from benchmarks.material import NUM_CLASSES, PRINTED_WEIGHT, network_spec
 from benchmarks.measure import (
     BackboneOption,
     DeviceOption,
@@ -49,7 +49,7 @@ class AveragePooling(nn.Module):
         head, tail = self.network.head, self.network.backbone.tail
         *_, top = self.network.pyramid(clips.flatten(0, 1))
         maps = top.unflatten(0, clips.shape[:2]).mean(dim=1)
-        return HeadOutput(head.classifier(head.dropout(tail(maps))), attention=None)
+        return HeadOutput(head.classifier(head.dropout(tail(maps))))
 
 
 def main(
@@ -133,7 +133,9 @@ def _train(
 ) -> None:
     network.zero_grad(set_to_none=True)
     with setting.autocast():
-        loss = total_loss(loss_terms(network(clips), targets, LOSSES), LOSSES)
+        output: HeadOutput = network(clips)
+        terms = loss_terms(output, targets, multi_label=False)
+        loss = total_loss(terms, dict.fromkeys(output.terms, PRINTED_WEIGHT))
     loss.backward()
 
 

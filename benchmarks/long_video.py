@@ -16,7 +16,7 @@ from typing import NamedTuple
 import psutil
 import torch
 
-from benchmarks.material import FRAMES_PER_SECOND, LOSSES, files_of, make_videos, network_spec
+from benchmarks.material import FRAMES_PER_SECOND, files_of, make_videos, network_spec
 from benchmarks.measure import (
     BackboneOption,
     DeviceOption,
@@ -177,7 +177,9 @@ def _train(spec: NetworkSpec, setting: Setting, num_frames: int) -> Cost:
     def step() -> None:
         with setting.autocast():
             output = network(clip, frames_at_once=CHUNK)
-            loss = total_loss(loss_terms(output, target, LOSSES), LOSSES)
+            loss = total_loss(
+                loss_terms(output, target, multi_label=False), network.head.options.loss_weights
+            )
         loss.backward()
 
     return _cost(step, _held_mib(setting), setting)

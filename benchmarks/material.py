@@ -26,7 +26,6 @@ from stpa.presets import preset_path
 from stpa.progress import ReportProgress, silent
 from stpa.shapes import UInt8
 from stpa.training.job import TrainingJob
-from stpa.training.loop import LossOptions
 
 WIDTH, HEIGHT, FRAMES_PER_SECOND = 320, 240, 25
 """As UCF101's videos."""
@@ -45,7 +44,20 @@ _KEY = "of one job"
 
 PARAMS = preset_path("standard")
 
-LOSSES = LossOptions("paper", 1e-4, "paper", 1e-4, multi_label=False)
+PRINTED_WEIGHT = 1e-4
+"""beta and gamma of eq. 9."""
+
+AS_PRINTED = {
+    "scale_fusion": "product",
+    "map_norm": "l2",
+    "score_norm": "none",
+    "aggregate": "maps",
+    "interactive_loss": "paper",
+    "interactive_weight": PRINTED_WEIGHT,
+    "attention_loss": "paper",
+    "attention_weight": PRINTED_WEIGHT,
+}
+"""Options of the head stpa."""
 
 
 def network_spec(backbone: str, input_size: int, stream: str = "rgb") -> NetworkSpec:
@@ -53,15 +65,12 @@ def network_spec(backbone: str, input_size: int, stream: str = "rgb") -> Network
     return NetworkSpec(
         stream=stream,
         head="stpa",
+        head_options=AS_PRINTED,
         backbone=backbone,
         backbone_options={},
         top_layer="C",
         num_scales=3,
-        fusion="product",
         downsampling="max",
-        map_norm="l2",
-        score_norm="none",
-        aggregate="maps",
         flow_stem="mean",
         dropout=0.5,
         class_names=tuple(f"class {index}" for index in range(NUM_CLASSES)),

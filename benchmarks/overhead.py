@@ -38,7 +38,7 @@ from stpa.progress import silent
 from stpa.stages.evaluate import today_sweep
 from stpa.stages.initialise import initialise
 from stpa.stages.storage import stream_storage
-from stpa.stages.training_job import compared_heads, training_job
+from stpa.stages.training_job import training_job
 from stpa.terminal import TERMINAL
 from stpa.training.agreement import Wish
 from stpa.training.fit import Place, fit
@@ -110,9 +110,9 @@ def _use_one_core() -> None:
 def _work(workspace: Workspace, config: Config, pool: Executor) -> None:
     manifest = ingest(workspace, config.data, None, silent)
     list(pool.map(partial(_extract, workspace, config), manifest.usable))
-    for head in compared_heads(config):
+    for head in config.heads:
         list(pool.map(partial(_train, workspace, config, head), Stream))
-    for head, stream in product(compared_heads(config), Stream):
+    for head, stream in product(config.heads, Stream):
         sweep = partial(
             load_and_sweep,
             model_folder=_model(workspace, stream, head),

@@ -10,7 +10,6 @@ from stpa.evaluation.scores import Scores
 from stpa.flows.watch import RETRIES, name_run, open_workspace, watched
 from stpa.stages.evaluate import evaluate as run_evaluate
 from stpa.stages.fuse import fuse
-from stpa.stages.training_job import compared_heads
 
 
 @task(**RETRIES, task_run_name="evaluate-{stream}-{head}")
@@ -26,7 +25,7 @@ def evaluate(root: Path = Path()) -> list[Scores]:
     """Evaluate and fuse the networks of every compared head; return all scores."""
     workspace, config = open_workspace(root)
     scores = []
-    for head in compared_heads(config):
+    for head in config.heads:
         scores += [evaluate_network(root, stream, head) for stream in Stream]
         scores.append(fuse(workspace, config, head))
     create_table_artifact(

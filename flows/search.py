@@ -11,7 +11,6 @@ from stpa.stages.pretrained import prepare_weights
 from stpa.stages.search import search as run_search
 from stpa.stages.search_plan import read_plan, searched_streams
 from stpa.stages.search_result import SearchResult
-from stpa.stages.training_job import SERVED_HEAD
 from stpa.workspace import exclusive
 
 
@@ -26,7 +25,7 @@ def search_network(root: Path, space: Path, stream: Stream, head: str) -> Search
 
 @flow(name="search", flow_run_name=name_run)
 def search(
-    space: Path, root: Path = Path(), stream: Stream | None = None, head: str = SERVED_HEAD
+    space: Path, root: Path = Path(), stream: Stream | None = None, head: str | None = None
 ) -> list[SearchResult]:
     """Search each network that the file `space` varies, or that of `stream` alone."""
     workspace, config = open_workspace(root)
@@ -34,7 +33,7 @@ def search(
     with exclusive(workspace):
         prepare_weights(config)
         for each in searched_streams(read_plan(space, config), stream):
-            result = search_network(root, space, each, head)
+            result = search_network(root, space, each, head or config.heads[0])
             create_table_artifact(
                 [
                     {"trial": trial.number, "outcome": trial.outcome, result.metric: trial.figure}
@@ -42,7 +41,7 @@ def search(
                     for trial in result.trials
                 ],
                 key=f"search-{each}",
-                description=f"Trials of {each} {head}, the best first",
+                description=f"Trials of {each} {result.head}, the best first",
             )
             results.append(result)
     return results

@@ -17,7 +17,6 @@ from stpa.stages.held_out import score_held_out
 from stpa.stages.pretrained import prepare_weights
 from stpa.stages.train import TrainedModel, is_trained
 from stpa.stages.train import train as run_train
-from stpa.stages.training_job import compared_heads
 from stpa.workspace import exclusive
 
 logger = logging.getLogger(__name__)
@@ -45,7 +44,7 @@ def train(
 ) -> list[TrainedModel]:
     """Train `streams` (default: both) with each of `heads` (those that params.yaml compares)."""
     workspace, config = open_workspace(root)
-    wanted, compared = streams or list(Stream), heads or compared_heads(config)
+    wanted, compared = streams or list(Stream), heads or config.heads
     num_networks = len(wanted) * len(compared)
     models = []
     # Within the flow: Prefect's own handler, from before it, would end the tasks at once.

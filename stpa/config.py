@@ -18,7 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_serializer, field_valid
 
 from stpa.redaction import hide_path
 
-FORMAT = 2
+FORMAT = 3
 """Of params.yaml; `stpa.params.upgrade` brings older files to it."""
 
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -29,6 +29,7 @@ PositiveFloat = Annotated[float, Field(gt=0)]
 NonNegativeFloat = Annotated[float, Field(ge=0)]
 OfChannels = Field(min_length=3, max_length=3)
 OfBounds = Field(min_length=2, max_length=2)
+OptionValue = str | int | float | bool
 Info = Any  # pydantic's ValidationInfo, a protocol that beartype cannot check by
 
 
@@ -182,7 +183,7 @@ class OpticalFlowConfig(Section):
 
     estimator: str
     """A name in `stpa.optical_flow.ESTIMATORS`."""
-    options: dict[str, str | int | float | bool]
+    options: dict[str, OptionValue]
     """Of the estimator: tvl1 takes `parameters`, raft `weights` (a path or a URL)."""
     bound_px: PositiveFloat
     """Displacements are clipped to [-bound_px, bound_px] and stored in 8 bits (TSN: 20)."""
@@ -196,7 +197,7 @@ class ModelConfig(Section):
     """A timm model name."""
     pretrained: bool | str
     """true: timm's published weights; false: random; else a weights file's path or URL."""
-    backbone_options: dict[str, str | int | float | bool]
+    backbone_options: dict[str, OptionValue]
     """Passed to `timm.create_model`, for weights that need them (padding, BN epsilon)."""
     input_mean: Annotated[list[float], OfChannels] | None
     """Per RGB channel, in 0-255, as the backbone's weights expect; null: as timm publishes it."""
@@ -218,24 +219,11 @@ class ModelConfig(Section):
     last feature map (paper); B and A, the next finer ones below it; FC, the pooled features."""
     num_scales: Annotated[int, Field(ge=1, le=4)]
     """N, feature maps in the pyramid, from the top layer down."""
-    fusion: str
-    """F of eq. 3, over the scales' scores: a name in `stpa.models.attention.FUSIONS`."""
     downsampling: str
     """R of eq. 1, from each map to the size of the top one: a name in `DOWNSAMPLINGS` there."""
-    map_norm: str
-    """What an attention map's weights are normalised by: a name in `stpa.models.heads.MAP_NORMS`.
-    l2 (paper): even attention multiplies the features by the root of the number of positions, so
-    K of test should be near K of training. l1: a plain weighted mean, whatever K."""
-    score_norm: str
-    """What is done to the features before they are scored (eq. 2): a name in
-    `stpa.models.attention.SCORE_NORMS`. none (paper): nothing; scores grow with the features, and
-    on pretrained networks run away. rms: each frame's are divided by their root mean square norm.
-    layer: each position's have a mean of 0 and a norm of 1 over the channels."""
-    aggregate: str
-    """What attention sums over positions and frames: a name in `stpa.models.heads.AGGREGATES`.
-    maps (paper): the top layer's maps; the sums go through the layers behind it as one frame.
-    features: what these layers make of each position, as far as they look at each alone, which at C
-    is up to the CNN's pooling: attention takes its place."""
+    heads: Annotated[dict[str, dict[str, OptionValue]], Field(min_length=1)]
+    """The heads to train and to judge, each with its options: names in `stpa.models.heads.HEADS`,
+    the most elaborate first."""
 
     @property
     def freezes_backbone(self) -> bool:
@@ -333,16 +321,6 @@ class TrainConfig(Section):
     freeze_batch_norm: Literal["none", "all_but_first", "all", "pretrained"]
     """Keep running statistics and affine terms as they came. all_but_first: TSN's partial BN;
     pretrained: all where `model.pretrained` gives them some, else none."""
-    interactive_loss: str
-    """A name in `stpa.training.losses.INTERACTIVE_LOSSES`: paper, l_interactive as in eq. 6, which
-    has no lower bound; bounded, of shares, in [-d, 1]."""
-    interactive_weight: NonNegativeFloat
-    """beta of eq. 9; 0 turns l_interactive off."""
-    attention_loss: str
-    """A name in `ATTENTION_LOSSES` there: paper, l_attn as in eq. 8, whose gradient is tiny;
-    cosine, the mean cosine of the maps, in [0, 1]."""
-    attention_weight: NonNegativeFloat
-    """gamma of eq. 9; 0 turns l_attn off."""
     seed: int
     rgb: StreamConfig
     flow: StreamConfig
@@ -402,8 +380,6 @@ class EvaluateConfig(Section):
     """How the two streams' logits become one: a fixed rule, a name in
     `stpa.evaluation.fusion.FUSION_RULES`; or fitted, weights found on training recordings that are
     held out in turn, while heads learn from the features of the others."""
-    baseline: bool
-    """Also train and judge plain TSN averaging on the same backbone and data."""
 
     @field_validator("sweep")
     @classmethod
@@ -440,9 +416,9 @@ class PromotionConfig(RegisteredConfig):
     """Top-1, or mAP where a video has any number of labels, that the challenger must gain on the
     champion; negative tolerates a loss."""
     candidate: str
-    """The head that is put up for promotion: a name in `stpa.models.heads.HEADS`; or auto, the one
-    that finds the labels of held-out training videos likelier, where `evaluate.late_fusion` is
-    fitted."""
+    """The head that is put up for promotion: one of `model.heads`; or auto, the one that finds the
+    labels of held-out training videos likelier, where `evaluate.late_fusion` is fitted; of heads
+    that do not differ by more than a standard error, the one named last."""
 
 
 class ComputeConfig(Section):
@@ -558,6 +534,11 @@ class Config(Section):
     compute: ComputeConfig
     tracking: TrackingConfig
     notices: NoticesConfig
+
+    @property
+    def heads(self) -> tuple[str, ...]:
+        """The names of the heads to train and to judge."""
+        return tuple(self.model.heads)
 
     @property
     def starts_warm(self) -> bool:

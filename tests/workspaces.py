@@ -142,7 +142,7 @@ def small_params(**changes: dict[str, Any]) -> dict[str, Any]:
             "flow": params["train"]["flow"] | stream,
         },
         "evaluate": {"num_segments": 3, "sweep": [1, 3], "late_fusion": "average_logits"},
-        "promotion": {"model_name": "small", "rules": RULES},
+        "promotion": {"model_name": "small", "rules": RULES, "candidate": "stpa"},
         "compute": {"loader_processes": 0},  # which would take longer to start than the training
     }
     for sections in (small, changes):

@@ -25,7 +25,7 @@ def search(
     ] = None,
     head: Annotated[
         str | None,
-        typer.Option(help="stpa (the default), or tsn where params.yaml compares it."),
+        typer.Option(help="Default: the first of model.heads."),
     ] = None,
     attach: AttachOption = False,
     stop: StopOption = False,
@@ -37,10 +37,9 @@ def search(
     """
     from stpa.stages.search import search as run
     from stpa.stages.search_plan import read_plan, searched_streams
-    from stpa.stages.training_job import SERVED_HEAD
 
     place, config = open_workspace(workspace)
-    [chosen] = chosen_heads(config, head or SERVED_HEAD)
+    [chosen] = chosen_heads(config, head or config.heads[0])
     arguments = (str(space.resolve()), *given_options(stream=stream, head=head))
     if attend_job(place, config, "search", arguments, attach=attach, stop=stop):
         return

@@ -23,9 +23,7 @@ WorkspaceOption = Annotated[
     Path,
     typer.Option("--workspace", "-w", help="The folder that holds params.yaml and all results."),
 ]
-HeadOption = Annotated[
-    str | None, typer.Option(help="stpa or tsn; default: all that params.yaml compares.")
-]
+HeadOption = Annotated[str | None, typer.Option(help="One of model.heads; default: all.")]
 StreamOption = Annotated[Stream | None, typer.Option(help="Default: both.")]
 ChallengerOption = Annotated[
     bool, typer.Option("--challenger", help="Use the latest candidate, even a rejected one.")
@@ -80,13 +78,15 @@ def answer_unchanged(workspace: Workspace, source: Path | None) -> bool:
 
 
 def chosen_heads(config: Config, wanted: str | None) -> list[str]:
-    """Return the `wanted` head, or all that params.yaml compares; raises ConfigError."""
-    from stpa.stages.training_job import compared_heads
+    """Return the `wanted` head, or all of them; raises ConfigError."""
 
-    heads = compared_heads(config)
-    if wanted is not None and wanted not in heads:
-        raise ConfigError(f"no head {wanted!r} is compared here: choose from {', '.join(heads)}")
-    return heads if wanted is None else [wanted]
+    if wanted is None:
+        return list(config.heads)
+    if wanted not in config.heads:
+        raise ConfigError(
+            f"no head {wanted!r} is in model.heads: choose from {', '.join(config.heads)}"
+        )
+    return [wanted]
 
 
 def chosen_streams(wanted: Stream | None) -> list[Stream]:

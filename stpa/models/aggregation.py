@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 import torch
 
-from stpa.shapes import Bool, Float
+from stpa.shapes import Float
 
 LEAST_POWER = 1e-6
 """What a squared norm of features is taken for at least, where something is divided by it: features
@@ -30,7 +30,7 @@ class AttentionState(NamedTuple):
     """
 
     peak: Float[torch.Tensor, "*batch maps"]
-    """The largest score of each map, max_p z_mp; of no position at all, the lowest number."""
+    """The largest score of each map, max_p z_mp."""
     total: Float[torch.Tensor, "*batch maps"]
     """sum_p e^{z_mp - peak_m}."""
     energy: Float[torch.Tensor, "*batch maps"]
@@ -65,24 +65,14 @@ class Exponentials(NamedTuple):
 
     peak: Float[torch.Tensor, "*batch maps"]
     weights: Float[torch.Tensor, "*batch maps positions"]
-    """e^{z_mp - peak_m}, and 0 for a position that is not present."""
+    """e^{z_mp - peak_m}."""
 
 
-def exponentials(
-    scores: Float[torch.Tensor, "*batch maps positions"],
-    present: Bool[torch.Tensor, "*#batch positions"] | None = None,
-) -> Exponentials:
-    """Take the exponentials of all positions' scores, or of those `present`."""
+def exponentials(scores: Float[torch.Tensor, "*batch maps positions"]) -> Exponentials:
+    """Return the exponentials of all positions' scores."""
     scores = at_least_float32(scores)
-    if present is not None:
-        lowest = torch.finfo(scores.dtype).min
-        scores = scores.masked_fill(~present.unsqueeze(-2), lowest)
     peak = scores.detach().amax(dim=-1)
-    weights = (scores - peak.unsqueeze(-1)).exp()
-    if present is not None:
-        # Where no position is present, the lowest score is the peak and would weigh 1.
-        weights = weights * present.unsqueeze(-2)
-    return Exponentials(peak, weights)
+    return Exponentials(peak, (scores - peak.unsqueeze(-1)).exp())
 
 
 def attend(
@@ -99,7 +89,6 @@ def sum_losses(
     attention: Exponentials,
     each_scale: Exponentials,
     features: Float[torch.Tensor, "*batch positions channels"],
-    present: Bool[torch.Tensor, "*batch positions"] | None = None,
 ) -> LossState:
     """Sum up the same positions for the losses.
 
@@ -108,13 +97,12 @@ def sum_losses(
     weights = attention.weights
     scale_peak, scale_weights = each_scale
     powers = features.to(weights.dtype).square().sum(dim=-1)
-    kept = torch.ones_like(powers) if present is None else present.to(powers.dtype)
     with _full_precision(weights):
         gram = weights @ weights.mT
     return LossState(
         gram,
-        (powers * kept).sum(dim=-1),
-        kept.sum(dim=-1),
+        powers.sum(dim=-1),
+        powers.new_full(powers.shape[:-1], powers.shape[-1]),
         scale_peak,
         scale_weights.sum(dim=-1),
         scale_weights.square().sum(dim=-1),
@@ -156,12 +144,12 @@ def unit_norm_maps(state: AttentionState) -> Float[torch.Tensor, "*batch maps ch
 
     A uniform map multiplies by the square root of the number of its positions.
     """
-    return state.weighted / _positive(state.energy).sqrt().unsqueeze(-1)
+    return state.weighted / state.energy.sqrt().unsqueeze(-1)
 
 
 def unit_sum_maps(state: AttentionState) -> Float[torch.Tensor, "*batch maps channels"]:
     """Return maps whose weights sum to one, for any number of frames: eq. 3's softmax as it is."""
-    return state.weighted / _positive(state.total).unsqueeze(-1)
+    return state.weighted / state.total.unsqueeze(-1)
 
 
 def attention_weights(
@@ -173,7 +161,7 @@ def attention_weights(
     each map's weights have unit L2 norm.
     """
     shifted = at_least_float32(scores) - state.peak.unsqueeze(-1)
-    return shifted.exp() / _positive(state.energy).sqrt().unsqueeze(-1)
+    return shifted.exp() / state.energy.sqrt().unsqueeze(-1)
 
 
 def at_least_float32(values: torch.Tensor) -> torch.Tensor:
@@ -185,11 +173,6 @@ def _rescaling(peaks: torch.Tensor, dim: int) -> tuple[torch.Tensor, torch.Tenso
     """Return the joint peaks, and the factors from each state's own peaks to them."""
     joint = peaks.amax(dim=dim, keepdim=True)
     return joint.squeeze(dim), (peaks - joint).exp()
-
-
-def _positive(sums: torch.Tensor) -> torch.Tensor:
-    """Keep the sums of no positions from dividing 0 by 0; others are 1 or more by the peak."""
-    return sums.clamp_min(torch.finfo(sums.dtype).tiny)
 
 
 def _full_precision(values: torch.Tensor) -> torch.autocast:

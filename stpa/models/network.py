@@ -16,18 +16,16 @@ from stpa.models.backbones import Backbone
 from stpa.models.heads import (
     HEADS,
     Frames,
-    HeadOptions,
+    HeadInputs,
     HeadOutput,
     MergingHead,
     Pyramid,
     State,
-    StpaHead,
+    head_options,
     stack_states,
 )
-from stpa.shapes import Bool, Float, UInt8
-
-LEGACY_DEFAULTS = {"score_norm": "none", "flow_stem": "mean", "aggregate": "maps"}
-"""For models that were written before these keys existed: they are still served."""
+from stpa.models.legacy import current_spec
+from stpa.shapes import Float, UInt8
 
 
 @dataclass(frozen=True)
@@ -38,15 +36,13 @@ class NetworkSpec:
     """"rgb" or "flow"."""
     head: str
     """A name in `HEADS`."""
+    head_options: dict[str, str | int | float | bool]
+    """The values of the head's `Options`."""
     backbone: str
     backbone_options: dict[str, str | int | float | bool]
     top_layer: str
     num_scales: int
-    fusion: str
     downsampling: str
-    map_norm: str
-    score_norm: str
-    aggregate: str
     flow_stem: str
     """What the first convolution made of flow before it was trained (`FLOW_STEMS`)."""
     dropout: float
@@ -81,7 +77,7 @@ class NetworkSpec:
     def from_dict(cls, values: dict) -> "NetworkSpec":
         """Rebuild from `to_dict`'s values, as JSON returns them."""
         tuples = {key: tuple(values[key]) for key in ("class_names", "input_mean", "input_std")}
-        return cls(**{**LEGACY_DEFAULTS, **values, **tuples})
+        return cls(**{**current_spec(values), **tuples})
 
 
 class ActionNetwork(nn.Module):
@@ -104,20 +100,16 @@ class ActionNetwork(nn.Module):
             options=spec.backbone_options,
             flow_stem=spec.flow_stem,
         )
-        options = HeadOptions(
+        inputs = HeadInputs(
             channels=self.backbone.channels,
             strides=self.backbone.strides,
+            downsampling=spec.downsampling,
             map_size=self.backbone.top_size,
             num_features=self.backbone.num_features,
             num_classes=len(spec.class_names),
             dropout=spec.dropout,
-            fusion=spec.fusion,
-            downsampling=spec.downsampling,
-            map_norm=spec.map_norm,
-            score_norm=spec.score_norm,
-            aggregate=spec.aggregate,
         )
-        self.head = HEADS[spec.head](options)
+        self.head = HEADS[spec.head](head_options(spec.head, spec.head_options), inputs)
         mean, std = _normalisation(spec)
         self.register_buffer("mean", mean, persistent=False)
         self.register_buffer("std", std, persistent=False)
@@ -129,32 +121,20 @@ class ActionNetwork(nn.Module):
         clips: UInt8[torch.Tensor, "clips time channels height width"]
         | Float[torch.Tensor, "clips time channels height width"]
         | Float[torch.Tensor, "clips time values"],
-        present: Bool[torch.Tensor, "clips time"] | None = None,
         frames_at_once: int | None = None,
     ) -> HeadOutput:
-        """Classify clips of equal length, or padded ones whose real frames are `present`.
-
-        Levels are in 0-255; flat features are as in `pyramid`. Padding is seen by batch norms
-        alone, where they take statistics.
-        Raises ValueError for a clip of nothing but padding.
+        """Classify clips of equal length: levels in 0-255, or flat features as in `pyramid`.
 
         With `frames_at_once`, each clip goes through the backbone in chunks of so many frames
         that are computed once more in the backward pass: memory does not grow with the clips'
         length. Outputs and gradients stay the same where no batch norm takes statistics.
         """
-        if present is not None and not present.any(dim=1).all():
-            raise ValueError("a clip has no present frame: leave it out of the batch")
         time = clips.shape[1]
         chunks = range(0, time, frames_at_once or time)
         if len(chunks) == 1:
-            return self.head(self._frames(clips, present), self.backbone.tail)
+            return self.head(self._frames(clips), self.backbone.tail)
         states = [
-            checkpoint(
-                self._sum_up,
-                clips[:, start : start + chunks.step],
-                None if present is None else present[:, start : start + chunks.step],
-                use_reentrant=False,
-            )
+            checkpoint(self._sum_up, clips[:, start : start + chunks.step], use_reentrant=False)
             for start in chunks
         ]
         return self.merging_head.read(self.merge(stack_states(states)), self.backbone.tail)
@@ -225,11 +205,10 @@ class ActionNetwork(nn.Module):
     def attention_maps(
         self, pyramid: Pyramid, states: State
     ) -> Float[torch.Tensor, "frames maps height width"]:
-        """Return the rows of A (eq. 3) over some frames of a clip: a second pass over these alone.
+        """Return the attention over some frames of a clip: a second pass over these alone.
 
         `states` are those of all the clip's frames, from the first pass.
         """
-        assert isinstance(self.head, StpaHead), "other heads attend to nothing"
         return self.head.attention_maps(pyramid, self.merge(states))
 
     def evidence(
@@ -253,11 +232,11 @@ class ActionNetwork(nn.Module):
     def _level_values(self) -> list[int]:
         return [math.prod(shape) for shape in self._stored_shapes]
 
-    def _sum_up(self, clips: torch.Tensor, present: torch.Tensor | None) -> State:
-        return self.merging_head.sum_up(self._frames(clips, present), self.backbone.tail)
+    def _sum_up(self, clips: torch.Tensor) -> State:
+        return self.merging_head.sum_up(self._frames(clips), self.backbone.tail)
 
-    def _frames(self, clips: torch.Tensor, present: torch.Tensor | None) -> Frames:
-        return Frames(self.pyramid(clips.flatten(0, 1)), len(clips), present)
+    def _frames(self, clips: torch.Tensor) -> Frames:
+        return Frames(self.pyramid(clips.flatten(0, 1)), len(clips))
 
 
 def _normalisation(spec: NetworkSpec) -> tuple[torch.Tensor, torch.Tensor]:

@@ -1,12 +1,13 @@
 """Find the errors of parameters, all of them at once, each with what to write instead."""
 
 from collections.abc import Iterable, Iterator
+from dataclasses import fields, is_dataclass
 from difflib import get_close_matches
 from inspect import signature
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from stpa.config import Config
 from stpa.errors import ConfigError
@@ -17,7 +18,20 @@ def check_params(params: dict[str, Any], origin: Path) -> Config:
     """Turn plain values into a `Config`; `origin` is named in the error."""
     if faults := find_faults(params):
         raise ConfigError(f"{origin} has {len(faults)} error(s): " + "; ".join(faults))
-    return Config.model_validate(params)
+    return Config.model_validate(_with_read_options(params))
+
+
+def _with_read_options(params: dict[str, Any]) -> dict[str, Any]:
+    """Return the parameters with the options of heads as their types have them: 1e-4 is a text in
+    YAML, and a number to a head."""
+    from stpa.models.heads import HEADS
+
+    model = params["model"]
+    heads = {
+        name: TypeAdapter(HEADS[name].Options).validate_python(options).to_dict()
+        for name, options in model["heads"].items()
+    }
+    return {**params, "model": {**model, "heads": heads}}
 
 
 def find_faults(params: dict[str, Any]) -> list[str]:
@@ -26,23 +40,27 @@ def find_faults(params: dict[str, Any]) -> list[str]:
         *_unknown_names(params),
         *_wrong_flow_options(params),
         *_missing_files(params),
+        *_wrong_heads(params),
         *_misfits(params),
         *find_misshapes(params, Config),
     ]
 
 
-def find_misshapes(values: dict[str, Any], model: type[BaseModel]) -> list[str]:
-    """Say what keeps `values` from being a `model`."""
+def find_misshapes(values: dict[str, Any], model: type, place: str = "") -> list[str]:
+    """Say what keeps `values`, which stand at `place`, from being a `model`.
+
+    A `model` is one of pydantic's, or a dataclass.
+    """
     try:
-        model.model_validate(values)
+        TypeAdapter(model).validate_python(values)
     except ValidationError as error:
-        return [_describe(fault, model) for fault in error.errors(include_url=False)]
+        return [_describe(fault, model, place) for fault in error.errors(include_url=False)]
     return []
 
 
-def _describe(fault: Any, model: type[BaseModel]) -> str:
-    place = ".".join(str(part) for part in fault["loc"])
-    if fault["type"] == "extra_forbidden":
+def _describe(fault: Any, model: type, section: str) -> str:
+    place = ".".join(str(part) for part in (section, *fault["loc"]) if part != "")
+    if fault["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
         return f"unknown key {place}{_suggestion(fault['loc'], model)}"
     if fault["type"] == "missing":
         return f"missing key {place}"
@@ -52,9 +70,11 @@ def _describe(fault: Any, model: type[BaseModel]) -> str:
     return f"{place} is {fault['input']!r}: {fault['msg'].lower()}"
 
 
-def _suggestion(place: tuple[str | int, ...], model: type[BaseModel]) -> str:
+def _suggestion(place: tuple[str | int, ...], model: type) -> str:
     """Name the key that was probably meant."""
     section: Any = model
+    if is_dataclass(section):
+        return _did_you_mean(str(place[-1]), [field.name for field in fields(section)])
     for part in place[:-1]:
         field = section.model_fields.get(part)
         nested = [
@@ -78,29 +98,20 @@ def _unknown_names(params: dict[str, Any]) -> Iterator[str]:
     from stpa.data.datasets import DATASETS
     from stpa.data.sampling import GRIDS
     from stpa.evaluation.fusion import FITTED, FUSION_RULES
-    from stpa.models.attention import DOWNSAMPLINGS, FUSIONS, SCORE_NORMS
+    from stpa.models.attention import DOWNSAMPLINGS
     from stpa.models.backbones import TOP_LAYERS, known_backbone
     from stpa.models.flow_stem import FLOW_STEMS
-    from stpa.models.heads import AGGREGATES, HEADS, MAP_NORMS
     from stpa.optical_flow import ESTIMATORS
     from stpa.registry.rules import RULES
-    from stpa.training.losses import ATTENTION_LOSSES, INTERACTIVE_LOSSES
 
     registries = {
         ("data", "dataset"): DATASETS,
         ("optical_flow", "estimator"): ESTIMATORS,
         ("model", "top_layer"): TOP_LAYERS,
-        ("model", "fusion"): FUSIONS,
         ("model", "downsampling"): DOWNSAMPLINGS,
-        ("model", "map_norm"): MAP_NORMS,
-        ("model", "score_norm"): SCORE_NORMS,
-        ("model", "aggregate"): AGGREGATES,
         ("model", "flow_stem"): FLOW_STEMS,
-        ("train", "interactive_loss"): INTERACTIVE_LOSSES,
-        ("train", "attention_loss"): ATTENTION_LOSSES,
         ("evaluate", "grid"): GRIDS,
         ("evaluate", "late_fusion"): [*FUSION_RULES, FITTED],
-        ("promotion", "candidate"): [*HEADS, "auto"],
         ("promotion", "rules"): RULES,
     }
     for place, known in registries.items():
@@ -124,6 +135,19 @@ def _wrong_flow_options(params: dict[str, Any]) -> Iterator[str]:
                 ESTIMATORS[name].make(**options)
             except (TypeError, ValueError) as error:
                 yield f"optical_flow.options of {name}: {error}"
+
+
+def _wrong_heads(params: dict[str, Any]) -> Iterator[str]:
+    """Check the options of each head where it declares them."""
+    from stpa.models.heads import HEADS
+
+    heads = value_at(params, "model", "heads")
+    for name, options in heads.items() if isinstance(heads, dict) else ():
+        place = f"model.heads.{name}"
+        if name not in HEADS:
+            yield f"{place} is unknown: choose from {', '.join(HEADS)}"
+        elif isinstance(options, dict):
+            yield from find_misshapes(options, HEADS[name].Options, place)
 
 
 def _missing_files(params: dict[str, Any]) -> Iterator[str]:
@@ -182,14 +206,23 @@ def _misfits_of_choice(params: dict[str, Any]) -> Iterator[str]:
         value_at(params, "model", "freeze") == "backbone"
         or value_at(params, "train", "warm_start") == "features"
     )
-    if value_at(params, "evaluate", "late_fusion") == "fitted" and not stores_features:
+    fusion = value_at(params, "evaluate", "late_fusion")
+    if fusion == "fitted" and not stores_features:
         yield (
             "evaluate.late_fusion fitted needs heads that learn from features, but "
             "train.warm_start is none: set it to features, or late_fusion to average_logits"
         )
     candidate = value_at(params, "promotion", "candidate")
-    if candidate == "tsn" and value_at(params, "evaluate", "baseline") is False:
-        yield "promotion.candidate tsn is not trained: set evaluate.baseline to true"
+    heads = value_at(params, "model", "heads")
+    if not isinstance(heads, dict):
+        return
+    if candidate == "auto" and len(heads) > 1 and fusion != "fitted":
+        yield (
+            "promotion.candidate auto compares heads by the training videos that are held out for "
+            f"evaluate.late_fusion fitted: name one of {', '.join(heads)}"
+        )
+    elif candidate != "auto" and candidate not in heads:
+        yield f"promotion.candidate {candidate!r} is not trained: choose from {', '.join(heads)}"
 
 
 def _misfits_of_frozen(params: dict[str, Any]) -> Iterator[str]:

@@ -59,6 +59,12 @@ class Edits:
         if model is not None and name in model.ca.items:
             section.ca.items[name] = model.ca.items[name]
 
+    def set(self, key: str, value: Any) -> None:
+        """Change the value of `key`, where it is there."""
+        section, name = self._find(self._params, key)
+        if section is not None and name in section:
+            section[name] = value
+
     def remove(self, key: str) -> None:
         """Remove `key`, where it is there, and its comments."""
         section, name = self._find(self._params, key)
@@ -109,6 +115,34 @@ def _to_2(params: Edits) -> None:
     params.add("notices", _of_nothing("webhook", "command", "file"))
 
 
+def _to_3(params: Edits) -> None:
+    options = CommentedMap()
+    for name, old in _OPTIONS_OF_STPA.items():
+        options[name] = params.get(old)
+        params.remove(old)
+    heads = CommentedMap({"stpa": options})
+    if params.get("evaluate.baseline"):
+        heads["tsn"] = CommentedMap()
+        heads["tsn"].fa.set_flow_style()
+    params.remove("evaluate.baseline")
+    params.add("model.heads", heads)
+    if params.get("evaluate.late_fusion") != "fitted":
+        params.set("promotion.candidate", "stpa")  # as auto was, where nothing was held out
+
+
+_OPTIONS_OF_STPA = {
+    "scale_fusion": "model.fusion",
+    "map_norm": "model.map_norm",
+    "score_norm": "model.score_norm",
+    "aggregate": "model.aggregate",
+    "interactive_loss": "train.interactive_loss",
+    "interactive_weight": "train.interactive_weight",
+    "attention_loss": "train.attention_loss",
+    "attention_weight": "train.attention_weight",
+}
+"""Where the options of the head stpa stood before heads had sections of their own."""
+
+
 def _of_nothing(*keys: str) -> CommentedMap:
     """Return a section whose keys are all null."""
     return CommentedMap(dict.fromkeys(keys))
@@ -121,7 +155,7 @@ def _short_list(*values: float) -> CommentedSeq:
     return listed
 
 
-STEPS: dict[int, Callable[[Edits], None]] = {1: _to_2}
+STEPS: dict[int, Callable[[Edits], None]] = {1: _to_2, 2: _to_3}
 """What brings a file of each earlier format to the next one."""
 
 

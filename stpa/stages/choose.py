@@ -1,6 +1,6 @@
 """Choose the head that is put up for promotion, by training recordings that it has not seen."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -11,7 +11,6 @@ from stpa.evaluation.fusion import Fusion, fuse
 from stpa.shapes import Float
 from stpa.stages.fuse import find_fusion, fit_held_out
 from stpa.stages.held_out import HeldOut, find_held_out
-from stpa.stages.training_job import BASELINE_HEAD, SERVED_HEAD, compared_heads
 from stpa.workspace import Workspace
 
 
@@ -24,10 +23,11 @@ class Choice(NamedTuple):
 
 
 def choose_head(workspace: Workspace, config: Config) -> Choice:
-    """Return the head that `promotion.candidate` names or, where it is auto, the better one.
+    """Return the head that `promotion.candidate` names or, where it is auto, the best one.
 
-    The better one finds the labels of held-out videos likelier, both streams fused. The simple
-    average is taken unless the attention is better by more than the standard error over recordings.
+    The best one finds the labels of held-out videos likeliest, its streams fused. Of heads that
+    are behind it by no more than the standard error over recordings, the one that `model.heads`
+    names last is taken.
     """
 
     def without_comparing(head: str, reason: str) -> Choice:
@@ -36,30 +36,39 @@ def choose_head(workspace: Workspace, config: Config) -> Choice:
     named = config.promotion.candidate
     if named != "auto":
         return without_comparing(named, "promotion.candidate names it")
-    if BASELINE_HEAD not in compared_heads(config):
-        return without_comparing(SERVED_HEAD, "no other is trained")
-    if config.fits_fusion:
-        served, baseline = (
-            find_held_out(workspace, config, head) for head in (SERVED_HEAD, BASELINE_HEAD)
-        )
-        if served and baseline:
-            return _better(served, baseline)
-    return without_comparing(SERVED_HEAD, "no training videos are held out to compare heads by")
+    if len(config.heads) == 1:
+        return without_comparing(config.heads[0], "no other is trained")
+    found = {head: find_held_out(workspace, config, head) for head in config.heads}
+    held_out = {head: each for head, each in found.items() if each is not None}
+    if len(held_out) < len(found):
+        reason = "no training videos are held out to compare heads by"
+        return without_comparing(config.heads[0], reason)
+    return _best(held_out)
 
 
-def _better(served: HeldOut, baseline: HeldOut) -> Choice:
-    """Compare two heads by the same videos, which neither has learnt from."""
-    fusions = {SERVED_HEAD: fit_held_out(served), BASELINE_HEAD: fit_held_out(baseline)}
-    lead = _surprise(baseline, fusions[BASELINE_HEAD]) - _surprise(served, fusions[SERVED_HEAD])
-    gain, error = _mean_over_groups(lead, served.groups)
-    is_ahead = gain > error
-    head = SERVED_HEAD if is_ahead else BASELINE_HEAD
+def _best(held_out: Mapping[str, HeldOut]) -> Choice:
+    """Compare heads by the same videos, which none has learnt from."""
+    fusions = {head: fit_held_out(each) for head, each in held_out.items()}
+    surprises = {head: _surprise(each, fusions[head]) for head, each in held_out.items()}
+    groups = next(iter(held_out.values())).groups
+    best, second, *_ = sorted(held_out, key=lambda head: surprises[head].mean())
+
+    def lead(head: str, other: str) -> tuple[float, float]:
+        return _mean_over_groups(surprises[other] - surprises[head], groups)
+
+    def ties(head: str) -> bool:
+        gain, error = lead(best, head)
+        return gain <= error
+
+    chosen = next(head for head in reversed(list(held_out)) if head == best or ties(head))
+    behind = second if chosen == best else chosen
+    gain, error = lead(best, behind)
     reason = (
-        f"on training videos held out, {SERVED_HEAD} is ahead of {BASELINE_HEAD} by {gain:.3f} "
-        f"nats per video, {'' if is_ahead else 'no '}more than the standard error of {error:.3f} "
-        "over recordings"
+        f"on training videos held out, {best} is ahead of {behind} by {gain:.3f} nats per video, "
+        f"{'' if gain > error else 'no '}more than the standard error of {error:.3f} over "
+        "recordings"
     )
-    return Choice(head, fusions[head], reason)
+    return Choice(chosen, fusions[chosen], reason)
 
 
 def _surprise(held_out: HeldOut, fusion: Fusion) -> Float[np.ndarray, " videos"]:

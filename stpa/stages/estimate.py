@@ -13,7 +13,6 @@ from stpa.stages.evaluate import today_sweep
 from stpa.stages.feature_files import stored_sweep
 from stpa.stages.held_out import NUM_FOLDS
 from stpa.stages.measure import Speed, head_of, measure
-from stpa.stages.training_job import SERVED_HEAD
 from stpa.stages.workload import Workload, find_workload
 from stpa.training.job import TrainingJob
 from stpa.workspace import Workspace
@@ -98,7 +97,7 @@ def _storing_seconds(config: Config, work: Workload, speed: Speed) -> float:
     for stream, videos in work.to_store.items():
         num_frames = sum(len(sweep.distinct_positions(video, stream)) for video in videos)
         if num_frames:
-            network = speed.networks[f"{stream} {SERVED_HEAD}"]
+            network = speed.networks[f"{stream} {config.heads[0]}"]
             frame_seconds = speed.read_seconds + num_views * network.frame_seconds
             at_once = max(1, min(speed.num_evaluations, len(videos)))
             seconds += speed.start_seconds + num_frames * frame_seconds / at_once

@@ -31,7 +31,7 @@ from stpa.stages.feature_files import (
 )
 from stpa.stages.pretrained import prepare_weights
 from stpa.stages.sweep import map_on_cluster
-from stpa.stages.training_job import SERVED_HEAD, frames_job
+from stpa.stages.training_job import frames_job
 from stpa.stages.worker_files import WorkerFiles
 from stpa.training.job import TrainingJob
 from stpa.workspace import Workspace
@@ -58,7 +58,7 @@ def store_features(workspace: Workspace, config: Config, progress: ReportProgres
             f"the optical flow of {len(without_flow)} of {len(videos)} videos is missing, or was "
             "made in another way: run `stpa extract` first"
         )
-    jobs = [frames_job(workspace, config, stream, SERVED_HEAD) for stream in Stream]
+    jobs = [frames_job(workspace, config, stream, config.heads[0]) for stream in Stream]
     keys = {job.stream: feature_keys(config, job.spec, videos) for job in jobs}
     wanted = {
         feature_folder(workspace, stream) / video.feature_path

@@ -13,7 +13,6 @@ from stpa.data.storage import Folder
 from stpa.optical_flow import ESTIMATORS
 from stpa.optical_flow.extract import PAIRS_AT_ONCE
 from stpa.stages.extract import TASKS_PER_GPU
-from stpa.stages.training_job import SERVED_HEAD
 from stpa.stages.workload import Workload
 from stpa.training.timing import NetworkTimes, call_all, time_extraction, time_network, time_reading
 from stpa.workspace import Workspace
@@ -111,7 +110,7 @@ def _of_videos(
 def _of_networks(config: Config, work: Workload, stream: Stream) -> Measurements:
     wanted = {*work.to_train, *work.to_hold_out, *work.to_evaluate}
     if work.to_store.get(stream):
-        wanted.add(f"{stream} {SERVED_HEAD}")
+        wanted.add(f"{stream} {config.heads[0]}")
     jobs = {name: job for name, job in work.jobs.items() if name in wanted and job.stream is stream}
     if config.starts_warm:
         jobs |= {head_of(name): job.of_head for name, job in jobs.items()}

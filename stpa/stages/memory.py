@@ -13,7 +13,7 @@ from stpa.data.storage import Folder
 from stpa.errors import ComputeError
 from stpa.free_memory import free_memory
 from stpa.models.network import ActionNetwork
-from stpa.stages.training_job import SERVED_HEAD, unmeasured_job
+from stpa.stages.training_job import unmeasured_job
 from stpa.training.memory import clips_that_fit, gigabytes, measure_memory, stated_clips
 from stpa.workspace import Workspace
 
@@ -44,7 +44,7 @@ def _describe_need(
     """Measure on the CPU, whatever the device: what is kept is the same."""
     known = workspace.manifest.exists()
     manifest = read_manifest(workspace.manifest) if known else Manifest(())
-    job = unmeasured_job(manifest, config, stream, SERVED_HEAD, Folder(workspace.videos))
+    job = unmeasured_job(manifest, config, stream, config.heads[0], Folder(workspace.videos))
     job = replace(job, class_names=job.class_names or UNKNOWN_CLASSES)
     num_clips = config.clips_per_worker
     memory = measure_memory(job, ActionNetwork(job.spec))

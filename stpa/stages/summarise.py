@@ -27,7 +27,6 @@ from stpa.stages.fuse import fuse
 from stpa.stages.notices import report_address
 from stpa.stages.tracked_metrics import TEST, tracked_values_of_k
 from stpa.stages.train import find_trained
-from stpa.stages.training_job import compared_heads
 from stpa.workspace import Workspace
 
 
@@ -92,7 +91,7 @@ def summarise(workspace: Workspace, config: Config, decision: Decision, seconds:
     tracker = open_tracker(workspace, config.tracking)
     candidate = gather_candidate(workspace, config)
     run_id = tracker.find_run(candidate.key)
-    heads = compared_heads(config)
+    heads = config.heads
     scores = [part for head in heads for part in _all_scores(workspace, config, head)]
     k = config.evaluate.num_segments
     figures: dict[str, dict[str, float]] = {}
@@ -198,7 +197,7 @@ def _against_baselines(report: Report) -> dict[str, float]:
 def _training_problems(workspace: Workspace, config: Config) -> list[TrainingProblem]:
     return [
         TrainingProblem(stream.value, head, problem.message, problem.has_learnt)
-        for head in compared_heads(config)
+        for head in config.heads
         for stream in Stream
         for problem in find_trained(workspace, config, stream, head).problems
     ]

@@ -13,17 +13,7 @@ from stpa.stages.storage import stream_storage
 from stpa.training.job import TrainingJob
 from stpa.workspace import Workspace
 
-SERVED_HEAD = "stpa"
-"""The paper's attention: put up for promotion."""
-BASELINE_HEAD = "tsn"
-"""Plain averaging: trained only to compare with."""
-
 logger = logging.getLogger(__name__)
-
-
-def compared_heads(config: Config) -> list[str]:
-    """Return the heads to train and judge: the one to serve, and the baseline if asked for."""
-    return [SERVED_HEAD, BASELINE_HEAD] if config.evaluate.baseline else [SERVED_HEAD]
 
 
 def training_job(workspace: Workspace, config: Config, stream: Stream, head: str) -> TrainingJob:

@@ -5,25 +5,13 @@ from dataclasses import asdict
 from stpa.config import Config, Stream
 from stpa.data.versioning import DataVersion
 from stpa.files import digest_value
-from stpa.models.heads import HEADS
+from stpa.models.heads import HEADS, head_options
 from stpa.stages.feature_files import stored_sweep
 from stpa.weights import weights_digest
 
-ONLY_FOR_ATTENTION = {
-    "top_layer",
-    "num_scales",
-    "fusion",
-    "downsampling",
-    "map_norm",
-    "score_norm",
-    "aggregate",
-    "interactive_loss",
-    "interactive_weight",
-    "attention_loss",
-    "attention_weight",
-}
-"""Parameters that decide nothing of the weights of a head without attention, so that one baseline
-serves every ablation of it. (Where a network is cut changes no number that it computes.)"""
+ONLY_FOR_PYRAMIDS = {"top_layer", "num_scales", "downsampling"}
+"""Parameters that decide nothing of the weights of a head that sees the top map alone, so that one
+baseline serves every ablation. (Where a network is cut changes no number that it computes.)"""
 
 ONLY_FOR_FLOW = {"flow_input", "flow_stem"}
 
@@ -46,7 +34,8 @@ def training_key(config: Config, stream: Stream, head: str, data: DataVersion) -
         {
             "stream": stream.value,
             "head": head,
-            "model": config.model.model_dump(mode="json", exclude={"pretrained", *unused}),
+            "head_options": head_options(head, config.model.heads[head]).to_dict(),
+            "model": config.model.model_dump(mode="json", exclude={"pretrained", "heads", *unused}),
             "pretrained": weights,
             "workers": config.compute.workers_per_stream,  # each has batch statistics of its own
             "train": train | config.train.stream(stream).model_dump(mode="json"),
@@ -69,4 +58,4 @@ def _without_effect(config: Config, head: str) -> set[str]:
     no_norm_learns = config.model.freezes_backbone or frozen == "all"
     if not no_norm_learns and isinstance(config.train.clips_at_once, int):
         unused.remove("clips_at_once")
-    return unused | (set() if HEADS[head].attends else ONLY_FOR_ATTENTION)
+    return unused | (set() if HEADS[head].uses_pyramid else ONLY_FOR_PYRAMIDS)

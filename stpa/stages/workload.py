@@ -15,8 +15,6 @@ from stpa.stages.feature_files import feature_keys, missing_features, videos_wit
 from stpa.stages.held_out import is_held_out
 from stpa.stages.train import is_trained
 from stpa.stages.training_job import (
-    SERVED_HEAD,
-    compared_heads,
     frames_job,
     unmeasured_job,
 )
@@ -63,7 +61,7 @@ def find_workload(workspace: Workspace, config: Config) -> Workload:
     is_versioned = _is_versioned(workspace)
     jobs: dict[str, TrainingJob] = {}
     to_train, to_hold_out, to_evaluate = [], [], []
-    for head, stream in product(compared_heads(config), Stream):
+    for head, stream in product(config.heads, Stream):
         storage = Folder(workspace.videos if stream is Stream.RGB else workspace.optical_flow)
         job = unmeasured_job(manifest, config, stream, head, storage)
         name = job.name
@@ -101,7 +99,7 @@ def _find_missing_features(
         if to_extract and stream is Stream.FLOW:  # scaled by what all stored flow holds
             missing[stream] = tuple(videos)
         else:
-            job = frames_job(workspace, config, stream, SERVED_HEAD)
+            job = frames_job(workspace, config, stream, config.heads[0])
             keys = feature_keys(config, job.spec, videos)
             missing[stream] = tuple(missing_features(workspace, keys, stream))
     return missing

@@ -87,7 +87,7 @@ def summarise(totals: Mapping[str, Total], device: torch.device) -> dict[str, fl
     assert isinstance(answers, list), "one per class"
     metrics = means | {
         "largest_answer_share": max(answers) / clips,
-        "attention_terms_over_classification": (
+        "head_terms_over_classification": (
             (means["loss"] - means["classification"]) / max(means["classification"], TINY)
         ),
         "videos_per_second": clips / seconds,

@@ -85,6 +85,6 @@ class LossGuard:
         others = " or of another worker's share" if is_sound else ""
         raise ModelError(
             f"the loss is {loss:g} and the gradient's norm {norm:g} at {step}, of the videos "
-            f"{names}{others}: lower the stream's learning_rate or train.interactive_weight, or "
-            "see that these videos are sound"
+            f"{names}{others}: lower the stream's learning_rate or the weights of the head's own "
+            "losses, or see that these videos are sound"
         )

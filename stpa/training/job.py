@@ -11,10 +11,10 @@ from stpa.data.manifest import Video, label_matrix
 from stpa.data.step_sampler import StepSampler
 from stpa.data.storage import Storage
 from stpa.models.backbones import published_normalisation
-from stpa.models.heads import HEADS
+from stpa.models.heads import HeadOptions, head_options
 from stpa.models.network import NetworkSpec
 from stpa.training.learning import Ignorance, LearningCheck
-from stpa.training.loop import LossOptions, StepOptions
+from stpa.training.loop import StepOptions
 
 PHOTOGRAPH_DEVIATION = 57.4
 """Of ImageNet's levels about their mean, over its channels (0.225 of 255)."""
@@ -45,6 +45,11 @@ class TrainingJob:
     def name(self) -> str:
         """What a person knows the network by, such as "rgb stpa"."""
         return f"{self.stream} {self.head}"
+
+    @property
+    def head_options(self) -> HeadOptions:
+        """The head's settings."""
+        return head_options(self.head, self.model.heads[self.head])
 
     @property
     def num_epochs(self) -> int:
@@ -78,9 +83,8 @@ class TrainingJob:
             self.num_epochs,
             self.steps_per_epoch,
             ignorance,
-            has_printed_loss=HEADS[self.head].attends
-            and self.train.interactive_loss == "paper"
-            and self.train.interactive_weight > 0,
+            head=self.head,
+            head_warnings=self.head_options.warnings,
             head_is_first=self.features is not None,
         )
 
@@ -94,15 +98,12 @@ class TrainingJob:
         return NetworkSpec(
             stream=self.stream.value,
             head=self.head,
+            head_options=self.head_options.to_dict(),
             backbone=self.model.backbone,
             backbone_options=self.model.backbone_options,
             top_layer=self.model.top_layer,
             num_scales=self.model.num_scales,
-            fusion=self.model.fusion,
             downsampling=self.model.downsampling,
-            map_norm=self.model.map_norm,
-            score_norm=self.model.score_norm,
-            aggregate=self.model.aggregate,
             flow_stem=self.model.flow_stem,
             dropout=self.train.stream(self.stream).dropout,
             class_names=self.class_names,
@@ -160,15 +161,9 @@ class TrainingJob:
     def step_options(self, clips_at_once: int) -> StepOptions:
         """Return how a step is computed, with so many clips at once."""
         train = self.train
-        losses = LossOptions(
-            train.interactive_loss,
-            train.interactive_weight,
-            train.attention_loss,
-            train.attention_weight,
-            self.multi_label,
-        )
         return StepOptions(
-            losses,
+            multi_label=self.multi_label,
+            loss_weights=self.head_options.loss_weights,
             gradient_clip=train.stream(self.stream).gradient_clip,
             label_smoothing=train.label_smoothing,
             mixup_alpha=train.mixup_alpha,

@@ -71,14 +71,6 @@ class Problem:
         return self.message
 
 
-PRINTED_LOSS = Problem(
-    "printed_loss",
-    "train.interactive_loss paper has no lower bound (docs/paper-to-code.md): on pretrained "
-    "features it outgrows the classification by hundreds of times; bounded is the form that trains",
-    has_learnt=True,
-)
-
-
 @dataclass(frozen=True)
 class LearningCheck:
     """Finds what keeps a training from learning."""
@@ -87,8 +79,10 @@ class LearningCheck:
     num_epochs: int
     steps_per_epoch: int
     ignorance: Ignorance
-    has_printed_loss: bool
-    """Whether l_interactive takes part in the loss in its printed form."""
+    head: str
+    """Its name in `model.heads`."""
+    head_warnings: Mapping[str, str]
+    """`HeadOptions.warnings`."""
     head_is_first: bool
     """Whether the head learns from the features of a pretrained backbone first, or alone."""
 
@@ -97,8 +91,10 @@ class LearningCheck:
         problems = []
         if (num_steps := self.num_epochs * self.steps_per_epoch) < MIN_STEPS:
             problems.append(_too_few_steps(num_steps, self.stream))
-        if self.has_printed_loss:
-            problems.append(PRINTED_LOSS)
+        problems += [
+            Problem(name, f"model.heads.{self.head}: {text}", has_learnt=True)
+            for name, text in self.head_warnings.items()
+        ]
         return problems
 
     def after(self, epoch: Epoch) -> list[Problem]:
@@ -107,7 +103,7 @@ class LearningCheck:
         Loss and answers are judged from half of the epochs on: before, a network may be warming
         up.
         """
-        found = [_attention_terms(epoch, self.ignorance)]
+        found = [_head_terms(epoch, self.ignorance, self.head)]
         if epoch["epoch"] >= FIRST_LOOK * self.num_epochs:
             found.append(_loss_at_its_start(epoch, self.ignorance, self.stream))
             found.append(_one_answer(epoch, self.ignorance, self.stream))
@@ -148,8 +144,8 @@ def _one_answer(epoch: Epoch, ignorance: Ignorance, stream: str) -> Problem | No
     return Problem(
         "one_answer",
         f"{share:.0%} of the clips are given the same class, though none has more than "
-        f"{ignorance.largest_class:.0%} of them: lower train.{stream}.learning_rate, or, for the "
-        "head stpa, attend to frames alone (model.top_layer FC, model.num_scales 1)",
+        f"{ignorance.largest_class:.0%} of them: lower train.{stream}.learning_rate, or, if the "
+        "head attends, let it attend to frames alone (model.top_layer FC, model.num_scales 1)",
         has_learnt=False,
     )
 
@@ -168,7 +164,7 @@ def _stuck_attention(epoch: Epoch, *, head_is_first: bool) -> Problem | None:
         "attend to frames alone (model.top_layer FC, model.num_scales 1)"
         if head_is_first
         else "let the head learn from the features of pretrained weights first "
-        "(train.warm_start features, model.score_norm layer)"
+        "(train.warm_start features)"
     )
     return Problem(
         "stuck_attention",
@@ -177,16 +173,16 @@ def _stuck_attention(epoch: Epoch, *, head_is_first: bool) -> Problem | None:
     )
 
 
-def _attention_terms(epoch: Epoch, ignorance: Ignorance) -> Problem | None:
-    ratio = epoch["attention_terms_over_classification"]
+def _head_terms(epoch: Epoch, ignorance: Ignorance, head: str) -> Problem | None:
+    ratio = epoch["head_terms_over_classification"]
     size = abs(ratio) * epoch["classification"]
     # Compared with a classification loss near 0, any term is large.
     if abs(ratio) <= 1 or size < NOTABLE_SHARE * ignorance.loss:
         return None
     return Problem(
-        "attention_terms",
-        f"the losses on attention are {abs(ratio):.3g} times the classification loss and take the "
-        "gradient from it: set train.interactive_loss bounded, or lower train.interactive_weight",
+        "head_terms",
+        f"the head's own losses are {abs(ratio):.3g} times the classification loss and take the "
+        f"gradient from it: lower their weights in model.heads.{head}, or choose bounded forms",
         has_learnt=True,
     )
 

@@ -14,8 +14,6 @@ from stpa.errors import ModelError
 from stpa.models.aggregation import at_least_float32
 from stpa.models.heads import HeadOutput
 from stpa.shapes import Float
-from stpa.training.attention_metrics import attention_metrics
-from stpa.training.losses import ATTENTION_LOSSES, INTERACTIVE_LOSSES
 from stpa.training.regularise import mix_up, smooth_labels
 
 ANSWERS = "answers"
@@ -27,26 +25,13 @@ target float32 [clips, classes]."""
 
 
 @dataclass(frozen=True)
-class LossOptions:
-    """What the losses are, and their weights in eq. 9."""
-
-    interactive: str
-    """A name in `INTERACTIVE_LOSSES`."""
-    interactive_weight: float
-    """beta."""
-    attention: str
-    """A name in `ATTENTION_LOSSES`."""
-    attention_weight: float
-    """gamma."""
-    multi_label: bool
-    """Whether a clip may show several classes or none; else it shows exactly one."""
-
-
-@dataclass(frozen=True)
 class StepOptions:
     """How a step is computed; see `stpa.config.TrainConfig`."""
 
-    losses: LossOptions
+    multi_label: bool
+    """Whether a clip may show several classes or none; else it shows exactly one."""
+    loss_weights: Mapping[str, float]
+    """Of the head's own losses (`HeadOptions.loss_weights`)."""
     gradient_clip: float
     label_smoothing: float
     mixup_alpha: float
@@ -112,8 +97,7 @@ def _regularise(
     if options.mixup_alpha:
         frames, targets = mix_up(frames, targets, options.mixup_alpha)
     if options.label_smoothing:
-        multi_label = options.losses.multi_label
-        targets = smooth_labels(targets, options.label_smoothing, multi_label=multi_label)
+        targets = smooth_labels(targets, options.label_smoothing, multi_label=options.multi_label)
     return frames, targets
 
 
@@ -131,15 +115,14 @@ def _forward(
     is_half = options.precision == "bfloat16"
     with torch.autocast(frames.device.type, torch.bfloat16, enabled=is_half):
         output: HeadOutput = network(frames, frames_at_once=options.frames_at_once)
-    terms = loss_terms(output, targets, options.losses)
-    seen = terms | {
-        "loss": total_loss(terms, options.losses),
+    terms = loss_terms(output, targets, multi_label=options.multi_label)
+    return {
+        **terms,
+        **output.metrics,
+        "loss": total_loss(terms, options.loss_weights),
         "top1": top1(output.logits, labels),
         ANSWERS: answers(output.logits),
     }
-    if output.attention is not None:
-        seen |= attention_metrics(output.attention)
-    return seen
 
 
 def _unsynchronised(network: nn.Module) -> AbstractContextManager[None]:
@@ -148,24 +131,20 @@ def _unsynchronised(network: nn.Module) -> AbstractContextManager[None]:
 
 
 def loss_terms(
-    output: HeadOutput, targets: Float[torch.Tensor, "clips classes"], options: LossOptions
+    output: HeadOutput, targets: Float[torch.Tensor, "clips classes"], *, multi_label: bool
 ) -> dict[str, torch.Tensor]:
-    """Return the unweighted terms of eq. 9, without the weight decay, as means over clips.
+    """Return the unweighted terms of the loss, without the weight decay, as means over clips.
 
     `targets` are 1 for each class that a clip shows, else 0. A clip has one prediction after its
     K frames are aggregated, so the 1/K and the sum over frames of eq. 9 are left with a single
     term. Where clips have any number of labels, that term is the binary cross entropy, as a mean
     over classes too.
     """
-    zero = output.logits.new_zeros(())
-    terms = {"interactive": zero, "attention": zero}
-    if output.attention is not None:
-        terms = {
-            "interactive": INTERACTIVE_LOSSES[options.interactive](output.attention),
-            "attention": ATTENTION_LOSSES[options.attention](output.attention),
-        }
-    classify = F.binary_cross_entropy_with_logits if options.multi_label else F.cross_entropy
-    return {"classification": classify(at_least_float32(output.logits), targets)} | terms
+    classify = F.binary_cross_entropy_with_logits if multi_label else F.cross_entropy
+    return {
+        "classification": classify(at_least_float32(output.logits), targets),
+        **output.terms,
+    }
 
 
 def top1(
@@ -180,13 +159,10 @@ def answers(logits: Float[torch.Tensor, "clips classes"]) -> Float[torch.Tensor,
     return F.one_hot(logits.argmax(dim=1), logits.shape[1]).to(torch.float32).mean(dim=0)
 
 
-def total_loss(terms: Mapping[str, torch.Tensor], options: LossOptions) -> torch.Tensor:
-    """Weigh the terms of eq. 9; one of weight 0 has no part in the gradient."""
+def total_loss(terms: Mapping[str, torch.Tensor], weights: Mapping[str, float]) -> torch.Tensor:
+    """Weigh the terms (eq. 9); a head's loss of weight 0 has no part in the gradient."""
     loss = terms["classification"]
-    for name, weight in (
-        ("interactive", options.interactive_weight),
-        ("attention", options.attention_weight),
-    ):
+    for name, weight in weights.items():
         if weight:
             loss = loss + weight * terms[name]
     return loss

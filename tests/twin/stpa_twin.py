@@ -33,26 +33,18 @@ class Clip:
     """"rms": eq. 2 takes features over the root mean square of their norms in each frame."""
     aggregate: str = "maps"
     """"features": X of eq. 4 and 6 is what `behind` makes of each position's features."""
-    real: Tensor | None = None
-    """Boolean [K]: frames that are not real are as if absent."""
 
     def __repr__(self) -> str:
         """Return what tells it from others: numbers by the hundred would hide a failure's words."""
         shapes = [tuple(maps.shape) for maps in self.maps]
-        real = None if self.real is None else self.real.tolist()
         kind = f"{len(self.biases[0])} maps, {self.fusion}, {self.downsampling}, {self.score_norm}"
         kind += f", {self.aggregate}"
-        return f"Clip({shapes}, {kind}, real={real})"
+        return f"Clip({shapes}, {kind})"
 
     @property
     def leaves(self) -> tuple[Tensor, ...]:
         """All that gradients are taken of."""
         return (*self.maps, *self.weights, *self.biases)
-
-
-def real_maps(clip: Clip) -> list[Tensor]:
-    """Return F_j of the real frames (section 3.2)."""
-    return [maps if clip.real is None else maps[clip.real] for maps in clip.maps]
 
 
 def window(index: int, num_in: int, num_out: int) -> slice:
@@ -76,7 +68,7 @@ def downsample(maps: Tensor, height: int, width: int, downsampling: str) -> Tens
 
 def features(clip: Clip) -> list[Tensor]:
     """Return X_j of each scale, [P, C_j] (eq. 1, section 3.2)."""
-    *lower, top = real_maps(clip)
+    *lower, top = clip.maps
     height, width = top.shape[2:]
     pyramid = [downsample(maps, height, width, clip.downsampling) for maps in lower] + [top]
     return [maps.permute(0, 2, 3, 1).reshape(-1, maps.shape[1]) for maps in pyramid]
@@ -117,7 +109,7 @@ def scores(clip: Clip) -> list[Tensor]:
     """Eq. 2: Y_j of each scale, [d, P]."""
     x_of = features(clip)
     if clip.score_norm == "rms":
-        x_of = [scored(x, len(real_maps(clip)[-1])) for x in x_of]
+        x_of = [scored(x, len(clip.maps[-1])) for x in x_of]
     if clip.score_norm == "layer":
         x_of = [torch.stack([deviation(position) for position in x]) for x in x_of]
     return [
@@ -245,11 +237,8 @@ def cosine_attention_loss(clip: Clip) -> Tensor:
 
 
 @st.composite
-def clips(draw: st.DrawFn, *, masked: bool | None = None) -> Clip:
-    """Draw a clip whose fused scores reach up to `LARGEST_SCORE`, its leaves asking for gradients.
-
-    `masked` says whether some frames may be padding; by default both are drawn.
-    """
+def clips(draw: st.DrawFn) -> Clip:
+    """Draw a clip whose fused scores reach up to `LARGEST_SCORE`; its leaves ask for gradients."""
     num_frames = draw(st.integers(1, 6))
     num_scales = draw(st.integers(1, 4))
     num_maps = draw(st.integers(1, 9))
@@ -268,19 +257,11 @@ def clips(draw: st.DrawFn, *, masked: bool | None = None) -> Clip:
         downsampling=draw(st.sampled_from(["max", "average"])),
         score_norm=draw(st.sampled_from(["none", "rms", "layer"])),
         aggregate=draw(st.sampled_from(["maps", "features"])),
-        real=_draw_real(draw, num_frames)
-        if masked or (masked is None and draw(st.booleans()))
-        else None,
     )
     _scale_scores(clip, draw(st.sampled_from([0.01, 1.0, 10.0, LARGEST_SCORE])))
     for leaf in clip.leaves:
         leaf.requires_grad_()
     return clip
-
-
-def _draw_real(draw: st.DrawFn, num_frames: int) -> Tensor:
-    real = draw(st.lists(st.booleans(), min_size=num_frames, max_size=num_frames).filter(any))
-    return torch.tensor(real)
 
 
 def _scale_scores(clip: Clip, largest: float) -> None:

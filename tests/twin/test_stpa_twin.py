@@ -96,16 +96,6 @@ def test_positions_go_frame_by_frame_then_row_by_row() -> None:
 
 
 @ANY_CLIP
-@given(stpa_twin.clips(masked=True))
-def test_padded_frames_are_as_if_absent(clip: Clip) -> None:
-    assert clip.real is not None
-    for maps in clip.maps:
-        maps.data[~clip.real] = torch.nan
-    for value in (stpa_twin.attended(clip), stpa_twin.attention_loss(clip)):
-        assert torch.isfinite(value).all()
-
-
-@ANY_CLIP
 @given(stpa_twin.clips())
 def test_drawn_clips_stay_within_what_the_twin_can_compute(clip: Clip) -> None:
     assert stpa_twin.fused_scores(clip).abs().max() <= stpa_twin.LARGEST_SCORE + 1e-9

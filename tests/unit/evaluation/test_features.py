@@ -18,7 +18,7 @@ from stpa.evaluation.features import CENTRE, Views, compute_features
 from stpa.evaluation.k_sweep import Sweep, sweep_video
 from stpa.models.attention import DOWNSAMPLINGS
 from stpa.models.network import ActionNetwork
-from tests.unit.models.test_network import SPEC
+from tests.unit.models.test_network import spec_of
 from tests.workspaces import make_video, write_video_and_flow
 
 NUM_FRAMES = 23
@@ -44,9 +44,8 @@ def make_network(
 ) -> ActionNetwork:
     torch.manual_seed(0)
     scales = 1 if top_layer == "FC" else 3
-    spec = replace(
-        SPEC,
-        head=head,
+    spec = spec_of(
+        head,
         stream=stream,
         top_layer=top_layer,
         num_scales=scales,

@@ -1,6 +1,5 @@
 """One pass over a video gives each K what a pass of its own would."""
 
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +14,7 @@ from stpa.data.storage import Folder
 from stpa.evaluation.k_sweep import Sweep, read_states, sum_up_video, sweep_video
 from stpa.models.heads import HEADS, Head, HeadOutput
 from stpa.models.network import ActionNetwork
-from tests.unit.models.test_network import SPEC
+from tests.unit.models.test_network import spec_of
 from tests.workspaces import make_video, write_video_and_flow
 
 VALUES_OF_K = (7, 1, 4, 30)
@@ -28,7 +27,7 @@ class LastFrameHead(Head):
     def forward(self, frames, tail):
         features = tail(frames.aggregated).unflatten(0, (frames.num_clips, -1))
         weights = torch.arange(1.0, 1 + features.shape[1]).unsqueeze(-1)
-        return HeadOutput(self.classifier((features * weights).mean(dim=1)), attention=None)
+        return HeadOutput(self.classifier((features * weights).mean(dim=1)))
 
     def frame_states(self, pyramid, tail):
         return (tail(pyramid[-1]),)
@@ -58,7 +57,7 @@ def head(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str
 
 def make_network(head: str, stream: str = "rgb", short_side: int = 64) -> ActionNetwork:
     torch.manual_seed(0)
-    spec = replace(SPEC, head=head, stream=stream, short_side=short_side)
+    spec = spec_of(head, stream=stream, short_side=short_side)
     network = ActionNetwork(spec).eval()
     for projection in getattr(getattr(network.head, "scores", None), "projections", ()):
         torch.nn.init.normal_(projection.weight)  # attention that differs between frames

@@ -1,9 +1,10 @@
 """The layer and its losses against a float64 twin of equations 1-9 that knows no streaming."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from itertools import pairwise, product
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pytest
 import torch
@@ -11,10 +12,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
+from stpa.models import attention_losses as losses
+from stpa.models import attention_metrics
 from stpa.models.attention import DOWNSAMPLINGS, SCORE_NORMS, StridedConvolution
-from stpa.models.heads import Attention, Frames, HeadOptions, StpaHead, TsnHead, stack_states
-from stpa.training import attention_metrics, losses
-from stpa.training.loop import LossOptions, loss_terms, total_loss
+from stpa.models.attention_losses import Attention
+from stpa.models.heads import Frames, Head, HeadInputs, stack_states
+from stpa.models.heads.options import HeadOptions
+from stpa.models.heads.stpa import StpaHead, StpaOptions, split_state
+from stpa.models.heads.tsn import TsnHead
+from stpa.training.loop import loss_terms, total_loss
 from tests.twin import stpa_twin as twin
 
 assert_exact = partial(torch.testing.assert_close, atol=1e-10, rtol=1e-10)
@@ -37,21 +43,30 @@ TWINS: dict[str, tuple[Callable[[StpaHead, Attention], Tensor], Callable[[twin.C
 }
 
 
-def options(**changed) -> HeadOptions:
+PRINTED = StpaOptions(
+    scale_fusion="product",
+    map_norm="l2",
+    score_norm="none",
+    aggregate="maps",
+    interactive_loss="paper",
+    interactive_weight=0.3,
+    attention_loss="paper",
+    attention_weight=0.7,
+)
+OPTIONS: dict[type, HeadOptions] = {StpaHead: PRINTED, TsnHead: HeadOptions()}
+
+
+def inputs(**changed) -> HeadInputs:
     values = {
         "channels": (3, 4, 5),
         "strides": (4, 2, 1),
+        "downsampling": "max",
         "map_size": (2, 3),
         "num_features": 5,
         "num_classes": 7,
         "dropout": 0.0,
-        "fusion": "product",
-        "downsampling": "max",
-        "map_norm": "l2",
-        "score_norm": "none",
-        "aggregate": "maps",
     }
-    return HeadOptions(**(values | changed))
+    return HeadInputs(**(values | changed))
 
 
 class BehindTop(NamedTuple):
@@ -76,19 +91,21 @@ TAILS = {"maps": tail, "features": BehindTop(twin.behind)}
 def head_of(clip: twin.Clip, map_norm: str = "l2") -> StpaHead:
     """Build the head that has the clip's own tensors for weights."""
     channels = tuple(maps.shape[1] for maps in clip.maps)
-    head = StpaHead(
-        options(
-            channels=channels,
-            strides=(1,) * len(channels),
-            map_size=(1, len(clip.biases[0])),
-            num_features=channels[-1],
-            fusion=clip.fusion,
-            downsampling=clip.downsampling,
-            map_norm=map_norm,
-            score_norm=clip.score_norm,
-            aggregate=clip.aggregate,
-        )
-    ).double()
+    options = replace(
+        PRINTED,
+        scale_fusion=clip.fusion,
+        map_norm=map_norm,
+        score_norm=clip.score_norm,
+        aggregate=clip.aggregate,
+    )
+    of_clip = inputs(
+        channels=channels,
+        strides=(1,) * len(channels),
+        downsampling=clip.downsampling,
+        map_size=(1, len(clip.biases[0])),
+        num_features=channels[-1],
+    )
+    head = StpaHead(options, of_clip).double()
     for layer, weight, bias in zip(head.scores.projections, clip.weights, clip.biases, strict=True):
         del layer.weight, layer.bias
         layer.weight, layer.bias = weight, bias
@@ -96,37 +113,29 @@ def head_of(clip: twin.Clip, map_norm: str = "l2") -> StpaHead:
 
 
 def seen_at_once(head: StpaHead, clip: twin.Clip) -> Attention:
-    present = None if clip.real is None else clip.real[None]
-    return read(head, head.sum_up(Frames(clip.maps, 1, present), TAILS[clip.aggregate]))
+    return read(head.sum_up(Frames(clip.maps, 1), TAILS[clip.aggregate]))
 
 
 def seen_in_chunks(head: StpaHead, clip: twin.Clip, chunks: list[list[int]]) -> Attention:
     """Sum up chunks of frames apart, and merge their states in one or two steps."""
     states = [
-        head.sum_up(
-            Frames(
-                [maps[chunk] for maps in clip.maps],
-                num_clips=1,
-                present=None if clip.real is None else clip.real[chunk][None],
-            ),
-            TAILS[clip.aggregate],
-        )
+        head.sum_up(Frames([maps[chunk] for maps in clip.maps], num_clips=1), TAILS[clip.aggregate])
         for chunk in chunks
     ]
     half = len(states) // 2
     if half:
         states = [merged(head, states[:half]), merged(head, states[half:])]
-    return read(head, merged(head, states))
+    return read(merged(head, states))
 
 
 def merged(head: StpaHead, states: list[tuple[Tensor, ...]]) -> tuple[Tensor, ...]:
     return head.merge(stack_states(states))
 
 
-def read(head: StpaHead, state: tuple[Tensor, ...]) -> Attention:
-    seen = head.read(state, tail).attention
-    assert seen is not None
-    return seen
+def read(state: tuple[Tensor, ...]) -> Attention:
+    attention, sums = split_state(state)
+    assert sums is not None, "of a head in training"
+    return Attention(attention, sums)
 
 
 @st.composite
@@ -197,7 +206,7 @@ def test_unit_sum_maps_equal_their_twin(drawn: tuple[twin.Clip, list[list[int]]]
 
 
 @settings(max_examples=60)
-@given(clip=twin.clips(masked=False))
+@given(clip=twin.clips())
 def test_attention_maps_of_a_second_pass_are_the_rows_of_a(clip: twin.Clip) -> None:
     head = head_of(clip)
     state = head.sum_up(Frames(clip.maps, 1), tail)
@@ -215,9 +224,9 @@ def random_pyramid(num_frames: int, scale: float = 1.0) -> list[Tensor]:
     ]
 
 
-def make_head(head_class: type = StpaHead, **changed):
+def make_head(head_class: type[Head] = StpaHead, **changed) -> Any:
     torch.manual_seed(0)
-    head = head_class(options(**changed)).double()
+    head = head_class(replace(OPTIONS[head_class], **changed), inputs()).double()
     if isinstance(head, StpaHead):
         for parameter in head.scores.parameters():
             nn.init.normal_(parameter)
@@ -245,14 +254,6 @@ class TestEveryHead:
         ]
         torch.testing.assert_close(together, torch.cat(apart))
 
-    def test_padding_is_as_if_it_were_not_there(self, head_class: type) -> None:
-        head, pyramid = make_head(head_class), random_pyramid(6)
-        present = torch.tensor([[True, True, False], [False, True, False]])
-        padded = head.read(head.sum_up(Frames(pyramid, 2, present), tail), tail).logits
-        for clip, frames in enumerate(([0, 1], [4])):
-            alone = head.sum_up(Frames([maps[frames] for maps in pyramid], 1), tail)
-            torch.testing.assert_close(padded[clip], head.read(alone, tail).logits[0])
-
     def test_evidence_adds_up_to_the_weighted_logits_without_the_bias(
         self, head_class: type
     ) -> None:
@@ -267,7 +268,7 @@ class TestEveryHead:
 
 
 @settings(max_examples=40)
-@given(clip=twin.clips(masked=False))
+@given(clip=twin.clips())
 def test_frame_weights_are_the_maps_mean_share_of_the_softmax(clip: twin.Clip) -> None:
     weights = head_of(clip).frame_weights(clip.maps)
     shares = twin.unit_sum_attention(clip)  # [d, P]
@@ -294,10 +295,11 @@ def pretrained_like(scale: float, channels: tuple[int, ...]) -> list[Tensor]:
 def test_attention_starts_even_on_features_of_any_size(scale: float, score_norm: str) -> None:
     channels = (96, 320, 1280)
     head = StpaHead(
-        options(channels=channels, map_size=(4, 4), num_features=1280, score_norm=score_norm)
+        replace(PRINTED, score_norm=score_norm),
+        inputs(channels=channels, map_size=(4, 4), num_features=1280),
     )
     head.train()
-    seen = read(head, head.sum_up(Frames(pretrained_like(scale, channels), 1), tail))
+    seen = read(head.sum_up(Frames(pretrained_like(scale, channels), 1), tail))
     even = 1 / 48  # of 3 frames of 16 positions
     largest = (1 / seen.state.total).max().item()  # at the peak, e^0 over the sum
     assert attention_metrics.entropy(seen) > 0.97
@@ -305,7 +307,7 @@ def test_attention_starts_even_on_features_of_any_size(scale: float, score_norm:
 
 
 def test_what_all_channels_of_a_position_share_moves_no_score_behind_a_layer_norm() -> None:
-    head = StpaHead(options(score_norm="layer")).double()
+    head = StpaHead(replace(PRINTED, score_norm="layer"), inputs()).double()
     pyramid = [
         torch.randn(2, width, side, side, dtype=torch.float64)
         for width, side in zip((3, 4, 5), (8, 4, 2), strict=True)
@@ -316,49 +318,35 @@ def test_what_all_channels_of_a_position_share_moves_no_score_behind_a_layer_nor
 
 def test_printed_scores_start_uneven_on_large_features() -> None:
     channels = (96, 320, 1280)
-    head = StpaHead(options(channels=channels, map_size=(4, 4), num_features=1280))
+    head = StpaHead(PRINTED, inputs(channels=channels, map_size=(4, 4), num_features=1280))
     head.train()
-    seen = read(head, head.sum_up(Frames(pretrained_like(30.0, channels), 1), tail))
+    seen = read(head.sum_up(Frames(pretrained_like(30.0, channels), 1), tail))
     assert attention_metrics.entropy(seen) < 0.5
 
 
 @pytest.mark.parametrize("head_class", [StpaHead, TsnHead])
 def test_a_new_head_prefers_no_class(head_class: type) -> None:
     torch.manual_seed(0)
-    head = head_class(options(num_features=1024, num_classes=101))
+    head = head_class(OPTIONS[head_class], inputs(num_features=1024, num_classes=101))
     assert head.classifier.weight.std().item() == pytest.approx(0.001, rel=0.02)  # TSN's
     assert not head.classifier.bias.any()
 
 
-def test_a_chunk_of_nothing_but_padding_changes_nothing() -> None:
-    head, pyramid = make_head(), random_pyramid(4)
-    half = [maps[:2] for maps in pyramid]
-    padding = head.sum_up(Frames(half, 1, torch.zeros(1, 2, dtype=torch.bool)), tail)
-    real = head.sum_up(Frames([maps[2:] for maps in pyramid], 1), tail)
-    both = read(head, merged(head, [padding, real]))
-    alone = read(head, real)
-    for got, expected in zip(
-        (*both.state, *both.losses), (*alone.state, *alone.losses), strict=True
-    ):
-        torch.testing.assert_close(got, expected)
-
-
 @settings(max_examples=40)
-@given(clip=twin.clips(masked=False), label=st.integers(0, 6))
+@given(clip=twin.clips(), label=st.integers(0, 6))
 def test_the_whole_loss_equals_equation_9(clip: twin.Clip, label: int) -> None:
     head = head_of(clip)
-    options = LossOptions("paper", 0.3, "paper", 0.7, multi_label=False)
     output = head(Frames(clip.maps, 1), TAILS[clip.aggregate])
     target = torch.eye(output.logits.shape[1], dtype=torch.float64)[[label]]
-    mine = total_loss(loss_terms(output, target, options), options)
+    mine = total_loss(loss_terms(output, target, multi_label=False), PRINTED.loss_weights)
     naive = twin.total_loss(
         clip,
         output.logits.softmax(dim=1),
         label,
         [],
         weight_decay=0.0,
-        beta=options.interactive_weight,
-        gamma=options.attention_weight,
+        beta=PRINTED.interactive_weight,
+        gamma=PRINTED.attention_weight,
     )
     assert_equal_with_gradients(mine, naive, clip)
 
@@ -396,10 +384,10 @@ def test_strided_convolution_starts_as_the_mean_of_its_windows() -> None:
 def test_half_precision_features_stay_within_bounds(
     dtype: torch.dtype, bound: float, fusion: str
 ) -> None:
-    head, pyramid = make_head(fusion=fusion).float(), random_pyramid(5)
+    head, pyramid = make_head(scale_fusion=fusion).float(), random_pyramid(5)
     exact = head.sum_up(Frames([maps.float() for maps in pyramid], 1), tail)
     half = head.sum_up(Frames([maps.to(dtype) for maps in pyramid], 1), tail)
-    maps, rounded = (head.maps_of(read(head, state).state).detach() for state in (exact, half))
+    maps, rounded = (head.maps_of(read(state).state).detach() for state in (exact, half))
     assert rounded.dtype == torch.float32
     assert float((maps - rounded).norm() / maps.norm()) < bound
 
@@ -418,7 +406,7 @@ def test_autocast_does_not_halve_the_state(dtype: torch.dtype) -> None:
 def test_scores_of_thousands_stay_finite_with_their_gradients(dtype: torch.dtype) -> None:
     head = make_head().float()
     pyramid = [maps.to(dtype).requires_grad_() for maps in random_pyramid(3, scale=30)]
-    seen = read(head, head.sum_up(Frames(pyramid, 1), tail))
+    seen = read(head.sum_up(Frames(pyramid, 1), tail))
     total = (
         head.maps_of(seen.state).sum()
         + losses.interactive_loss(seen)
@@ -440,11 +428,14 @@ def test_features_that_are_all_0_give_finite_losses_and_gradients(
     score_norm, interactive, attention
 ):
     """As where a network that has nothing to learn from its stream has ended."""
-    head = StpaHead(options(channels=(5,), strides=(1,), score_norm=score_norm))
+    options = replace(
+        PRINTED, score_norm=score_norm, interactive_loss=interactive, attention_loss=attention
+    )
+    head = StpaHead(options, inputs(channels=(5,), strides=(1,)))
     features = torch.zeros(2 * 3, 5, 2, 3, requires_grad=True)
     output = head(Frames([features], num_clips=2), tail)
-    weights = LossOptions(interactive, 1.0, attention, 1.0, multi_label=False)
-    loss = total_loss(loss_terms(output, torch.eye(7)[:2], weights), weights)
+    terms = loss_terms(output, torch.eye(7)[:2], multi_label=False)
+    loss = total_loss(terms, options.loss_weights)
     gradients = torch.autograd.grad(loss, [features, *head.parameters()])
     assert loss.isfinite()
     assert all(each.isfinite().all() for each in gradients)

@@ -12,7 +12,7 @@ from torch import nn
 
 from stpa.models.heads import Frames, HeadOutput
 from stpa.models.network import ActionNetwork
-from stpa.training.loop import LossOptions, loss_terms, total_loss, train_step
+from stpa.training.loop import loss_terms, total_loss, train_step
 from tests.unit.models.test_network import SPEC
 from tests.unit.training.test_loop import step_options
 
@@ -31,7 +31,6 @@ PATCHES = 8
 
 LIGHT = ["resnet18"]
 HEAVY = [pytest.param(name, marks=pytest.mark.slow) for name in SIZES if name not in LIGHT]
-LOSSES = LossOptions("paper", 1e-4, "paper", 1e-4, multi_label=False)
 TARGETS = torch.eye(3)[[0, 2]]
 BF16_ERROR = 0.05
 """Largest error of a logit under bfloat16, as a share of the largest logit. Batch norms that
@@ -74,6 +73,11 @@ def freeze_batch_norms(network: ActionNetwork) -> ActionNetwork:
     return network
 
 
+def loss_of(network: ActionNetwork, output: HeadOutput) -> torch.Tensor:
+    terms = loss_terms(output, TARGETS, multi_label=False)
+    return total_loss(terms, network.head.options.loss_weights)
+
+
 def relative_error(found: torch.Tensor, expected: torch.Tensor) -> float:
     return float((found.detach() - expected).abs().max() / expected.abs().max())
 
@@ -102,13 +106,13 @@ def test_attention_adds_little_to_what_bfloat16_does_to_the_backbone(name: str) 
     network, clips = freeze_batch_norms(make_network(name)), random_clips(name)
     with torch.autocast("cpu", torch.bfloat16):
         output = network(clips)
-        loss = total_loss(loss_terms(output, TARGETS, LOSSES), LOSSES)
+        loss = loss_of(network, output)
         pyramid = network.pyramid(clips.flatten(0, 1))
     with torch.no_grad():
         frames = Frames([maps.float() for maps in pyramid], len(clips))
         exact = network.head(frames, network.backbone.tail)
     assert relative_error(output.logits, exact.logits) < BF16_HEAD_ERROR
-    for part in (*output.attention.state, *output.attention.losses):
+    for part in (*output.terms.values(), *output.metrics.values()):
         assert part.dtype is torch.float32
         assert part.isfinite().all()
     loss.backward()
@@ -130,7 +134,7 @@ def test_recomputed_chunks_give_the_gradients_of_the_whole(name: str) -> None:
 
     def step(frames_at_once: int | None) -> dict[str, torch.Tensor]:
         output = network(clips, frames_at_once=frames_at_once)
-        total_loss(loss_terms(output, TARGETS, LOSSES), LOSSES).backward()
+        loss_of(network, output).backward()
         return gradients(network)
 
     whole, chunked = step(None), step(3)
@@ -146,7 +150,7 @@ def test_one_batch_is_learnt_by_heart(name: str) -> None:
     optimizer = torch.optim.Adam(network.parameters(), lr=rate)
 
     def take_two_steps() -> float:
-        options = step_options(LOSSES)
+        options = step_options(network)
         steps = [
             train_step(network, {"frames": clips, "target": TARGETS}, optimizer, options)
             for _ in range(2)
@@ -177,7 +181,7 @@ def compiled_gradient_error(name: str, backend: str) -> float:
     network, clips = freeze_batch_norms(make_network(name)), random_clips(name)
 
     def step(forward: Callable[[torch.Tensor], HeadOutput]) -> dict[str, torch.Tensor]:
-        total_loss(loss_terms(forward(clips), TARGETS, LOSSES), LOSSES).backward()
+        loss_of(network, forward(clips)).backward()
         return gradients(network)
 
     whole = step(network)

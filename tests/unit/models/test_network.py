@@ -1,7 +1,9 @@
 """The network round backbone and head, and model folders."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -11,20 +13,31 @@ from stpa.models.attention import DOWNSAMPLINGS
 from stpa.models.checkpoint import SPEC_FILE, WEIGHTS_FILE, load_model, save_model
 from stpa.models.heads import HEADS
 from stpa.models.network import ActionNetwork, NetworkSpec
-from stpa.training.loop import LossOptions, loss_terms
+from stpa.training.loop import loss_terms
+
+OPTIONS: dict[str, dict[str, Any]] = {
+    "stpa": {
+        "scale_fusion": "product",
+        "map_norm": "l2",
+        "score_norm": "none",
+        "aggregate": "maps",
+        "interactive_loss": "paper",
+        "interactive_weight": 1e-4,
+        "attention_loss": "paper",
+        "attention_weight": 1e-4,
+    },
+}
+"""The options of the heads that have any, as printed."""
 
 SPEC = NetworkSpec(
     stream="rgb",
     head="stpa",
+    head_options=OPTIONS["stpa"],
     backbone="mobilenetv3_small_050",
     backbone_options={},
     top_layer="C",
     num_scales=3,
-    fusion="product",
     downsampling="max",
-    map_norm="l2",
-    score_norm="none",
-    aggregate="maps",
     flow_stem="mean",
     dropout=0.5,
     class_names=("left", "öffnen", "up"),
@@ -36,6 +49,16 @@ SPEC = NetworkSpec(
 )
 
 
+def spec_of(head: str, **changes: Any) -> NetworkSpec:
+    """Return SPEC with another head."""
+    return replace(SPEC, head=head, head_options=OPTIONS.get(head, {}), **changes)
+
+
+def with_options(spec: NetworkSpec, **options: Any) -> NetworkSpec:
+    """Return `spec` with other options of its head."""
+    return replace(spec, head_options=spec.head_options | options)
+
+
 def random_clips(network: ActionNetwork, num_clips: int = 2, time: int = 3) -> torch.Tensor:
     size = (num_clips, time, network.spec.in_channels, 64, 64)
     return torch.randint(0, 256, size, dtype=torch.uint8)
@@ -44,7 +67,7 @@ def random_clips(network: ActionNetwork, num_clips: int = 2, time: int = 3) -> t
 @pytest.mark.parametrize("stream", ["rgb", "flow"])
 @pytest.mark.parametrize("head", ["stpa", "tsn"])
 def test_network_classifies_clips_of_any_length(stream: str, head: str) -> None:
-    network = ActionNetwork(replace(SPEC, stream=stream, head=head)).eval()
+    network = ActionNetwork(spec_of(head, stream=stream)).eval()
     for time in (1, 4):
         assert network(random_clips(network, time=time)).logits.shape == (2, 3)
 
@@ -62,7 +85,7 @@ def test_order_of_frames_does_not_matter() -> None:
 @pytest.mark.parametrize("time", [1, 7])
 def test_merged_frame_states_classify_as_the_whole_clip(head: str, time: int) -> None:
     torch.manual_seed(0)
-    network = ActionNetwork(replace(SPEC, head=head)).eval()
+    network = ActionNetwork(spec_of(head)).eval()
     clip = random_clips(network, num_clips=1, time=time)
     with torch.no_grad():
         states = network.frame_states(network.pyramid(clip[0]))
@@ -84,18 +107,14 @@ def test_clips_of_any_size_are_classified(top_layer: str, downsampling: str) -> 
 @pytest.mark.parametrize("head", HEADS)
 def test_chunks_recomputed_in_backward_give_the_same_gradients(head: str) -> None:
     torch.manual_seed(0)
-    network = ActionNetwork(replace(SPEC, head=head, dropout=0.0)).double()
+    network = ActionNetwork(spec_of(head, dropout=0.0)).double()
     network.mean, network.std = network.mean.double(), network.std.double()
     network.backbone.eval()  # as where all batch norms are frozen
     clips = random_clips(network, time=5)
-    present = torch.tensor([[True] * 5, [True, True, False, False, True]])
 
     def gradients(frames_at_once: int | None) -> dict[str, torch.Tensor]:
         network.zero_grad()
-        output = network(clips, present, frames_at_once)
-        terms = loss_terms(
-            output, torch.eye(3)[[0, 1]], LossOptions("paper", 1.0, "paper", 1.0, multi_label=False)
-        )
+        terms = loss_terms(network(clips, frames_at_once), torch.eye(3)[[0, 1]], multi_label=False)
         sum(terms.values(), torch.zeros(())).backward()
         return {
             name: value.grad.clone()
@@ -109,13 +128,6 @@ def test_chunks_recomputed_in_backward_give_the_same_gradients(head: str) -> Non
         assert chunked.keys() == whole.keys()
         for name, gradient in chunked.items():
             torch.testing.assert_close(gradient, whole[name], atol=1e-10, rtol=1e-8, msg=name)
-
-
-def test_clip_of_nothing_but_padding_is_refused() -> None:
-    network = ActionNetwork(SPEC)
-    present = torch.tensor([[True, False], [False, False]])
-    with pytest.raises(ValueError, match="no present frame"):
-        network(random_clips(network, time=2), present)
 
 
 def test_attention_of_chosen_frames_is_part_of_a_map_of_unit_norm() -> None:
@@ -134,7 +146,7 @@ def test_attention_of_chosen_frames_is_part_of_a_map_of_unit_norm() -> None:
 def test_evidence_has_a_value_for_each_position_and_a_weight_for_each_frame(
     head: str, stream: str
 ) -> None:
-    network = ActionNetwork(replace(SPEC, head=head, stream=stream)).eval()
+    network = ActionNetwork(spec_of(head, stream=stream)).eval()
     with torch.inference_mode():
         pyramid = network.pyramid(random_clips(network, time=4)[0])
         weights = torch.eye(len(SPEC.class_names))[1]
@@ -168,19 +180,35 @@ def test_damaged_model_folder_is_refused(file: str, damage: str, tmp_path: Path)
         load_model(tmp_path / "model")
 
 
-@pytest.mark.parametrize("key", ["score_norm", "flow_stem", "aggregate"])
-def test_a_model_from_before_a_choice_is_read_as_it_was(key: str) -> None:
-    written = SPEC.to_dict()
-    del written[key]
-    assert NetworkSpec.from_dict(written) == SPEC
+LATER_KEYS = ["score_norm", "flow_stem", "aggregate"]
+
+
+@pytest.mark.parametrize("head", ["stpa", "tsn"])
+@pytest.mark.parametrize("absent", [[], LATER_KEYS])
+def test_a_model_from_before_heads_had_options_is_read_as_it_was(
+    head: str, absent: list[str]
+) -> None:
+    spec = spec_of(head)
+    written = spec.to_dict() | {"fusion": "product", "map_norm": "l2", "score_norm": "none"}
+    written |= {"aggregate": "maps"}
+    for key in ("head_options", *absent):
+        del written[key]
+    read = NetworkSpec.from_dict(json.loads(json.dumps(written)))
+    expected = spec if head == "tsn" else with_options(spec, **WITHOUT_LOSSES)
+    assert read == expected
+    ActionNetwork(read)
+
+
+WITHOUT_LOSSES = {"interactive_weight": 0.0, "attention_weight": 0.0}
+"""Losses change nothing of a trained network, whose spec did not have them."""
 
 
 @pytest.mark.parametrize("backbone", ["mobilenetv2_100", "resnet10t"])
 def test_even_attention_over_features_is_the_average_of_tsn(backbone: str) -> None:
     torch.manual_seed(0)
-    spec = replace(SPEC, backbone=backbone, map_norm="l1", aggregate="features")
+    spec = with_options(replace(SPEC, backbone=backbone), map_norm="l1", aggregate="features")
     network = ActionNetwork(spec).eval()
-    average = ActionNetwork(replace(spec, head="tsn")).eval()
+    average = ActionNetwork(spec_of("tsn", backbone=backbone)).eval()
     average.backbone.load_state_dict(network.backbone.state_dict())
     average.head.classifier.load_state_dict(network.head.classifier.state_dict())
     for name, parameter in network.head.named_parameters():

@@ -326,18 +326,10 @@ class TestFaults:
             ("compute", {"cpus_per_worker": float("inf")}, "compute.cpus_per_worker is inf"),
             (
                 "model",
-                {"fusion": "mean"},
-                "model.fusion 'mean' is unknown: choose from maximum, sum",
-            ),
-            (
-                "model",
                 {"top_layer": "D"},
                 "model.top_layer 'D' is unknown: choose from A, B, C, FC",
             ),
             ("model", {"downsampling": "min"}, "model.downsampling 'min' is unknown"),
-            ("model", {"map_norm": "l3"}, "model.map_norm 'l3' is unknown: choose from l2, l1"),
-            ("train", {"interactive_loss": "x"}, "train.interactive_loss 'x' is unknown"),
-            ("train", {"attention_loss": "x"}, "train.attention_loss 'x' is unknown"),
             ("evaluate", {"grid": "fine"}, "evaluate.grid 'fine' is unknown: choose from exact"),
             ("model", {"backbone": "resnet18.x"}, "'resnet18.x' is unknown to timm (did you mean"),
             ("model", {"input_mean": [1, 2]}, "model.input_mean is [1, 2]: list should have"),

@@ -19,12 +19,14 @@ from tests.workspaces import small_params
 NUM_VIDEOS, NUM_CLASSES = 60, 3
 
 
-def config(candidate: str = "auto", **evaluate: Any) -> Config:
+def config(candidate: str = "auto", *, is_alone: bool = False, **evaluate: Any) -> Config:
     params = small_params(
         model={"freeze": "backbone", "pretrained": True},
         evaluate={"late_fusion": "fitted", **evaluate},
         promotion={"candidate": candidate},
     )
+    if is_alone:
+        del params["model"]["heads"]["tsn"]
     return check_params(params, Path("params.yaml"))
 
 
@@ -94,11 +96,18 @@ def test_a_named_head_is_taken_unseen(held_out):
 
 def test_without_another_head_there_is_no_choice(held_out):
     held_out(0, 9)
-    choice = choose_head(WORKSPACE, config(baseline=False))
+    choice = choose_head(WORKSPACE, config(is_alone=True))
     assert (choice.head, choice.reason) == ("stpa", "no other is trained")
 
 
-def test_with_a_fixed_rule_nothing_is_held_out():
-    choice = choose_head(WORKSPACE, config(late_fusion="average_logits"))
+def test_with_a_fixed_rule_a_named_head_needs_nothing_held_out():
+    choice = choose_head(WORKSPACE, config("stpa", late_fusion="average_logits"))
     assert (choice.head, choice.fusion) == ("stpa", Fusion("average_logits"))
+
+
+def test_where_no_recording_can_be_spared_the_first_head_is_taken(monkeypatch):
+    for module in (choose, fuse):
+        monkeypatch.setattr(module, "find_held_out", lambda workspace, config, head: None)
+    choice = choose_head(WORKSPACE, config())
+    assert choice.head == "stpa"
     assert choice.reason == "no training videos are held out to compare heads by"

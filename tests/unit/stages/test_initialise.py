@@ -148,13 +148,13 @@ class TestExistingWorkspace:
 
     def test_is_named_to_a_file_that_states_changes_and_not_of_what(self, workspace):
         initialise(workspace, preset_path("small"))
-        changes = own_params(workspace.root, "train: {seed: 1}\nmodel: {map_norm: l2}\n")
+        changes = own_params(workspace.root, "train: {seed: 1}\nmodel: {num_scales: 2}\n")
         with pytest.raises(ConfigError, match=r"own.yaml has no data, optical_flow, eval") as told:
             initialise(workspace, changes)
         advice = str(told.value).rpartition("`")[0].rpartition("`")[2]
         changes.write_text(f"{advice}\n{changes.read_text()}", encoding="utf-8")
         done = initialise(workspace, changes)
-        assert [change.key for change in done.changes] == ["model.map_norm", "train.seed"]
+        assert [change.key for change in done.changes] == ["model.num_scales", "train.seed"]
 
     def test_that_names_no_estimator_does_not_get_one_by_another_key(self, workspace):
         initialise(workspace, preset_path("small"))

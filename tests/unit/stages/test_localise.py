@@ -3,7 +3,6 @@
 import json
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +22,7 @@ from stpa.results import RESULTS
 from stpa.stages import localise as stage
 from stpa.stages.localise import find_annotated, localise_on_cluster, name_network
 from stpa.workspace import Workspace
-from tests.unit.models.test_network import SPEC
+from tests.unit.models.test_network import spec_of
 from tests.workspaces import make_video, make_workspace, small_params, write_video
 
 FLOW = {"estimator": "farneback", "options": {}, "bound_px": 8.0, "width": 64, "height": 64}
@@ -52,7 +51,7 @@ def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Workspace:
         )
     write_manifest(workspace.manifest, Manifest(tuple(VIDEOS)))
     torch.manual_seed(0)
-    save_model(tmp_path / "model", ActionNetwork(replace(SPEC, head="tsn")))
+    save_model(tmp_path / "model", ActionNetwork(spec_of("tsn")))
 
     def map_here(
         config: Config, function: Callable[[Any], Any], items: Sequence[Any]

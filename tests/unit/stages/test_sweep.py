@@ -3,7 +3,6 @@
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +25,7 @@ from stpa.stages import sweep as stage
 from stpa.stages.sweep import sweep_on_cluster
 from stpa.workspace import Workspace
 from tests.unit.evaluation.test_k_sweep import LastFrameHead
-from tests.unit.models.test_network import SPEC
+from tests.unit.models.test_network import spec_of
 from tests.workspaces import (
     SMALL_FLOW,
     make_video,
@@ -64,7 +63,7 @@ def make_material(workspace: Workspace) -> None:
 
 def save_network(workspace: Workspace, stream: Stream, head: str = "stpa") -> None:
     torch.manual_seed(0)
-    spec = replace(SPEC, stream=stream.value, head=head, short_side=64)
+    spec = spec_of(head, stream=stream.value, short_side=64)
     save_model(workspace.root / stream.value, ActionNetwork(spec))
 
 

@@ -18,12 +18,12 @@ from stpa.stages import candidate
 from stpa.stages import train as stage
 from stpa.stages.candidate import gather_candidate
 from stpa.stages.train import find_trained
-from stpa.stages.training_job import SERVED_HEAD
 from stpa.stages.training_key import training_key
 from stpa.training.learning import Problem
 from stpa.workspace import Workspace
 from tests.workspaces import make_video, make_workspace, small_params
 
+HEAD = "stpa"
 DATA = DataVersion(manifest="m", videos="v", optical_flow="f")
 FATAL = {"name": "one_answer", "message": "one class for all", "has_learnt": False}
 NOTABLE = {"name": "too_few_steps", "message": "only 6 steps", "has_learnt": True}
@@ -45,8 +45,8 @@ def keep(workspace: Workspace, config: Config) -> Callable[[Stream, str], Path]:
     """Return a function that writes the record of a stream's training."""
 
     def write(stream: Stream, text: str) -> Path:
-        key = training_key(config, stream, SERVED_HEAD, DATA)
-        done = workspace.runs / "train" / f"{stream}-{SERVED_HEAD}-{key}" / "done.json"
+        key = training_key(config, stream, HEAD, DATA)
+        done = workspace.runs / "train" / f"{stream}-{HEAD}-{key}" / "done.json"
         done.parent.mkdir(parents=True)
         done.write_text(text)
         return done
@@ -70,7 +70,7 @@ def test_every_problem_of_a_training_is_kept(
     problems: tuple[Problem, ...],
 ) -> None:
     keep(Stream.RGB, json.dumps({"run_id": "abc", **kept}))
-    trained = find_trained(workspace, config, Stream.RGB, SERVED_HEAD)
+    trained = find_trained(workspace, config, Stream.RGB, HEAD)
     assert (trained.run_id, trained.problems) == ("abc", problems)
 
 
@@ -80,7 +80,7 @@ def test_a_broken_record_is_named_with_what_to_do(
 ) -> None:
     done = keep(Stream.RGB, text)
     with pytest.raises(ModelError) as raised:
-        find_trained(workspace, config, Stream.RGB, SERVED_HEAD)
+        find_trained(workspace, config, Stream.RGB, HEAD)
     assert str(raised.value).startswith(f"{done} is not the record of a training: remove it")
 
 

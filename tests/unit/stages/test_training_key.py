@@ -1,5 +1,6 @@
 """What decides a network's weights, and so whether it is trained again."""
 
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -7,24 +8,28 @@ import pytest
 
 from stpa.config import Config, Stream
 from stpa.data.versioning import DataVersion
+from stpa.models.heads import HEADS
 from stpa.params import check_params
-from stpa.stages.training_job import BASELINE_HEAD, SERVED_HEAD
-from stpa.stages.training_key import ONLY_FOR_ATTENTION, training_key
+from stpa.stages.training_key import ONLY_FOR_PYRAMIDS, training_key
 from tests.workspaces import small_params
 
 DATA = DataVersion(manifest="m", videos="v", optical_flow="f")
+OPTIONS = {
+    "scale_fusion": "sum",
+    "map_norm": "l2",
+    "score_norm": "none",
+    "aggregate": "maps",
+    "interactive_loss": "paper",
+    "interactive_weight": 0,
+    "attention_loss": "paper",
+    "attention_weight": 0,
+}
+"""Another value of each option of the head stpa."""
 OTHER_SETTINGS = [
-    ("model", "top_layer", "A"),
-    ("model", "num_scales", 2),
-    ("model", "fusion", "sum"),
-    ("model", "downsampling", "average"),
-    ("model", "map_norm", "l2"),
-    ("model", "score_norm", "none"),
-    ("model", "aggregate", "maps"),
-    ("train", "interactive_loss", "paper"),
-    ("train", "interactive_weight", 0),
-    ("train", "attention_loss", "paper"),
-    ("train", "attention_weight", 0),
+    {"top_layer": "A"},
+    {"num_scales": 2},
+    {"downsampling": "average"},
+    *({"heads": {"stpa": {name: value}}} for name, value in OPTIONS.items()),
 ]
 
 
@@ -37,27 +42,33 @@ def config(**changes: dict[str, Any]) -> Config:
 
 
 def test_all_that_only_attention_uses_is_tried_below() -> None:
-    assert {name for _, name, _ in OTHER_SETTINGS} == ONLY_FOR_ATTENTION
+    assert set(OPTIONS) == {field.name for field in fields(HEADS["stpa"].Options)}
+    assert {name for each in OTHER_SETTINGS for name in each} == {*ONLY_FOR_PYRAMIDS, "heads"}
 
 
-@pytest.mark.parametrize(("section", "name", "value"), OTHER_SETTINGS)
-def test_an_ablation_of_the_attention_trains_no_baseline_again(
-    section: str, name: str, value: Any
-) -> None:
-    changes = {section: {name: value}}
-    assert key(SERVED_HEAD, **changes) != key(SERVED_HEAD)
-    assert key(BASELINE_HEAD, **changes) == key(BASELINE_HEAD)
+@pytest.mark.parametrize("changes", OTHER_SETTINGS)
+def test_an_ablation_of_the_attention_trains_no_baseline_again(changes: dict[str, Any]) -> None:
+    params = small_params()
+    if "heads" in changes:
+        params["model"]["heads"]["stpa"] |= changes["heads"]["stpa"]
+    else:
+        params["model"] |= changes
+    changed = check_params(params, Path("params.yaml"))
+    now = {head: training_key(config(), Stream.RGB, head, DATA) for head in ("stpa", "tsn")}
+    then = {head: training_key(changed, Stream.RGB, head, DATA) for head in ("stpa", "tsn")}
+    assert now["stpa"] != then["stpa"]
+    assert now["tsn"] == then["tsn"]
 
 
 @pytest.mark.parametrize(("name", "value"), [("flow_input", "as_rgb"), ("flow_stem", "mean")])
 def test_what_only_flow_uses_trains_no_rgb_network_again(name: str, value: str) -> None:
     now, changed = config(), config(model={name: value})
     for stream in Stream:
-        keys = {training_key(each, stream, SERVED_HEAD, DATA) for each in (now, changed)}
+        keys = {training_key(each, stream, "stpa", DATA) for each in (now, changed)}
         assert len(keys) == (1 if stream is Stream.RGB else 2)
 
 
-@pytest.mark.parametrize("head", [SERVED_HEAD, BASELINE_HEAD])
+@pytest.mark.parametrize("head", ["stpa", "tsn"])
 @pytest.mark.parametrize(
     ("section", "name", "value"),
     [("model", "input_mean", [1, 2, 3]), ("train", "seed", 9), ("train", "num_segments", 9)],
@@ -73,13 +84,13 @@ def test_what_any_network_uses_trains_each_again(
 )
 def test_what_only_saves_memory_trains_no_network_again(name: str, value: int | None) -> None:
     frozen = {"freeze_batch_norm": "all"}
-    assert key(SERVED_HEAD, train=frozen | {name: value}) == key(SERVED_HEAD, train=frozen)
+    assert key("stpa", train=frozen | {name: value}) == key("stpa", train=frozen)
 
 
 def test_batch_norms_that_learn_from_a_stated_number_of_clips_are_trained_again() -> None:
     learning = {"freeze_batch_norm": "none"}
     auto, whole, two = (
-        key(SERVED_HEAD, train=learning | {"clips_at_once": number}) for number in ("auto", None, 2)
+        key("stpa", train=learning | {"clips_at_once": number}) for number in ("auto", None, 2)
     )
     assert auto == whole != two
 
@@ -89,7 +100,7 @@ PRETRAINED = {"pretrained": True}
 FROZEN = PRETRAINED | {"freeze": "backbone"}
 
 
-@pytest.mark.parametrize("head", [SERVED_HEAD, BASELINE_HEAD])
+@pytest.mark.parametrize("head", ["stpa", "tsn"])
 @pytest.mark.parametrize("change", [{"warm_start_steps": 7}, {"warm_start_frames": 7}])
 def test_how_a_head_starts_decides_the_weights_of_a_warm_network_alone(
     head: str, change: dict[str, Any]
@@ -104,4 +115,4 @@ def test_how_a_head_starts_decides_the_weights_of_a_warm_network_alone(
 def test_how_videos_are_judged_decides_no_weights_of_a_warm_network() -> None:
     warm = {"model": PRETRAINED, "train": WARM}
     judged = {"evaluate": {"num_segments": 1, "grid": "nested"}}
-    assert key(SERVED_HEAD, **warm, **judged) == key(SERVED_HEAD, **warm)
+    assert key("stpa", **warm, **judged) == key("stpa", **warm)

@@ -36,13 +36,17 @@ CLIPS_PER_CLASS = 6
 DIRECTIONS = {"left": (-1.0, 0.0), "right": (1.0, 0.0), "up": (0.0, -1.0), "down": (0.0, 1.0)}
 """x and y per frame; each class has a hue of its own too, so that either stream can tell it."""
 
-OLD = {
-    "model": {
-        "top_layer": "C",
-        "num_scales": 3,
+OLD: dict[str, dict[str, Any]] = {
+    "stpa": {
         "map_norm": "l2",
         "score_norm": "none",
         "aggregate": "maps",
+        "interactive_loss": "paper",
+        "attention_loss": "paper",
+    },
+    "model": {
+        "top_layer": "C",
+        "num_scales": 3,
         "flow_input": "as_rgb",
         "flow_stem": "mean",
     },
@@ -51,8 +55,6 @@ OLD = {
         "optimizer": "sgd",
         "weight_decay": 0.0005,
         "freeze_batch_norm": "all_but_first",
-        "interactive_loss": "paper",
-        "attention_loss": "paper",
         "min_steps_per_epoch": 1,
     },
     "evaluate": {"late_fusion": "average_logits"},
@@ -132,6 +134,8 @@ def make_job(root: Path, weights: Path, stream: Stream, head: str, **old: Any) -
     params["model"] |= {"backbone": BACKBONE, "pretrained": str(weights)} | old.get("model", {})
     params["train"] |= {"input_size": SIZE - 16, "short_side": SIZE} | old.get("train", {})
     params["evaluate"] |= old.get("evaluate", {})
+    params["promotion"]["candidate"] = "stpa"
+    params["model"]["heads"]["stpa"] |= old.get("stpa", {})
     for name in ("rgb", "flow"):
         params["train"][name] |= old.get(name, {})
     config = check_params(params, Path("params.yaml"))

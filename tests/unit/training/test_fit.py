@@ -219,16 +219,15 @@ def test_a_checkpoint_is_a_model_folder_and_holds_no_pickle(root, tmp_path):
             load_file(path)
 
 
-def test_what_only_attention_uses_changes_no_weight_of_the_baseline(root, tmp_path):
+def test_where_the_network_is_cut_changes_no_weight_of_the_baseline(root, tmp_path):
     job = replace(make_job(root), head="tsn")
     expected = weights_by_layer(train(job, tmp_path / "expected")[-1])
     ablations = [
-        {"top_layer": "A", "num_scales": 1, "fusion": "sum"},
-        {"top_layer": "FC", "num_scales": 1, "downsampling": "convolution", "map_norm": "l1"},
+        {"top_layer": "A", "num_scales": 1},
+        {"top_layer": "FC", "num_scales": 1, "downsampling": "convolution"},
     ]
     for index, ablation in enumerate(ablations):
-        model, losses = job.model.model_copy(update=ablation), {"attention_weight": 1.0}
-        other = replace(job, model=model, train=job.train.model_copy(update=losses))
+        other = replace(job, model=job.model.model_copy(update=ablation))
         found = weights_by_layer(train(other, tmp_path / str(index))[-1])
         assert found.keys() == expected.keys()
         assert [name for name in found if not torch.equal(found[name], expected[name])] == []

@@ -7,7 +7,9 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from stpa.models.heads import head_options
 from stpa.training.learning import Epoch, Ignorance, LearningCheck
+from tests.unit.models.test_network import OPTIONS
 
 SIX_EVEN = Ignorance.of(np.eye(6).repeat(5, axis=0), label_smoothing=0.0, multi_label=False)
 
@@ -18,7 +20,7 @@ def epoch(number: int = 30, **changed: float) -> Epoch:
         "epoch": number,
         "classification": 0.4,
         "largest_answer_share": 0.3,
-        "attention_terms_over_classification": -0.01,
+        "head_terms_over_classification": -0.01,
     }
     return {**sound, **changed}
 
@@ -28,11 +30,11 @@ def check_of(
     *,
     steps: int = 10,
     ignorance: Ignorance = SIX_EVEN,
-    printed: bool = False,
+    warnings: dict[str, str] | None = None,
     head_is_first: bool = False,
 ) -> LearningCheck:
     return LearningCheck(
-        stream, 30, steps, ignorance, has_printed_loss=printed, head_is_first=head_is_first
+        stream, 30, steps, ignorance, "stpa", warnings or {}, head_is_first=head_is_first
     )
 
 
@@ -91,17 +93,17 @@ def test_attention_is_named_where_it_is_stuck_and_nothing_is_learnt(entropy, pos
     assert names(moderate) == ["loss_at_its_start"]
 
 
-def test_attention_terms_above_the_classification_are_told_in_any_epoch():
-    swamped = epoch(2, attention_terms_over_classification=-1936 / 1.8, classification=1.8)
+def test_losses_of_the_head_above_the_classification_are_told_in_any_epoch():
+    swamped = epoch(2, head_terms_over_classification=-1936 / 1.8, classification=1.8)
     check = check_of()
     [problem] = check.after(swamped)
-    assert problem.name == "attention_terms"
+    assert problem.name == "head_terms"
     assert problem.has_learnt  # by itself it does not say that the network knows nothing
-    assert "train.interactive_loss bounded" in problem.message
+    assert "lower their weights in model.heads.stpa" in problem.message
 
 
 def test_small_terms_beside_a_loss_that_has_come_to_nothing_are_no_problem():
-    assert names(epoch(classification=1e-6, attention_terms_over_classification=-90.0)) == []
+    assert names(epoch(classification=1e-6, head_terms_over_classification=-90.0)) == []
 
 
 def test_few_steps_are_told_before_the_first():
@@ -111,10 +113,21 @@ def test_few_steps_are_told_before_the_first():
     assert check_of("rgb", steps=4).before() == []
 
 
-def test_the_printed_loss_is_told_before_the_first_step():
-    [problem] = check_of(printed=True).before()
-    assert "no lower bound" in problem.message
+def test_what_the_head_warns_of_is_told_before_the_first_step():
+    [problem] = check_of(warnings={"name": "it is odd"}).before()
+    assert (problem.name, problem.message) == ("name", "model.heads.stpa: it is odd")
     assert problem.has_learnt
+
+
+@pytest.mark.parametrize(
+    ("loss", "weight", "warns"),
+    [("paper", 1e-4, True), ("paper", 0.0, False), ("bounded", 1.0, False)],
+)
+def test_the_printed_loss_is_warned_of_where_it_takes_part(loss, weight, warns):
+    options = head_options(
+        "stpa", OPTIONS["stpa"] | {"interactive_loss": loss, "interactive_weight": weight}
+    )
+    assert ("no lower bound" in "".join(options.warnings.values())) == warns
 
 
 @pytest.mark.parametrize("smoothing", [0.0, 0.1])

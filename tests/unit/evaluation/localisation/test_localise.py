@@ -26,7 +26,7 @@ from stpa.optical_flow.extract import extract_video
 from stpa.params import load_config, read_params
 from stpa.presets import preset_path
 from stpa.progress import silent
-from tests.unit.models.test_network import SPEC
+from tests.unit.models.test_network import SPEC, spec_of
 from tests.workspaces import make_video, make_workspace, small_params
 
 NAME = "UCF-101/AmberSway/v_AmberSway_g01_c01"
@@ -71,7 +71,7 @@ def action(root: Path, video: Video) -> Action:
 def make_network(stream: str, head: str = "stpa", top_layer: str = "C") -> ActionNetwork:
     torch.manual_seed(0)
     num_scales = 1 if top_layer == "FC" else 2
-    spec = replace(SPEC, stream=stream, head=head, top_layer=top_layer, num_scales=num_scales)
+    spec = spec_of(head, stream=stream, top_layer=top_layer, num_scales=num_scales)
     return ActionNetwork(spec).eval()
 
 

@@ -6,9 +6,8 @@ and over maps, pairs of maps or scales.
 
 import torch
 
-from stpa.models.heads import Attention
+from stpa.models.attention_losses import Attention, map_cosines, off_diagonal_sum
 from stpa.shapes import Float
-from stpa.training.losses import map_cosines, off_diagonal_sum
 
 
 @torch.no_grad()

@@ -5,12 +5,20 @@ over clips.
 """
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 import torch
 
-from stpa.models.aggregation import LEAST_POWER, unit_norm_maps
-from stpa.models.heads import Attention
+from stpa.models.aggregation import LEAST_POWER, AttentionState, LossState, unit_norm_maps
 from stpa.shapes import Float
+
+
+class Attention(NamedTuple):
+    """The attention of a batch of clips, summed up over their positions."""
+
+    state: AttentionState
+    losses: LossState
+
 
 Loss = Callable[[Attention], Float[torch.Tensor, ""]]
 
