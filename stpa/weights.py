@@ -3,6 +3,7 @@
 import pickle
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from functools import lru_cache
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -44,11 +45,21 @@ def read_weights(location: str) -> dict[str, torch.Tensor]:
 
 
 def weights_digest(location: str) -> str:
-    """Return the SHA-256 of a weights file's bytes; raise ModelError where it cannot be read."""
+    """Return the SHA-256 of a weights file's bytes; raise ModelError where it cannot be read.
+
+    Every network's key asks for it, so a process reads a file that has not changed only once.
+    """
     try:
-        return digest_file(_local_path(location))
+        path = _local_path(location)
+        state = path.stat()
+        return _digest(path, state.st_ino, state.st_size, state.st_mtime_ns)
     except OSError as error:
         raise _unreadable(location, error) from error
+
+
+@lru_cache(maxsize=8)
+def _digest(path: Path, *_state: int) -> str:
+    return digest_file(path)
 
 
 def weights_size(location: str) -> int | None:

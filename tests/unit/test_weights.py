@@ -236,3 +236,20 @@ def test_hostile_pickle_at_a_url_is_refused_unrun(memory: MemoryFileSystem, tmp_
     with pytest.raises(ModelError, match="save_file"):
         read_weights("memory://weights/net.pth")
     assert not (tmp_path / "made").exists()
+
+
+def test_a_file_is_digested_once_and_again_when_it_has_changed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "net.safetensors"
+    read: list[Path] = []
+    digest = weights_module.digest_file
+    monkeypatch.setattr(
+        weights_module, "digest_file", lambda path: read.append(path) or digest(path)
+    )
+    save_file(STATE, path)
+    before = weights_digest(str(path))
+    assert weights_digest(str(path)) == before
+    assert read == [path]
+    save_file({name: value + 1 for name, value in STATE.items()}, path)  # of the same size
+    assert weights_digest(str(path)) == hashlib.sha256(path.read_bytes()).hexdigest() != before
