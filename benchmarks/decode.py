@@ -32,10 +32,11 @@ from benchmarks.material import (
 )
 from benchmarks.measure import Setting, print_record, run, time_of
 from stpa.data.decode import read_flow_stacks, read_frames
-from stpa.data.sampling import STACK_LENGTH, train_positions
+from stpa.data.sampling import train_positions
 from stpa.data.video_file import decode_video
 from stpa.progress import ReportProgress
 from stpa.shapes import Int, UInt8
+from stpa.streams import STACK_LENGTH
 from stpa.terminal import TERMINAL
 
 VALUES_OF_K = (3, 25)

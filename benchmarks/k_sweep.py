@@ -29,6 +29,7 @@ from stpa.data.manifest import Video
 from stpa.data.storage import Folder
 from stpa.evaluation.k_sweep import Sweep, sweep_video
 from stpa.models.network import ActionNetwork
+from stpa.streams import STREAMS
 from stpa.terminal import TERMINAL
 
 VALUES_OF_K = (1, 5, 10, 15, 20, 25, 30)
@@ -48,7 +49,9 @@ def main(
 ) -> None:
     """Time a sweep of K in 1, 5, ..., 30 over K = 30 alone."""
     setting = Setting.choose(device, dtype)
-    network = ActionNetwork(network_spec(backbone, input_size, stream)).eval().to(setting.device)
+    network = (
+        ActionNetwork(network_spec(backbone, input_size, STREAMS[stream])).eval().to(setting.device)
+    )
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         with TERMINAL.bar("generating videos") as progress:
@@ -87,7 +90,7 @@ def main(
 
 
 def _frames(videos: Sequence[Video], stream: str, sweep: Sweep) -> int:
-    return sum(len(sweep.distinct_positions(video, stream)) for video in videos)
+    return sum(len(sweep.distinct_positions(video, STREAMS[stream])) for video in videos)
 
 
 if __name__ == "__main__":

@@ -23,6 +23,7 @@ from stpa.data.manifest import Video
 from stpa.data.sampling import train_positions
 from stpa.data.step_sampler import StepSampler
 from stpa.data.storage import Folder
+from stpa.streams import STREAMS
 from stpa.terminal import TERMINAL
 
 NUM_VIDEOS, SECONDS = 20, 8
@@ -44,7 +45,7 @@ def main(
         with TERMINAL.bar("generating videos") as progress:
             made = make_videos(Path(temporary), NUM_VIDEOS, SECONDS, stream, progress)
         videos = made * (CLIPS_AN_EPOCH // len(made))
-        reader = ClipReader(stream, Folder(files_of(Path(temporary), stream)), SHORT_SIDE)
+        reader = ClipReader(STREAMS[stream], Folder(files_of(Path(temporary), stream)), SHORT_SIDE)
         loader = _make_loader(videos, reader, num_segments, crop_on_device)
         loading, decoding, held = [], [], []
         num_epochs = clips // len(videos)
@@ -100,7 +101,7 @@ def _load(loader: ClipLoader, epoch: int) -> float:
 def _decode(reader: ClipReader, videos: Sequence[Video], num_segments: int, epoch: int) -> float:
     """Return the processor time of decoding as many clips, at random positions too."""
     rng = np.random.default_rng(epoch)
-    stored_side = videos[0].height if reader.stream == "rgb" else SHORT_SIDE
+    stored_side = videos[0].height if reader.stream.span == 1 else SHORT_SIDE
     alone = ClipReader(reader.stream, reader.storage, stored_side)  # not to be resized
     before = time.process_time()
     for video in videos:

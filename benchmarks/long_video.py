@@ -86,8 +86,8 @@ def main(
     with tempfile.TemporaryDirectory() as temporary:
         with TERMINAL.bar("generating a video") as progress:
             seconds = MANY // FRAMES_PER_SECOND
-            [video] = make_videos(Path(temporary), 1, seconds, spec.stream, progress)
-        storage = Folder(files_of(Path(temporary), spec.stream))
+            [video] = make_videos(Path(temporary), 1, seconds, spec.stream.name, progress)
+        storage = Folder(files_of(Path(temporary), spec.stream.name))
         works = {k: partial(_sweep, spec, setting, video, storage, k) for k in (FEW, SOME, MANY)}
         works |= {n: partial(_train, spec, setting, n) for n in (SHORT_CLIP, LONG_CLIP)}
         costs: dict[int, list[Cost]] = {name: [] for name in works}
@@ -170,7 +170,7 @@ def _train(spec: NetworkSpec, setting: Setting, num_frames: int) -> Cost:
     freeze(network.backbone, "all")
     network.train().to(setting.device)
     hold_frozen(network.backbone, "all")
-    size = (1, num_frames, spec.in_channels, spec.input_size, spec.input_size)
+    size = (1, num_frames, spec.stream.channels, spec.input_size, spec.input_size)
     clip = torch.randint(0, 256, size, dtype=torch.uint8, device=setting.device)
     target = torch.eye(len(spec.class_names), device=setting.device)[:1]
 

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from av.video.stream import VideoStream
 
-from stpa.config import Config, Stream, SyntheticConfig
+from stpa.config import Config, SyntheticConfig
 from stpa.data.datasets.synthetic_clip import APPEARANCES, MOTIONS, write_script
 from stpa.data.datasets.synthetic_scene import draw_clip
 from stpa.data.features import FeatureSource, write_features
@@ -25,6 +25,7 @@ from stpa.params import check_params, read_params
 from stpa.presets import preset_path
 from stpa.progress import ReportProgress, silent
 from stpa.shapes import UInt8
+from stpa.streams import RGB, Stream
 from stpa.training.job import TrainingJob
 
 WIDTH, HEIGHT, FRAMES_PER_SECOND = 320, 240, 25
@@ -60,7 +61,7 @@ AS_PRINTED = {
 """Options of the head stpa."""
 
 
-def network_spec(backbone: str, input_size: int, stream: str = "rgb") -> NetworkSpec:
+def network_spec(backbone: str, input_size: int, stream: Stream = RGB) -> NetworkSpec:
     """Describe the paper's network on any backbone."""
     return NetworkSpec(
         stream=stream,
@@ -102,7 +103,8 @@ def training_config(backbone: str, settings: Mapping[str, Any], epochs: int = 1)
     params["model"] |= {"backbone": backbone, "pretrained": False}
     params["train"] |= {"warm_start": "none", **settings}
     params["evaluate"]["late_fusion"] = "average_logits"
-    params["train"]["rgb"]["epochs"] = epochs
+    params["promotion"]["candidate"] = "stpa"
+    params["train"]["streams"]["rgb"]["epochs"] = epochs
     return check_params(params, PARAMS)
 
 
@@ -112,7 +114,7 @@ def training_job(
     """Write a few videos, and have each epoch read `num_clips` RGB clips of them."""
     made = make_videos(folder, NUM_TRAINING_VIDEOS, TRAINING_SECONDS, "rgb", progress)
     return TrainingJob(
-        stream=Stream.RGB,
+        stream=RGB,
         head="stpa",
         model=config.model,
         train=config.train,

@@ -26,7 +26,7 @@ import typer
 
 from benchmarks.measure import Setting, figure, report, run, time_of
 from stpa.compute.tasks import worker_environment
-from stpa.config import Config, Stream
+from stpa.config import Config
 from stpa.data.ingest import ingest
 from stpa.data.manifest import Video
 from stpa.errors import ComputeError
@@ -39,6 +39,7 @@ from stpa.stages.evaluate import today_sweep
 from stpa.stages.initialise import initialise
 from stpa.stages.storage import stream_storage
 from stpa.stages.training_job import training_job
+from stpa.streams import Stream
 from stpa.terminal import TERMINAL
 from stpa.training.agreement import Wish
 from stpa.training.fit import Place, fit
@@ -111,8 +112,8 @@ def _work(workspace: Workspace, config: Config, pool: Executor) -> None:
     manifest = ingest(workspace, config.data, None, silent)
     list(pool.map(partial(_extract, workspace, config), manifest.usable))
     for head in config.heads:
-        list(pool.map(partial(_train, workspace, config, head), Stream))
-    for head, stream in product(config.heads, Stream):
+        list(pool.map(partial(_train, workspace, config, head), config.streams))
+    for head, stream in product(config.heads, config.streams):
         sweep = partial(
             load_and_sweep,
             model_folder=_model(workspace, stream, head),

@@ -5,19 +5,19 @@ from pathlib import Path
 from prefect import flow, task
 from prefect.artifacts import create_table_artifact
 
-from stpa.config import Stream
 from stpa.evaluation.scores import Scores
 from stpa.flows.watch import RETRIES, name_run, open_workspace, watched
 from stpa.stages.evaluate import evaluate as run_evaluate
 from stpa.stages.fuse import fuse
+from stpa.streams import STREAMS
 
 
 @task(**RETRIES, task_run_name="evaluate-{stream}-{head}")
-def evaluate_network(root: Path, stream: Stream, head: str) -> Scores:
+def evaluate_network(root: Path, stream: str, head: str) -> Scores:
     """Run the evaluate stage for one network."""
     workspace, config = open_workspace(root)
     with watched(f"evaluate {stream} {head}") as progress:
-        return run_evaluate(workspace, config, stream, head, progress)
+        return run_evaluate(workspace, config, STREAMS[stream], head, progress)
 
 
 @flow(name="evaluate", flow_run_name=name_run)
@@ -26,7 +26,7 @@ def evaluate(root: Path = Path()) -> list[Scores]:
     workspace, config = open_workspace(root)
     scores = []
     for head in config.heads:
-        scores += [evaluate_network(root, stream, head) for stream in Stream]
+        scores += [evaluate_network(root, stream.name, head) for stream in config.streams]
         scores.append(fuse(workspace, config, head))
     create_table_artifact(
         [

@@ -11,12 +11,12 @@ together with the faults of all others; `info.data` has the earlier ones that ar
 
 import re
 import shlex
-from enum import StrEnum
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_serializer, field_validator
 
 from stpa.redaction import hide_path
+from stpa.streams import STREAMS, Stream
 
 FORMAT = 3
 """Of params.yaml; `stpa.params.upgrade` brings older files to it."""
@@ -31,13 +31,6 @@ OfChannels = Field(min_length=3, max_length=3)
 OfBounds = Field(min_length=2, max_length=2)
 OptionValue = str | int | float | bool
 Info = Any  # pydantic's ValidationInfo, a protocol that beartype cannot check by
-
-
-class Stream(StrEnum):
-    """The two networks of a two-stream classifier."""
-
-    RGB = "rgb"
-    FLOW = "flow"
 
 
 class Section(BaseModel):
@@ -203,12 +196,12 @@ class ModelConfig(Section):
     """Per RGB channel, in 0-255, as the backbone's weights expect; null: as timm publishes it."""
     input_std: Annotated[list[PositiveFloat], OfChannels] | None
     flow_input: Literal["measured", "as_rgb"]
-    """How stored flow is scaled for the network. measured: so that the training clips deviate as
-    much as photographs do, which the weights were trained on: slow motion is faint otherwise.
-    as_rgb: divided by the mean of `input_std`."""
+    """How motion (optical flow, RGB difference) is scaled for the network. measured: so that the
+    training clips deviate as much as photographs do, which the weights were trained on: slow motion
+    is faint otherwise. as_rgb: divided by the mean of `input_std`."""
     flow_stem: str
     """What the first convolution, which the weights have for RGB, makes of the flow's channels: a
-    name in `stpa.models.flow_stem.FLOW_STEMS`. components: x and y pass for two colours. mean
+    name in `stpa.models.stems.FLOW_STEMS`. components: x and y pass for two colours. mean
     (TSN): they are added up, and training has to tell them apart."""
     freeze: Literal["none", "backbone"]
     """Which part keeps its pretrained weights. none: no part, the whole network is trained.
@@ -239,7 +232,7 @@ class ModelConfig(Section):
 
 
 class StreamConfig(Section):
-    """How one of the two networks is trained."""
+    """How the networks of one stream are trained."""
 
     epochs: PositiveInt
     learning_rate: PositiveFloat
@@ -252,7 +245,7 @@ class StreamConfig(Section):
     gradient_clip: PositiveFloat
     """Largest L2 norm of the gradient (TSN: 40 for RGB, 20 for flow)."""
     milestones: list[Share]
-    """Shares of the run after which the "step" schedule goes on at a tenth of the rate."""
+    """Shares of the run, for the schedule: step goes on at a tenth of the rate after each."""
     scale_jitter: Annotated[list[CropShare], Field(min_length=1)]
     """Crop sides as shares of the short side (TSN: 1, .875, .75, .66; flow without .66)."""
 
@@ -300,8 +293,9 @@ class TrainConfig(Section):
     optimizer: Literal["sgd", "adamw"]
     momentum: ShareBelowOne
     weight_decay: NonNegativeFloat
-    schedule: Literal["cosine", "step"]
-    """cosine: to zero; step: to a tenth at each stream's milestones."""
+    schedule: str
+    """A name in `stpa.training.optim.SCHEDULES`. cosine: to zero; step: to a tenth at each stream's
+    milestones."""
     warm_up: ShareBelowOne
     """Share of the run in which the rate rises to its height."""
     average_decay: ShareBelowOne
@@ -322,8 +316,17 @@ class TrainConfig(Section):
     """Keep running statistics and affine terms as they came. all_but_first: TSN's partial BN;
     pretrained: all where `model.pretrained` gives them some, else none."""
     seed: int
-    rgb: StreamConfig
-    flow: StreamConfig
+    streams: Annotated[dict[str, StreamConfig], Field(min_length=1)]
+    """The streams to train networks on, and to fuse: names in `stpa.streams.STREAMS`."""
+
+    @field_validator("streams")
+    @classmethod
+    def _streams_are_known(cls, streams: dict[str, StreamConfig]) -> dict[str, StreamConfig]:
+        if unknown := [name for name in streams if name not in STREAMS]:
+            raise ValueError(
+                f"train.streams.{unknown[0]} is unknown: choose from {', '.join(STREAMS)}"
+            )
+        return streams
 
     @field_validator("short_side")
     @classmethod
@@ -358,8 +361,8 @@ class TrainConfig(Section):
         return "none" if pretrained is False else "all"
 
     def stream(self, stream: Stream) -> StreamConfig:
-        """Return the part for one network."""
-        return self.rgb if stream is Stream.RGB else self.flow
+        """Return the part for one stream's networks."""
+        return self.streams[stream.name]
 
 
 class EvaluateConfig(Section):
@@ -534,6 +537,16 @@ class Config(Section):
     compute: ComputeConfig
     tracking: TrackingConfig
     notices: NoticesConfig
+
+    @property
+    def streams(self) -> tuple[Stream, ...]:
+        """The streams to train networks on, and to fuse, in the order of `STREAMS`."""
+        return tuple(stream for name, stream in STREAMS.items() if name in self.train.streams)
+
+    @property
+    def reads_optical_flow(self) -> bool:
+        """Whether any network is trained on optical flow."""
+        return any(stream.reads_optical_flow for stream in self.streams)
 
     @property
     def heads(self) -> tuple[str, ...]:

@@ -144,9 +144,10 @@ def show_prediction(prediction: "Prediction") -> None:
 def show_summary(workspace: Workspace, summary: "Summary") -> None:
     """Show the metrics of a retraining, where to read more, and what to run next."""
     title = f"{summary.title} on the test videos, K={summary.num_segments}"
-    table = Table("head", "rgb", "flow", "fused", title=title)
+    parts = list(summary.figures[summary.candidate_head])
+    table = Table("head", *parts, title=title)
     for head, figures in summary.figures.items():
-        table.add_row(head, *[f"{figures[part]:.3f}" for part in ("rgb", "flow", "fused")])
+        table.add_row(head, *[f"{figures[part]:.3f}" for part in parts])
     RESULTS.print(table)
     RESULTS.print(
         f"put up for promotion: {summary.candidate_head}, as {escape(summary.candidate_reason)}; "
@@ -177,9 +178,11 @@ def _show_streams(comparison: "StreamComparison") -> None:
             names = escape(f"{pair.first}, {pair.second}")
             table.add_row(stream, names, f"{pair.probability:.2f}")
     RESULTS.print(table)
-    table = Table("rgb alone", "flow alone", "test videos", "right when fused")
+    *streams, _fused = comparison.pairs
+    alone = [f"{stream} alone" for stream in streams]
+    table = Table(*alone, "test videos", "right when fused")
     for group in comparison.agreement:
-        alone = ("right" if right else "wrong" for right in (group.rgb_right, group.flow_right))
+        alone = ("right" if right else "wrong" for right in group.right)
         table.add_row(*alone, str(group.num_videos), str(group.num_fused_right))
     RESULTS.print(table)
 

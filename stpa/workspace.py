@@ -89,8 +89,8 @@ class Workspace:
 
     @property
     def features(self) -> Path:
-        """One file per video and stream (`stpa.data.features`), below `rgb` and `flow`; tracked by
-        DVC. Only where heads learn from features."""
+        """One file per video and stream (`stpa.data.features`), below the streams' names; tracked
+        by DVC. Only where heads learn from features."""
         return self.root / "data" / "features"
 
     @property

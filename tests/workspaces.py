@@ -122,6 +122,7 @@ def small_params(**changes: dict[str, Any]) -> dict[str, Any]:
     """Return params.yaml for networks that train in seconds; `changes` by section."""
     stream = {"epochs": NUM_EPOCHS, "learning_rate": 0.004, "new_layer_rate": 1, "dropout": 0.2}
     params = read_params(REPOSITORY / "params.yaml")
+    streams = params["train"]["streams"]
     small: dict[str, dict[str, Any]] = {
         "optical_flow": {"estimator": "dis", "width": 64, "height": 64},
         "model": {
@@ -138,8 +139,7 @@ def small_params(**changes: dict[str, Any]) -> dict[str, Any]:
             "freeze_batch_norm": "none",
             "min_steps_per_epoch": 1,
             "warm_start": "none",
-            "rgb": params["train"]["rgb"] | stream,
-            "flow": params["train"]["flow"] | stream,
+            "streams": {name: each | stream for name, each in streams.items()},
         },
         "evaluate": {"num_segments": 3, "sweep": [1, 3], "late_fusion": "average_logits"},
         "promotion": {"model_name": "small", "rules": RULES, "candidate": "stpa"},

@@ -168,12 +168,12 @@ def train(
     stop: StopOption = False,
     workspace: WorkspaceOption = Path(),
 ) -> None:
-    """Train networks on the Ray cluster, both streams at once where it has room for them.
+    """Train networks on the Ray cluster, all streams at once where it has room for them.
 
     Killed and run again, each goes on from its last checkpoint.
     """
     place, config = open_workspace(workspace)
-    heads, streams = chosen_heads(config, head), chosen_streams(stream)
+    heads, streams = chosen_heads(config, head), chosen_streams(config, stream)
     arguments = given_options(stream=stream, head=head)
     if attend_job(place, config, "train", arguments, attach=attach, stop=stop):
         return
@@ -185,7 +185,7 @@ def train(
         from stpa.flows.train import train as train_flow
 
         with server:
-            models = train_flow(place.root, heads, streams)
+            models = train_flow(place.root, heads, [stream.name for stream in streams])
         for model in models:
             RESULTS.print(f"{'unchanged: ' if model.reused else ''}{model.folder}")
 
@@ -199,18 +199,18 @@ def evaluate(
 
     place, config = open_workspace(workspace)
     table = Table("head", "stream", *[f"K={k}" for k in sorted(config.evaluate.sweep)])
-    networks = product(chosen_heads(config, head), chosen_streams(stream))
+    networks = product(chosen_heads(config, head), chosen_streams(config, stream))
     with at_work(place, "evaluate"):
         for chosen_head, chosen_stream in networks:
             with TERMINAL.bar(f"evaluate {chosen_stream} {chosen_head}") as progress:
                 scores = run(place, config, chosen_stream, chosen_head, progress)
-            table.add_row(chosen_head, chosen_stream, *_by_k(scores))
+            table.add_row(chosen_head, chosen_stream.name, *_by_k(scores))
         RESULTS.print(table)
 
 
 @app.command()
 def fuse(head: HeadOption = None, workspace: WorkspaceOption = Path()) -> None:
-    """Fuse the two streams' scores by evaluate.late_fusion."""
+    """Fuse the streams' scores by evaluate.late_fusion."""
     from stpa.stages.fuse import fuse as run
 
     place, config = open_workspace(workspace)

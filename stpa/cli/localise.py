@@ -62,7 +62,7 @@ def localise(
     if model is not None and (stream or head):
         raise ConfigError("--model is one network: leave out --stream and --head")
     place, config = open_workspace(workspace)
-    heads, streams = chosen_heads(config, head), chosen_streams(stream)
+    heads, streams = chosen_heads(config, head), chosen_streams(config, stream)
     num_segments = k or config.evaluate.num_segments
     with at_work(place, "localise"):
         data_version = read_version(place.root).id  # none: told before hours of work

@@ -13,7 +13,6 @@ from stpa.cli.workspace import (
     given_options,
     open_workspace,
 )
-from stpa.config import Stream
 from stpa.results import show_search
 from stpa.terminal import TERMINAL
 
@@ -21,7 +20,7 @@ from stpa.terminal import TERMINAL
 def search(
     space: Annotated[Path, typer.Argument(help="A space file: trials, and what to draw from.")],
     stream: Annotated[
-        Stream | None, typer.Option(help="Default: those that the space varies.")
+        str | None, typer.Option(help="Default: those that the space varies.")
     ] = None,
     head: Annotated[
         str | None,
@@ -44,7 +43,7 @@ def search(
     if attend_job(place, config, "search", arguments, attach=attach, stop=stop):
         return
     plan = read_plan(space, config)
-    streams = searched_streams(plan, stream)
+    streams = searched_streams(plan, config, stream)
     if submit_job(place, config, "search", arguments, plan):
         return
     with at_work(place, "search"):

@@ -8,10 +8,11 @@ from typing import Annotated, TypeVar
 
 import typer
 
-from stpa.config import Config, Section, Stream
+from stpa.config import Config, Section
 from stpa.errors import BusyError, ConfigError
 from stpa.log_file import logging_to_file
 from stpa.results import RESULTS, show_unchanged
+from stpa.streams import Stream
 from stpa.terminal import ON_TERMINAL
 from stpa.workspace import Workspace, exclusive
 
@@ -24,7 +25,7 @@ WorkspaceOption = Annotated[
     typer.Option("--workspace", "-w", help="The folder that holds params.yaml and all results."),
 ]
 HeadOption = Annotated[str | None, typer.Option(help="One of model.heads; default: all.")]
-StreamOption = Annotated[Stream | None, typer.Option(help="Default: both.")]
+StreamOption = Annotated[str | None, typer.Option(help="One of train.streams; default: all.")]
 ChallengerOption = Annotated[
     bool, typer.Option("--challenger", help="Use the latest candidate, even a rejected one.")
 ]
@@ -89,9 +90,13 @@ def chosen_heads(config: Config, wanted: str | None) -> list[str]:
     return [wanted]
 
 
-def chosen_streams(wanted: Stream | None) -> list[Stream]:
-    """Return the `wanted` stream, or both."""
-    return list(Stream) if wanted is None else [wanted]
+def chosen_streams(config: Config, wanted: str | None) -> list[Stream]:
+    """Return the stream named `wanted`, or all that are trained; raises ConfigError."""
+    streams = [stream for stream in config.streams if wanted in (None, stream.name)]
+    if not streams:
+        known = ", ".join(map(str, config.streams))
+        raise ConfigError(f"no stream {wanted!r} is in train.streams: choose from {known}")
+    return streams
 
 
 def given_options(**values: str | None) -> tuple[str, ...]:

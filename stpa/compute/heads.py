@@ -23,7 +23,7 @@ from stpa.compute.train import (
     relay_news,
     trainings_at_once,
 )
-from stpa.config import ComputeConfig, Stream
+from stpa.config import ComputeConfig
 from stpa.errors import InterruptedTrainingError, LostWorkersError, first_line
 from stpa.interruption import is_asked_to_leave
 from stpa.training.agreement import Wish
@@ -43,7 +43,7 @@ def fit_head_on_cluster(
     compute: ComputeConfig,
     on_epoch: OnEpoch,
     on_step: OnStep = lambda done, total, means: None,
-    num_trainings: int = len(Stream),
+    num_trainings: int = 1,
     num_known: int = 0,
 ) -> Files:
     """Train a head on the connected Ray cluster; return the last checkpoint.

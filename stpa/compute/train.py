@@ -25,7 +25,7 @@ from stpa.compute.desk import News, Step, open_desk
 from stpa.compute.fail_fast import FailFast
 from stpa.compute.memory_share import memory_share, node_cpus
 from stpa.compute.tasks import count_slots
-from stpa.config import ComputeConfig, Stream
+from stpa.config import ComputeConfig
 from stpa.errors import ComputeError, InterruptedTrainingError, LostWorkersError, StpaError
 from stpa.files import digest_value
 from stpa.interruption import is_asked_again, is_asked_to_leave
@@ -63,7 +63,7 @@ def fit_on_cluster(
     on_epoch: OnEpoch,
     on_step: OnStep = lambda done, total, means: None,
     on_group: OnGroup = lambda group: None,
-    num_trainings: int = len(Stream),
+    num_trainings: int = 1,
 ) -> ray.train.Checkpoint:
     """Train on the connected Ray cluster; return the last checkpoint.
 

@@ -5,6 +5,7 @@ from einops import rearrange
 from torchvision.ops import roi_align
 
 from stpa.shapes import Bool, Int, UInt8
+from stpa.streams import Stream
 
 
 def crop_clips(
@@ -12,14 +13,13 @@ def crop_clips(
     boxes: Int[torch.Tensor, "clips 4"],
     mirrored: Bool[torch.Tensor, " clips"],
     size: int,
-    *,
-    is_flow: bool,
+    stream: Stream,
 ) -> UInt8[torch.Tensor, "clips time channels {size} {size}"]:
     """Cut each clip's box (top, left, height, width; px) out, resized to a square of `size` px.
 
     As `transforms` does it for one clip on a CPU, to a few levels: where it shrinks, an output
-    pixel is the mean of some samples rather than of an area. The x channels of mirrored flow
-    change their sign.
+    pixel is the mean of some samples rather than of an area. Channels that count motion
+    to the right change their sign in a mirror.
     """
     top, left, height, width = boxes.float().unbind(dim=1)
     corners = torch.stack([left, top, left + width, top + height], dim=1)
@@ -27,6 +27,6 @@ def crop_clips(
     cut = roi_align(planes, list(corners[:, None]), size, aligned=True)
     cut = cut.round().to(torch.uint8).unflatten(1, clips.shape[1:3])
     flipped = cut.flip(-1)
-    if is_flow:
-        flipped[:, :, ::2] = 255 - flipped[:, :, ::2]
+    if channels := list(stream.rightward_channels):
+        flipped[:, :, channels] = 255 - flipped[:, :, channels]
     return torch.where(mirrored[:, None, None, None, None], flipped, cut)

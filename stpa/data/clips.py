@@ -15,9 +15,9 @@ from stpa.data.deadline import decoding, decoding_each
 from stpa.data.decode import Positions, read_chunks, read_flow_stacks, read_frames
 from stpa.data.keyed_random import keyed_generator
 from stpa.data.manifest import Video, label_matrix
-from stpa.data.sampling import STACK_LENGTH
 from stpa.data.storage import Storage
 from stpa.shapes import Float, Int, UInt8
+from stpa.streams import Stream
 
 
 class View(TypedDict):
@@ -55,28 +55,16 @@ class ClipSource(Protocol):
         ...
 
 
-def stored_frames(video: Video, stream: str) -> tuple[int, int]:
-    """Return how many frames `stream` ("rgb" or "flow") has of a video, and how many a clip
-    takes at each position."""
-    return (video.num_frames, 1) if stream == "rgb" else (video.num_frames - 1, STACK_LENGTH)
-
-
-def middle_frames(
-    video: Video, stream: str, positions: Int[np.ndarray, " time"]
-) -> Int[np.ndarray, " time"]:
-    """Return the frames of the video that positions of `stream` stand for: of a stack of optical
-    flow, the one in its middle."""
-    if stream == "rgb":
-        return positions
-    return np.minimum(positions + STACK_LENGTH // 2, video.num_frames - 1)
+def stored_frames(video: Video, stream: Stream) -> tuple[int, int]:
+    """Return how many frames `stream` has of a video, and how many a clip takes per position."""
+    return stream.stored_frames(video.num_frames), stream.span
 
 
 @dataclass(frozen=True)
 class ClipReader:
     """Reads clips of one stream, and resizes their short side."""
 
-    stream: str
-    """"rgb" or "flow"."""
+    stream: Stream
     storage: Storage
     """Holds the stream's files: the videos, or the stored optical flow."""
     short_side: int
@@ -85,24 +73,21 @@ class ClipReader:
     def read(
         self, video: Video, positions: Positions
     ) -> UInt8[np.ndarray, "time channels height width"]:
-        """Read a clip at `positions`, in any order. Channels are R G B, or x y x y ...
+        """Read a clip at `positions`, in any order; channels are as the stream has them.
 
         Raises DataError, and RemoteError where a remote does not answer.
         """
         with self._local(video) as path, decoding():
-            if self.stream == "rgb":
-                frames = read_frames(
-                    path, positions, num_frames=video.num_frames, prepare=self._resize
-                )
-                return np.ascontiguousarray(frames.transpose(0, 3, 1, 2))
-            clip = read_flow_stacks(path, positions, STACK_LENGTH)
+            if not self.stream.reads_optical_flow:
+                return self._read_frames(path, video, np.asarray(positions))
+            clip = read_flow_stacks(path, positions, self.stream.span)
         return transforms.resize_short_side(clip, self.short_side)
 
     def read_chunks(
         self, video: Video, positions: Int[np.ndarray, " time"], size: int
     ) -> Iterator[UInt8[np.ndarray, "_chunk channels height width"]]:
         """Yield what `read` returns of ascending positions, at most `size` at a time."""
-        if self.stream == "flow":  # read in place
+        if self.stream.span > 1:  # spans overlap, and stored flow is read in place
             for start in range(0, len(positions), size):
                 yield self.read(video, positions[start : start + size])
             return
@@ -113,6 +98,17 @@ class ClipReader:
             for frames in decoding_each(chunks):
                 yield np.ascontiguousarray(frames.transpose(0, 3, 1, 2))
 
+    def _read_frames(
+        self, path: Path, video: Video, positions: Int[np.ndarray, " time"]
+    ) -> UInt8[np.ndarray, "time channels height width"]:
+        spans = positions[:, None] + np.arange(self.stream.span)  # [time, span]
+        wanted = np.minimum(spans, video.num_frames - 1)  # of a video shorter than a span
+        frames = read_frames(
+            path, wanted.ravel(), num_frames=video.num_frames, prepare=self._resize
+        )
+        planes = np.ascontiguousarray(frames.transpose(0, 3, 1, 2))  # to: frames 3 h w
+        return self.stream.stack(planes.reshape(*spans.shape, *planes.shape[1:]))
+
     def _resize(
         self, image: UInt8[np.ndarray, "height width 3"]
     ) -> UInt8[np.ndarray, "rows columns 3"]:
@@ -121,7 +117,7 @@ class ClipReader:
         return transforms.resize_short_side(planes, self.short_side)[0].transpose(1, 2, 0)
 
     def _local(self, video: Video) -> AbstractContextManager[Path]:
-        return self.storage.local(video.path if self.stream == "rgb" else video.flow_path)
+        return self.storage.local(video.flow_path if self.stream.reads_optical_flow else video.path)
 
 
 class Clips(Dataset[Item]):

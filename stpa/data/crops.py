@@ -59,4 +59,4 @@ class CropSource:
     ) -> UInt8[np.ndarray, "time channels height width"]:
         """Return a crop as the network takes it."""
         clip = transforms.resize(transforms.crop(clip, box), self.input_size, self.input_size)
-        return transforms.flip(clip, is_flow=self.reader.stream == "flow") if mirrored else clip
+        return transforms.flip(clip, self.reader.stream) if mirrored else clip

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from stpa.config import DataConfig, Stream, TrainConfig
+from stpa.config import DataConfig, TrainConfig
 from stpa.data.datasets.base import name_some
 from stpa.data.manifest import Manifest, Video
 from stpa.data.step_sampler import StepSampler
@@ -55,12 +55,11 @@ def describe(manifest: Manifest, train: TrainConfig) -> Iterator[str]:
     if hidden := counts[MAX_CLASSES_SHOWN:]:
         yield f"and {len(hidden)} classes with {hidden[0].num_clips} clips or more"
     num_clips = len(manifest.select("train"))
-    for stream in Stream:
-        epochs = train.stream(stream).epochs
-        steps = len(StepSampler.of(num_clips, train))
+    steps = len(StepSampler.of(num_clips, train))
+    for stream, settings in train.streams.items():
         yield (
-            f"{stream}: {num_clips} clips to train, {epochs} epochs of {steps} steps, "
-            f"{epochs * steps} in all"
+            f"{stream}: {num_clips} clips to train, {settings.epochs} epochs of {steps} steps, "
+            f"{settings.epochs * steps} in all"
         )
 
 

@@ -1,7 +1,7 @@
 """Which frames of a video make a clip: the segment sampling of TSN (Wang et al., ECCV 2016).
 
 A video of `num_frames` is cut into `num_segments` equal parts, and one position taken from
-each. At a position, a clip takes `span` frames in a row: 1 for RGB, `STACK_LENGTH` for flow.
+each. At a position, a clip takes `span` frames in a row, as its stream says.
 
 One departure: test positions are computed in integers. Where a segment's middle is a whole number,
 TSN's floating point sometimes takes the frame before it; exact ones coincide more often between
@@ -13,12 +13,6 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from stpa.shapes import Int
-
-STACK_LENGTH = 5
-"""Optical-flow frames in a stack; each gives an x and a y channel."""
-
-FLOW_ZERO = 128.0
-"""The level of 255 that stored flow has where nothing moves: round(255 / 2) (TSN)."""
 
 Grid = dict[int, Int[np.ndarray, " segments"]]
 """Positions by K."""

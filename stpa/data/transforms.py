@@ -7,6 +7,7 @@ import cv2
 import numpy as np
 
 from stpa.shapes import UInt8
+from stpa.streams import Stream
 
 Clip = UInt8[np.ndarray, "time channels rows columns"]
 
@@ -59,7 +60,7 @@ def centre_crop(clip: Clip, size: int) -> UInt8[np.ndarray, "time channels {size
 
 
 def test_crops(
-    clip: Clip, size: int, num_crops: int, *, is_flow: bool
+    clip: Clip, size: int, num_crops: int, stream: Stream
 ) -> UInt8[np.ndarray, "{num_crops} time channels {size} {size}"]:
     """Cut out the squares of `size` px that a test averages over, as TSN does.
 
@@ -71,7 +72,7 @@ def test_crops(
     boxes = [Box(top, left, size, size) for top, left in corners]
     crops = [centre_crop(clip, size), *(crop(clip, box) for box in boxes)]
     if num_crops == 2 * len(crops):
-        crops += [flip(each, is_flow) for each in crops]
+        crops += [flip(each, stream) for each in crops]
     return np.stack(crops)
 
 
@@ -89,11 +90,11 @@ def draw_box(height: int, width: int, scales: Sequence[float], rng: np.random.Ge
     return Box(top, left, crop_height, crop_width)
 
 
-def flip(clip: Clip, is_flow: bool) -> Clip:
-    """Mirror left and right; the x channels of flow change their sign too."""
+def flip(clip: Clip, stream: Stream) -> Clip:
+    """Mirror left and right; channels that count motion to the right change their sign too."""
     mirrored = np.ascontiguousarray(clip[..., ::-1])
-    if is_flow:
-        mirrored[:, ::2] = 255 - mirrored[:, ::2]
+    if channels := list(stream.rightward_channels):
+        mirrored[:, channels] = 255 - mirrored[:, channels]
     return mirrored
 
 

@@ -7,6 +7,7 @@ answers seem to prefer one of these.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import product
 from typing import NamedTuple
 
 import numpy as np
@@ -31,17 +32,17 @@ class ConfusedPair(NamedTuple):
 
 
 class Agreement(NamedTuple):
-    """The videos that the streams alone get right or wrong in one of four ways."""
+    """The videos that the streams alone get right or wrong in one of all possible ways."""
 
-    rgb_right: bool
-    flow_right: bool
+    right: tuple[bool, ...]
+    """Whether each stream alone is right."""
     num_videos: int
     num_fused_right: int
 
 
 @dataclass(frozen=True)
 class StreamComparison:
-    """What RGB, optical flow and their fusion can tell apart on the same videos."""
+    """What each stream and their fusion can tell apart on the same videos."""
 
     class_order: tuple[int, ...]
     """Class indices, in the order of `order_classes` for all three together."""
@@ -53,17 +54,17 @@ class StreamComparison:
 
 
 def compare_streams(
-    rgb: Scores, flow: Scores, fused: Scores, num_segments: int
+    streams: Sequence[Scores], fused: Scores, num_segments: int
 ) -> StreamComparison:
-    """Compare the scores of both streams and of their fusion, where videos have one label each."""
+    """Compare the scores of all streams and of their fusion, where videos have one label each."""
     confusions = {
         scores.stream: mean_probabilities(
             scores.judging.probabilities(scores.at(num_segments)), scores.labels
         )
-        for scores in (rgb, flow, fused)
+        for scores in (*streams, fused)
     }
     indices = fused.labels.argmax(axis=1)
-    right = [correct(scores.at(num_segments), indices) for scores in (rgb, flow, fused)]
+    right = [correct(scores.at(num_segments), indices) for scores in streams]
     return StreamComparison(
         class_order=order_classes(list(confusions.values())),
         confusions=confusions,
@@ -71,7 +72,7 @@ def compare_streams(
             stream: confused_pairs(confusion, fused.class_names, PAIRS)
             for stream, confusion in confusions.items()
         },
-        agreement=count_agreement(*right),
+        agreement=count_agreement(right, correct(fused.at(num_segments), indices)),
     )
 
 
@@ -114,15 +115,14 @@ def confused_pairs(
 
 
 def count_agreement(
-    rgb_right: Bool[np.ndarray, " videos"],
-    flow_right: Bool[np.ndarray, " videos"],
-    fused_right: Bool[np.ndarray, " videos"],
+    streams_right: Sequence[Bool[np.ndarray, " videos"]], fused_right: Bool[np.ndarray, " videos"]
 ) -> list[Agreement]:
-    """Count the videos that both streams alone, one of them or neither gets right."""
+    """Count the videos that all streams alone, some of them or none gets right."""
     found = []
-    for rgb, flow in ((True, True), (True, False), (False, True), (False, False)):
-        videos = (rgb_right == rgb) & (flow_right == flow)
-        found.append(Agreement(rgb, flow, int(videos.sum()), int(fused_right[videos].sum())))
+    for right in product((True, False), repeat=len(streams_right)):
+        pairs = zip(streams_right, right, strict=True)
+        videos = np.all([mine == wanted for mine, wanted in pairs], axis=0)
+        found.append(Agreement(right, int(videos.sum()), int(fused_right[videos].sum())))
     return found
 
 

@@ -1,5 +1,6 @@
 """Test videos that show what a classifier does: what fusion adds, a right and a wrong answer."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,18 +20,17 @@ class Example:
     explanation: Explanation
 
 
-def choose_examples(rgb: Scores, flow: Scores, fused: Scores, num_segments: int) -> list[int]:
+def choose_examples(streams: Sequence[Scores], fused: Scores, num_segments: int) -> list[int]:
     """Return the indices of up to three videos, each the surest one of its kind.
 
-    The kinds, in order: fused right where both streams alone are wrong, or else where one is; fused
+    The kinds, in order: fused right where all streams alone are wrong, or else where one is; fused
     right; fused wrong. Where a kind has no other video, it is left out, and so are videos without
     a label.
     """
-    rgb_right, flow_right, fused_right = (
-        _is_right(scores, num_segments) for scores in (rgb, flow, fused)
-    )
+    right = np.stack([_is_right(scores, num_segments) for scores in streams])
+    fused_right = _is_right(fused, num_segments)
     kinds = [
-        [fused_right & ~rgb_right & ~flow_right, fused_right & ~(rgb_right & flow_right)],
+        [fused_right & ~right.any(axis=0), fused_right & ~right.all(axis=0)],
         [fused_right],
         [~fused_right],
     ]

@@ -18,6 +18,7 @@ from stpa.evaluation.judging import TITLES
 from stpa.evaluation.lettering import boxes_for_missing_glyphs, shorten
 from stpa.evaluation.metrics import confusion
 from stpa.evaluation.scores import Scores
+from stpa.streams import STREAMS
 
 if TYPE_CHECKING:
     from matplotlib.typing import RcKeyType
@@ -33,7 +34,7 @@ _STYLE: dict["RcKeyType", Any] = {
     "svg.hashsalt": "report",  # equal figures, equal bytes
     "text.parse_math": False,  # a class name may hold a dollar sign
 }
-_COLOURS = {"rgb": "#d95f02", "flow": "#1b9e77", FUSED: "#4a3fa0"}
+_COLOURS = {stream.name: stream.colour for stream in STREAMS.values()} | {FUSED: "#4a3fa0"}
 _OTHER_COLOUR = "#555555"
 
 

@@ -22,6 +22,7 @@ from stpa.models.checkpoint import load_shared
 from stpa.models.heads import MergingHead, State, stack_states
 from stpa.models.network import ActionNetwork
 from stpa.shapes import Float, Int
+from stpa.streams import Stream
 
 FRAMES_AT_ONCE = 16
 """Crops of frames through the backbone together; bounds memory, not results."""
@@ -49,12 +50,12 @@ class Sweep:
     num_crops: int = 1
     """Of each frame (`stpa.data.transforms.test_crops`); the mean of their logits counts."""
 
-    def positions(self, video: Video, stream: str) -> Grid:
+    def positions(self, video: Video, stream: Stream) -> Grid:
         """Return each K's positions in a video."""
         num_frames, span = stored_frames(video, stream)
         return GRIDS[self.grid](num_frames, self.values_of_k, span)
 
-    def distinct_positions(self, video: Video, stream: str) -> Int[np.ndarray, " time"]:
+    def distinct_positions(self, video: Video, stream: Stream) -> Int[np.ndarray, " time"]:
         """Return the positions of all K in order, each once."""
         return np.unique(np.concatenate(list(self.positions(video, stream).values())))
 
@@ -190,7 +191,7 @@ def _read_chunks(
     spec = network.spec
     reader = ClipReader(spec.stream, source, spec.short_side)
     for clip in reader.read_chunks(video, positions, size):
-        crops = test_crops(clip, spec.input_size, num_crops, is_flow=spec.stream == "flow")
+        crops = test_crops(clip, spec.input_size, num_crops, spec.stream)
         yield torch.from_numpy(crops).flatten(0, 1)
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from stpa.data.clips import ClipReader, middle_frames, stored_frames
+from stpa.data.clips import ClipReader, stored_frames
 from stpa.data.manifest import Video
 from stpa.data.probe import Probe, probe
 from stpa.data.sampling import test_positions
@@ -30,6 +30,7 @@ from stpa.models.heads import Pyramid
 from stpa.models.network import ActionNetwork
 from stpa.optical_flow.extract import extract_video
 from stpa.shapes import Float, Int, UInt8
+from stpa.streams import RGB
 
 Predict = Callable[[Path], Float[np.ndarray, " classes"]]
 """From a video file to its logits by class; see `NetworkSpec.multi_label` for probabilities."""
@@ -48,7 +49,7 @@ class _Look:
 
 
 class Classifier:
-    """One network, or an RGB and a flow network whose scores are fused."""
+    """One network, or those of several streams, whose scores are fused."""
 
     def __init__(
         self,
@@ -100,8 +101,9 @@ class Classifier:
         self, video: Video, storage: Storage, stored_flow: Storage | None = None
     ) -> dict[str, _Look]:
         with tempfile.TemporaryDirectory() as folder:
-            storages = {"rgb": storage, "flow": stored_flow or Folder(Path(folder))}
-            if "flow" in self.networks and stored_flow is None:
+            flow_storage = stored_flow or Folder(Path(folder))
+            reads_flow = [each.spec.stream.reads_optical_flow for each in self.networks.values()]
+            if any(reads_flow) and stored_flow is None:
                 with storage.local(video.path) as path:
                     extract_video(
                         path,
@@ -111,8 +113,16 @@ class Classifier:
                         **self._optical_flow,
                     )
             return {
-                stream: _look(network, video, storages[stream], self._num_segments, self._num_crops)
-                for stream, network in self.networks.items()
+                stream: _look(
+                    network,
+                    video,
+                    flow_storage if is_flow else storage,
+                    self._num_segments,
+                    self._num_crops,
+                )
+                for (stream, network), is_flow in zip(
+                    self.networks.items(), reads_flow, strict=True
+                )
             }
 
     def _fuse(self, looks: Mapping[str, _Look]) -> Float[np.ndarray, " classes"]:
@@ -120,7 +130,7 @@ class Classifier:
             [look] = looks.values()
             return look.logits
         fuse = self._fusion.rule(self.multi_label)
-        return fuse(looks["rgb"].logits, looks["flow"].logits)
+        return fuse({stream: look.logits for stream, look in looks.items()})
 
 
 @torch.inference_mode()
@@ -132,7 +142,7 @@ def _look(
     num_frames, span = stored_frames(video, spec.stream)
     positions = test_positions(num_frames, num_segments, span)
     clip = ClipReader(spec.stream, storage, spec.short_side).read(video, positions)
-    crops = test_crops(clip, spec.input_size, num_crops, is_flow=spec.stream == "flow")
+    crops = test_crops(clip, spec.input_size, num_crops, spec.stream)
     frames = torch.from_numpy(crops).flatten(0, 1).to(network.mean.device)
     pyramid = network.pyramid(frames)
     logits = network.classify(network.frame_states(pyramid, num_crops)).mean(dim=0)
@@ -151,11 +161,12 @@ def _explain(
 ) -> StreamEvidence:
     """Find the evidence for a contrast, and the RGB pictures that it lies on in `storage`."""
     spec = network.spec
-    indices = middle_frames(video, spec.stream, look.positions)
+    indices = spec.stream.middle_frames(look.positions, video.num_frames)
     pictures, flow = look.clip, None
-    if spec.stream == "flow":  # the middle frame of each stack shows what moved
-        pictures = ClipReader("rgb", storage, spec.short_side).read(video, indices)
+    if spec.stream.rest_level is not None:  # the middle frame of each span shows what moved
+        pictures = ClipReader(RGB, storage, spec.short_side).read(video, indices)
         pictures = centre_crop(pictures, spec.input_size)
+    if spec.stream.reads_optical_flow:
         flow = middle_flow(look.clip, bound_px)
     weights = torch.from_numpy(contrast.weights(len(look.logits))).to(network.mean.device)
     attention = attention_shares(network, look.pyramid) if network.attends else None

@@ -89,11 +89,11 @@ class Report:
 
     @property
     def streams(self) -> list[Scores]:
-        """The scores of the candidate's head: RGB, optical flow, fused."""
+        """The scores of the candidate's head, by stream; the fused ones last."""
         by_stream = {
             scores.stream: scores for scores in self.scores if scores.head == self.candidate_head
         }
-        return [by_stream[stream] for stream in STREAM_TITLES]
+        return [by_stream[stream] for stream in STREAM_TITLES if stream in by_stream]
 
     @property
     def candidate(self) -> Scores:
@@ -105,8 +105,8 @@ class Report:
         """What the candidate's streams can tell apart; None where videos have several labels."""
         if self.candidate.multi_label:
             return None
-        rgb, flow, fused = self.streams
-        return compare_streams(rgb, flow, fused, self.num_segments)
+        *streams, fused = self.streams
+        return compare_streams(streams, fused, self.num_segments)
 
     @cached_property  # mean average precisions take minutes to compare
     def comparisons(self) -> list[HeadComparison]:

@@ -1,4 +1,4 @@
-"""Backbones: timm's CNNs and vision transformers as feature pyramids, of frames or of flow."""
+"""Backbones: timm's CNNs and vision transformers as feature pyramids, of any stream's frames."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -14,11 +14,12 @@ from torch import nn
 import stpa.models.bn_inception  # noqa: F401 - registers it with timm
 from stpa.errors import ModelError, first_line
 from stpa.models.cut import cut, trace
-from stpa.models.flow_stem import FLOW_STEMS
 from stpa.models.published import fetch_weights
+from stpa.models.stems import AdaptStem, stem_for
 from stpa.models.tail import ChannelsFirst, Tail, tail_of_cnn
 from stpa.models.tokens import MODULES, TokenMaps, take_tail
 from stpa.shapes import Float
+from stpa.streams import Stream
 from stpa.weights import read_weights
 
 RGB_CHANNELS = 3
@@ -70,7 +71,7 @@ class Backbone(nn.Module):
         self,
         name: str,
         *,
-        in_channels: int,
+        stream: Stream,
         input_size: int,
         num_scales: int,
         top_layer: str = "C",
@@ -78,9 +79,8 @@ class Backbone(nn.Module):
         options: dict[str, str | int | float | bool] | None = None,
         flow_stem: str = "mean",
     ) -> None:
-        """Build the CNN; `pretrained` is as in `stpa.config.ModelConfig`.
-
-        Other than three input channels are flow's: `flow_stem` is a name in `FLOW_STEMS`.
+        """Build the CNN for frames of `stream`; `pretrained` is as in `stpa.config.ModelConfig`,
+        and `flow_stem`, for optical flow, a name in `FLOW_STEMS`.
         """
         super().__init__()
         cnn = _create(name, pretrained is True, options or {})
@@ -89,10 +89,10 @@ class Backbone(nn.Module):
             _load_weights(cnn, pretrained)
             if _architecture(name) in BLUE_FIRST:
                 _reverse_channels(self.stem)
-        if in_channels != RGB_CHANNELS:
-            _take_flow(self.stem, in_channels, flow_stem)
+        if stream.channels != RGB_CHANNELS:
+            _adapt(self.stem, stream.channels, stem_for(stream, flow_stem))
         self.pyramid, make_tail = _divide(name, cnn, num_scales, top_layer)
-        blank = next(cnn.parameters()).new_zeros(1, in_channels, *[input_size] * 2)
+        blank = next(cnn.parameters()).new_zeros(1, stream.channels, *[input_size] * 2)
         with _evaluation(cnn), _noting_batch_norms(cnn) as batch_norms, _naming(name, input_size):
             maps = self.pyramid(blank)
             shapes = [level.shape for level in maps]
@@ -295,7 +295,7 @@ def _stem(cnn: TimmCnn) -> tuple[nn.Conv2d, ...]:
     if not stem or [each.in_channels for each in stem] != [RGB_CHANNELS] * len(first):
         raise ModelError(
             f"{type(cnn).__name__} does not begin with convolutions of RGB frames, "
-            "which optical flow needs: take another model.backbone"
+            "which other streams need: take another model.backbone"
         )
     return tuple(stem)
 
@@ -305,11 +305,11 @@ def _reverse_channels(stem: tuple[nn.Conv2d, ...]) -> None:
         convolution.weight = nn.Parameter(convolution.weight.detach().flip(1))
 
 
-def _take_flow(stem: tuple[nn.Conv2d, ...], in_channels: int, flow_stem: str) -> None:
+def _adapt(stem: tuple[nn.Conv2d, ...], num_channels: int, adapt: AdaptStem) -> None:
+    """Make first convolutions take another number of channels."""
     for convolution in stem:
-        convolution.in_channels = in_channels
-        kernel = FLOW_STEMS[flow_stem](convolution.weight.detach(), in_channels)
-        convolution.weight = nn.Parameter(kernel)
+        convolution.in_channels = num_channels
+        convolution.weight = nn.Parameter(adapt(convolution.weight.detach(), num_channels))
 
 
 def _names(value: str | Sequence[str]) -> tuple[str, ...]:

@@ -8,7 +8,6 @@ from torch import nn
 from torch.nn.utils import convert_conv2d_weight_memory_format
 from torch.utils.checkpoint import checkpoint
 
-from stpa.data.sampling import FLOW_ZERO, STACK_LENGTH
 from stpa.errors import ModelError
 from stpa.models.aggregation import at_least_float32
 from stpa.models.attention import POOLINGS
@@ -26,14 +25,14 @@ from stpa.models.heads import (
 )
 from stpa.models.legacy import current_spec
 from stpa.shapes import Float, UInt8
+from stpa.streams import STREAMS, Stream
 
 
 @dataclass(frozen=True)
 class NetworkSpec:
     """Everything but the weights: enough to rebuild a network and to feed it."""
 
-    stream: str
-    """"rgb" or "flow"."""
+    stream: Stream
     head: str
     """A name in `HEADS`."""
     head_options: dict[str, str | int | float | bool]
@@ -55,29 +54,20 @@ class NetworkSpec:
     short_side: int
     """Frames are resized to this short side before the crop, px."""
     input_mean: tuple[float, ...]
-    """Per RGB channel, in 0-255; flow has a mean of its own, no motion."""
+    """Per RGB channel, in 0-255; motion has a mean of its own, no motion."""
     input_std: tuple[float, ...]
-    """Per RGB channel, in 0-255; flow is divided by their mean."""
-
-    @property
-    def span(self) -> int:
-        """Stored frames that one position reads."""
-        return 1 if self.stream == "rgb" else STACK_LENGTH
-
-    @property
-    def in_channels(self) -> int:
-        """Channels of one position."""
-        return 3 if self.stream == "rgb" else 2 * STACK_LENGTH
+    """Per RGB channel, in 0-255; motion is divided by their mean."""
 
     def to_dict(self) -> dict:
         """Return plain values for JSON."""
-        return asdict(self)
+        return asdict(self) | {"stream": self.stream.name}
 
     @classmethod
     def from_dict(cls, values: dict) -> "NetworkSpec":
         """Rebuild from `to_dict`'s values, as JSON returns them."""
         tuples = {key: tuple(values[key]) for key in ("class_names", "input_mean", "input_std")}
-        return cls(**{**current_spec(values), **tuples})
+        stream = STREAMS[values["stream"]]
+        return cls(**{**current_spec(values), **tuples, "stream": stream})
 
 
 class ActionNetwork(nn.Module):
@@ -92,7 +82,7 @@ class ActionNetwork(nn.Module):
         self.spec = spec
         self.backbone = Backbone(
             spec.backbone,
-            in_channels=spec.in_channels,
+            stream=spec.stream,
             input_size=spec.input_size,
             num_scales=spec.num_scales,
             top_layer=spec.top_layer,
@@ -240,9 +230,10 @@ class ActionNetwork(nn.Module):
 
 
 def _normalisation(spec: NetworkSpec) -> tuple[torch.Tensor, torch.Tensor]:
-    if spec.stream == "rgb":
+    rest_level = spec.stream.rest_level
+    if rest_level is None:
         mean, std = torch.tensor(spec.input_mean), torch.tensor(spec.input_std)
     else:
-        mean = torch.full((spec.in_channels,), FLOW_ZERO)
+        mean = torch.full((spec.stream.channels,), rest_level)
         std = torch.full_like(mean, sum(spec.input_std) / len(spec.input_std))
     return mean.view(-1, 1, 1), std.view(-1, 1, 1)

@@ -76,7 +76,9 @@ def _suggestion(place: tuple[str | int, ...], model: type) -> str:
     if is_dataclass(section):
         return _did_you_mean(str(place[-1]), [field.name for field in fields(section)])
     for part in place[:-1]:
-        field = section.model_fields.get(part)
+        if part not in section.model_fields:  # a key of a mapping to sections
+            continue
+        field = section.model_fields[part]
         nested = [
             kind
             for kind in (field.annotation, *getattr(field.annotation, "__args__", ()))
@@ -100,9 +102,10 @@ def _unknown_names(params: dict[str, Any]) -> Iterator[str]:
     from stpa.evaluation.fusion import FITTED, FUSION_RULES
     from stpa.models.attention import DOWNSAMPLINGS
     from stpa.models.backbones import TOP_LAYERS, known_backbone
-    from stpa.models.flow_stem import FLOW_STEMS
+    from stpa.models.stems import FLOW_STEMS
     from stpa.optical_flow import ESTIMATORS
     from stpa.registry.rules import RULES
+    from stpa.training.optim import SCHEDULES
 
     registries = {
         ("data", "dataset"): DATASETS,
@@ -110,6 +113,7 @@ def _unknown_names(params: dict[str, Any]) -> Iterator[str]:
         ("model", "top_layer"): TOP_LAYERS,
         ("model", "downsampling"): DOWNSAMPLINGS,
         ("model", "flow_stem"): FLOW_STEMS,
+        ("train", "schedule"): SCHEDULES,
         ("evaluate", "grid"): GRIDS,
         ("evaluate", "late_fusion"): [*FUSION_RULES, FITTED],
         ("promotion", "rules"): RULES,

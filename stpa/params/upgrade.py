@@ -13,7 +13,7 @@ without `version` has format 1. To add, rename or remove a key of params.yaml:
 A changed default needs no step: a file keeps the values it has.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from shlex import quote
 from typing import Any
@@ -64,6 +64,13 @@ class Edits:
         section, name = self._find(self._params, key)
         if section is not None and name in section:
             section[name] = value
+
+    def nest(self, key: str, sections: Mapping[str, str]) -> None:
+        """Make a missing section `key` of sections that have keys of their own, by new name."""
+        found = {name: self.get(old) for name, old in sections.items()}
+        self.add(key, CommentedMap({name: each for name, each in found.items() if each}))
+        for old in sections.values():
+            self.remove(old)
 
     def remove(self, key: str) -> None:
         """Remove `key`, where it is there, and its comments."""
@@ -126,6 +133,7 @@ def _to_3(params: Edits) -> None:
         heads["tsn"].fa.set_flow_style()
     params.remove("evaluate.baseline")
     params.add("model.heads", heads)
+    params.nest("train.streams", {name: f"train.{name}" for name in ("rgb", "flow")})
     if params.get("evaluate.late_fusion") != "fitted":
         params.set("promotion.candidate", "stpa")  # as auto was, where nothing was held out
 

@@ -1,7 +1,7 @@
 """Move the aliases `challenger`, `champion` and `previous`, so that no kill leaves them wrong.
 
 The fusion's `champion` is what is served, and moving it is one step for every reader; it moves
-last. The aliases of the two networks name what the fusion's versions name. A move is written
+last. The aliases of its networks name what the fusion's versions name. A move is written
 down first (`SWITCH_TAG`): after a kill at any instant, `finish_interrupted` ends it.
 """
 
@@ -11,9 +11,9 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from stpa.config import Stream
 from stpa.errors import RegistryError
 from stpa.registry.tracking import Tracker, Version
+from stpa.streams import STREAMS
 
 CHALLENGER, CHAMPION, PREVIOUS = "challenger", "champion", "previous"
 SWITCH_TAG = "stpa.switch"
@@ -35,7 +35,7 @@ OnMoved = Callable[[Switch], None]
 """Called with each move once it is made, and again if a kill comes before it is struck out."""
 
 
-def stream_model(model_name: str, stream: Stream) -> str:
+def stream_model(model_name: str, stream: str) -> str:
     """Return the name that one network of `model_name` is registered by."""
     return f"{model_name}-{stream}"
 
@@ -45,12 +45,12 @@ def fusion_model(model_name: str) -> str:
     return f"{model_name}-fusion"
 
 
-def version_tag(stream: Stream) -> str:
+def version_tag(stream: str) -> str:
     """Return the tag of a fusion's version that names the version of a network in it."""
     return f"stpa.{stream}_version"
 
 
-def run_tag(stream: Stream) -> str:
+def run_tag(stream: str) -> str:
     """Return the tag of a fusion's run that names the run of a network in it."""
     return f"stpa.{stream}_run"
 
@@ -85,10 +85,9 @@ def find_challenger(tracker: Tracker, model_name: str) -> Version:
 def point(tracker: Tracker, model_name: str, alias: str, number: int) -> None:
     """Point `alias` at a version of the fusion, and first at the networks in it."""
     fusion = tracker.version(fusion_model(model_name), number)
-    for stream in Stream:
-        tracker.set_alias(
-            stream_model(model_name, stream), alias, int(fusion.tags[version_tag(stream)])
-        )
+    for stream in STREAMS:
+        if version := fusion.tags.get(version_tag(stream)):
+            tracker.set_alias(stream_model(model_name, stream), alias, int(version))
     tracker.set_alias(fusion.name, alias, number)
 
 

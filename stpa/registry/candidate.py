@@ -5,12 +5,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
 
-from stpa.config import OpticalFlowConfig, Stream
+from stpa.config import OpticalFlowConfig
 from stpa.errors import RegistryError
 from stpa.evaluation.fusion import Fusion
 from stpa.registry.judgement import Judgement
+from stpa.streams import FLOW, RGB, Stream
 
 
 class Serving(BaseModel):
@@ -23,11 +24,19 @@ class Serving(BaseModel):
     num_crops: int
     late_fusion: str | None = None
     """A name in `stpa.evaluation.fusion.FUSION_RULES`, or fitted; none for a single stream."""
-    fusion_weights: tuple[float, float] | None = None
-    """Of the RGB and the flow logits, where they are fitted."""
+    fusion_weights: dict[str, float] | None = None
+    """Of each stream's logits, where they are fitted."""
     optical_flow: OpticalFlowConfig
-    versions: dict[Stream, int] = {}
+    versions: dict[str, int] = {}
     """The registered networks that a fusion fuses."""
+
+    @field_validator("fusion_weights", mode="before")
+    @classmethod
+    def _of_two_streams(cls, weights: Any) -> Any:
+        """Read the weights of versions that fused RGB and flow alone."""
+        if isinstance(weights, list | tuple):
+            return dict(zip((RGB.name, FLOW.name), weights, strict=True))
+        return weights
 
     @property
     def fusion(self) -> Fusion | None:
@@ -56,7 +65,7 @@ class Network:
 
 @dataclass(frozen=True)
 class Candidate:
-    """Two trained networks, the rule that fuses them, and their judgement."""
+    """The trained networks of each stream, the rule that fuses them, and their judgement."""
 
     key: str
     """Digest of everything that determined the networks and the judgement."""

@@ -11,21 +11,20 @@ from mlflow.pyfunc.model import PythonModel, PythonModelContext
 
 
 class ServedModel(PythonModel):
-    """Names the action in video files: one stream, or two fused."""
+    """Names the action in video files: one stream, or several fused."""
 
     def load_context(self, context: PythonModelContext) -> None:
         """Load the networks that the stored model holds."""
-        from stpa.evaluation.fusion import Fusion
         from stpa.evaluation.predict import load_predict
+        from stpa.registry.candidate import Serving
 
-        settings = context.model_config or {}
-        name = settings["late_fusion"]
+        serving = Serving.model_validate(context.model_config or {})
         self._predict = load_predict(
             {stream: Path(folder) for stream, folder in context.artifacts.items()},
-            fusion=name and Fusion(name, settings.get("fusion_weights")),
-            num_segments=settings["num_segments"],
-            num_crops=settings["num_crops"],
-            optical_flow=settings["optical_flow"],
+            fusion=serving.fusion,
+            num_segments=serving.num_segments,
+            num_crops=serving.num_crops,
+            optical_flow=serving.optical_flow.model_dump(),
         )
 
     def predict(  # pyright: ignore[reportIncompatibleMethodOverride]  (the base has no body)

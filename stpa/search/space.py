@@ -7,7 +7,8 @@ from typing import Annotated, Any
 
 from pydantic import Discriminator, Field, StrictInt, Tag, field_validator
 
-from stpa.config import Info, PositiveInt, Section, Stream
+from stpa.config import Info, PositiveInt, Section
+from stpa.streams import STREAMS, Stream
 
 Number = StrictInt | float
 
@@ -94,5 +95,5 @@ class SearchPlan(Section):
 
     def of_stream(self, stream: Stream) -> Space:
         """Return the part that one network's training depends on."""
-        others = {f"train.{other.value}." for other in Stream if other is not stream}
-        return {key: dim for key, dim in self.space.items() if not key.startswith(tuple(others))}
+        others = tuple(f"train.streams.{other}." for other in STREAMS.values() if other != stream)
+        return {key: dim for key, dim in self.space.items() if not key.startswith(others)}

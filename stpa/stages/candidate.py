@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from stpa.config import Config, Stream
+from stpa.config import Config
 from stpa.data.manifest import read_manifest
 from stpa.evaluation.scores import Scores
 from stpa.files import digest_value
@@ -17,11 +17,11 @@ from stpa.workspace import Workspace
 def gather_candidate(workspace: Workspace, config: Config) -> Candidate:
     """Return the candidate. Raises StpaError when a stream is not trained or not evaluated yet."""
     head, fusion, reason = choose_head(workspace, config)
-    models = {stream: find_trained(workspace, config, stream, head) for stream in Stream}
+    models = {stream: find_trained(workspace, config, stream, head) for stream in config.streams}
     fused = fuse_by(fusion, workspace, config, head)
     num_segments, num_crops = config.evaluate.num_segments, config.evaluate.num_crops
     determinants = {
-        "networks": {stream.value: model.key for stream, model in models.items()},
+        "networks": {stream.name: model.key for stream, model in models.items()},
         "late_fusion": fusion.name,
         "num_segments": num_segments,
         "num_crops": num_crops,

@@ -72,7 +72,7 @@ def _best(held_out: Mapping[str, HeldOut]) -> Choice:
 
 
 def _surprise(held_out: HeldOut, fusion: Fusion) -> Float[np.ndarray, " videos"]:
-    fused = fuse(held_out.rgb, held_out.flow, fusion)
+    fused = fuse(held_out.streams, fusion)
     [logits] = fused.logits.values()
     return surprise(logits, fused)
 

@@ -2,14 +2,14 @@
 
 import logging
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 
-from stpa.config import Config, EvaluateConfig, Stream
+from stpa.config import Config, EvaluateConfig
 from stpa.data.features import FeatureSource
 from stpa.data.manifest import Video, label_matrix, read_manifest
 from stpa.data.versioning import read_version
@@ -25,10 +25,11 @@ from stpa.registry.candidate import Serving
 from stpa.registry.judgement import Judgement, judge_scores
 from stpa.registry.tracking import Dataset, Tracker, open_tracker
 from stpa.stages.feature_files import find_features
-from stpa.stages.storage import stream_storage
+from stpa.stages.storage import video_storage
 from stpa.stages.sweep import map_on_cluster, sweep_on_cluster
 from stpa.stages.tracked_metrics import track_test_metrics
 from stpa.stages.train import TrainedModel, find_trained
+from stpa.streams import STREAMS, Stream
 from stpa.workspace import Workspace
 
 logger = logging.getLogger(__name__)
@@ -69,7 +70,7 @@ def evaluate(
         progress=progress,
     )
     scores = Scores(
-        stream=stream.value,
+        stream=stream.name,
         head=head,
         model_key=model.key,
         data_version=data_version.id,
@@ -144,9 +145,9 @@ def _scores_file(workspace: Workspace, config: Config, model: TrainedModel) -> P
 
 
 def judge_served(
-    workspace: Workspace, config: Config, rgb_folder: Path, flow_folder: Path, serving: Serving
+    workspace: Workspace, config: Config, networks: Mapping[str, Path], serving: Serving
 ) -> Judgement:
-    """Judge a registered fusion on the test videos of today's data version, as it would serve.
+    """Judge a registered fusion's networks, by stream, on the current test videos, as it serves.
 
     Today's stored optical flow is its own only if it is made as it was for its training;
     otherwise the flow of each test video is taken anew in that way.
@@ -154,21 +155,20 @@ def judge_served(
     assert serving.fusion is not None, "a fusion"
     manifest = read_manifest(workspace.manifest)
     videos = manifest.select("test")
-    folders = {Stream.RGB: rgb_folder, Stream.FLOW: flow_folder}
     if serving.optical_flow == config.optical_flow:
         k = serving.num_segments
         sweep = Sweep((k,), config.evaluate.grid, serving.num_crops)
         stacked = {}
-        for stream, folder in folders.items():
-            logits = sweep_on_cluster(workspace, config, stream, folder, videos, sweep)
+        for stream, folder in networks.items():
+            logits = sweep_on_cluster(workspace, config, STREAMS[stream], folder, videos, sweep)
             stacked[stream] = np.stack([logits[video.video_id][k] for video in videos])
-        fuse = serving.fusion.rule(load_spec(rgb_folder).multi_label)
-        scores = fuse(stacked[Stream.RGB], stacked[Stream.FLOW])
+        multi_label = load_spec(next(iter(networks.values()))).multi_label
+        scores = serving.fusion.rule(multi_label)(stacked)
     else:
         score = partial(
             load_and_score,
-            storage=stream_storage(workspace, config, Stream.RGB),
-            networks={stream.value: folder.resolve() for stream, folder in folders.items()},
+            storage=video_storage(workspace, config),
+            networks={stream: folder.resolve() for stream, folder in networks.items()},
             fusion=serving.fusion,
             num_segments=serving.num_segments,
             num_crops=serving.num_crops,

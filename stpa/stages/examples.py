@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Sequence
 
-from stpa.config import Config, Stream
+from stpa.config import Config
 from stpa.data.manifest import Video, read_manifest
 from stpa.errors import StpaError
 from stpa.evaluation.examples import Example, choose_examples
@@ -11,7 +11,7 @@ from stpa.evaluation.fusion import Fusion
 from stpa.evaluation.predict import Classifier
 from stpa.evaluation.scores import Scores
 from stpa.models.checkpoint import load_model
-from stpa.stages.storage import stream_storage
+from stpa.stages.storage import flow_storage, video_storage
 from stpa.stages.train import find_trained
 from stpa.workspace import Workspace
 
@@ -19,12 +19,12 @@ logger = logging.getLogger(__name__)
 
 
 def example_videos(
-    workspace: Workspace, config: Config, streams: tuple[Scores, Scores, Scores]
+    workspace: Workspace, config: Config, streams: Sequence[Scores], fused: Scores
 ) -> list[Video]:
     """Return the one to three test videos of `choose_examples`, from the current scores."""
     videos = {video.video_id: video for video in read_manifest(workspace.manifest).videos}
-    chosen = choose_examples(*streams, config.evaluate.num_segments)
-    return [videos[streams[0].video_ids[index]] for index in chosen]
+    chosen = choose_examples(streams, fused, config.evaluate.num_segments)
+    return [videos[fused.video_ids[index]] for index in chosen]
 
 
 def explain_videos(
@@ -36,8 +36,8 @@ def explain_videos(
     the report of a long retraining does not depend on its pictures.
     """
     networks = {
-        stream.value: load_model(find_trained(workspace, config, stream, head).folder)
-        for stream in Stream
+        stream.name: load_model(find_trained(workspace, config, stream, head).folder)
+        for stream in config.streams
     }
     classifier = Classifier(
         networks,
@@ -46,11 +46,12 @@ def explain_videos(
         num_crops=config.evaluate.num_crops,
         optical_flow=config.optical_flow.model_dump(),
     )
-    rgb, flow = (stream_storage(workspace, config, stream) for stream in Stream)
+    storage = video_storage(workspace, config)
+    stored_flow = flow_storage(workspace, config) if config.reads_optical_flow else None
     examples = []
     for video in videos:
         try:
-            explanation = classifier.explain(video, rgb, stored_flow=flow)
+            explanation = classifier.explain(video, storage, stored_flow)
         except StpaError as error:
             logger.warning("the report has no picture of %s: %s", video.path, error)
         else:

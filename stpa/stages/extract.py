@@ -6,7 +6,7 @@ from functools import partial
 from typing import Any
 
 from stpa.compute.tasks import cluster, gpu_share, map_unordered
-from stpa.config import Config, OpticalFlowConfig, Stream
+from stpa.config import Config, OpticalFlowConfig
 from stpa.data import versioning
 from stpa.data.deadline import limit_decoding
 from stpa.data.manifest import Video, read_manifest
@@ -17,7 +17,7 @@ from stpa.optical_flow import ESTIMATORS
 from stpa.optical_flow.codec import read_provenance
 from stpa.optical_flow.extract import extract_video, provenance
 from stpa.progress import ReportProgress, silent
-from stpa.stages.storage import stream_storage
+from stpa.stages.storage import video_storage
 from stpa.stages.worker_files import WorkerFiles
 from stpa.workspace import Workspace
 
@@ -46,7 +46,7 @@ def extract_untracked(
 
     Killed and called again, it goes on with the next video.
     """
-    videos = read_manifest(workspace.manifest).usable
+    videos = read_manifest(workspace.manifest).usable if config.reads_optical_flow else []
     keep_only(
         workspace.optical_flow, {workspace.optical_flow / video.flow_path for video in videos}
     )
@@ -59,7 +59,7 @@ def extract_untracked(
     files = WorkerFiles.of(workspace.optical_flow, config)
     extract_one = partial(
         _extract_one,
-        storage=stream_storage(workspace, config, Stream.RGB),
+        storage=video_storage(workspace, config),
         files=files,
         config=config.optical_flow,
         decode_seconds=config.data.decode_deadline_seconds,

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from stpa.config import Config, Stream
+from stpa.config import Config
 from stpa.data.features import FeatureSource, read_key
 from stpa.data.manifest import Manifest, Video
 from stpa.errors import DataError
@@ -13,6 +13,7 @@ from stpa.evaluation.k_sweep import Sweep
 from stpa.files import digest_value
 from stpa.models.network import NetworkSpec
 from stpa.stages.storage import feature_storage
+from stpa.streams import Stream
 from stpa.weights import weights_digest
 from stpa.workspace import Workspace
 
@@ -65,7 +66,7 @@ def feature_keys(config: Config, network: NetworkSpec, videos: Sequence[Video]) 
 
 def shared_key(config: Config, network: NetworkSpec) -> str:
     """Digest what decides the features of all videos alike."""
-    spec, stream = network.to_dict(), Stream(network.stream)
+    spec, stream = network.to_dict(), network.stream
     weights = config.model.pretrained
     return digest_value(
         {
@@ -73,8 +74,8 @@ def shared_key(config: Config, network: NetworkSpec) -> str:
             "weights": weights_digest(weights) if isinstance(weights, str) else weights,
             "sweep": asdict(stored_sweep(config)),
             "views": asdict(stored_views(config, stream)),
-            "flow": config.optical_flow.model_dump() if stream is Stream.FLOW else None,
-            "flow_stem": spec["flow_stem"] if stream is Stream.FLOW else None,
+            "flow": config.optical_flow.model_dump() if stream.reads_optical_flow else None,
+            "flow_stem": spec["flow_stem"] if stream.reads_optical_flow else None,
         }
     )
 
@@ -91,7 +92,7 @@ def find_features(
     workspace: Workspace, config: Config, network: NetworkSpec, videos: Sequence[Video]
 ) -> FeatureSource:
     """Return what the network's backbone made of `videos`; DataError where any are missing."""
-    keys, stream = feature_keys(config, network, videos), Stream(network.stream)
+    keys, stream = feature_keys(config, network, videos), network.stream
     if missing := missing_features(workspace, keys, stream):
         raise DataError(
             f"the {stream} features of {len(missing)} of {len(keys)} videos are not stored, "
@@ -106,4 +107,4 @@ def find_features(
 
 def feature_folder(workspace: Workspace, stream: Stream) -> Path:
     """Return where a stream's features are."""
-    return workspace.features / stream.value
+    return workspace.features / stream.name

@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 
 from stpa.compute.tasks import cluster
-from stpa.config import Config, Stream
+from stpa.config import Config
 from stpa.data import versioning
 from stpa.data.features import write_features
 from stpa.data.manifest import Video, read_manifest
@@ -58,7 +58,7 @@ def store_features(workspace: Workspace, config: Config, progress: ReportProgres
             f"the optical flow of {len(without_flow)} of {len(videos)} videos is missing, or was "
             "made in another way: run `stpa extract` first"
         )
-    jobs = [frames_job(workspace, config, stream, config.heads[0]) for stream in Stream]
+    jobs = [frames_job(workspace, config, stream, config.heads[0]) for stream in config.streams]
     keys = {job.stream: feature_keys(config, job.spec, videos) for job in jobs}
     wanted = {
         feature_folder(workspace, stream) / video.feature_path

@@ -16,7 +16,7 @@ from typing import NamedTuple
 import numpy as np
 
 from stpa.compute.memory_share import memory_share, node_cpus
-from stpa.config import ComputeConfig, Config, Stream
+from stpa.config import ComputeConfig, Config
 from stpa.data.manifest import Video, label_matrix, read_manifest
 from stpa.data.versioning import read_version
 from stpa.errors import DataError, ModelError
@@ -32,6 +32,7 @@ from stpa.stages.storage import stream_storage
 from stpa.stages.sweep import map_on_cluster
 from stpa.stages.training_job import training_job, unmeasured_job
 from stpa.stages.training_key import training_key
+from stpa.streams import Stream
 from stpa.training.fit import LastCheckpoint, Place, fit
 from stpa.training.job import TrainingJob
 from stpa.workspace import Workspace
@@ -53,10 +54,9 @@ class Fold:
 
 
 class HeldOut(NamedTuple):
-    """Scores of the same training videos by the two streams, and the videos' recordings."""
+    """Scores of the same training videos by each stream, and the videos' recordings."""
 
-    rgb: Scores
-    flow: Scores
+    streams: tuple[Scores, ...]
     groups: tuple[str, ...]
 
 
@@ -91,7 +91,7 @@ def score_held_out(
         progress(done, len(folds))
     videos = [video for video in whole.videos if video.video_id in logits]
     scores = Scores(
-        stream=stream.value,
+        stream=stream.name,
         head=head,
         model_key=path.stem,
         data_version=read_version(workspace.root).id,
@@ -129,15 +129,16 @@ def is_held_out(workspace: Workspace, config: Config, job: TrainingJob) -> bool:
 
 
 def find_held_out(workspace: Workspace, config: Config, head: str) -> HeldOut | None:
-    """Return what `score_held_out` has found for a head by both streams, if anything.
+    """Return what `score_held_out` has found for a head by all streams, if anything.
 
     Raises ModelError where it has not run for today's inputs.
     """
-    rgb, flow = (_find_scores(workspace, config, stream, head) for stream in Stream)
-    if rgb is None or flow is None:
+    found = [_find_scores(workspace, config, stream, head) for stream in config.streams]
+    scores = tuple(each for each in found if each is not None)
+    if len(scores) < len(found):
         return None
     group_of = {video.video_id: video.group for video in read_manifest(workspace.manifest).videos}
-    return HeldOut(rgb, flow, tuple(group_of[video_id] for video_id in rgb.video_ids))
+    return HeldOut(scores, tuple(group_of[video_id] for video_id in scores[0].video_ids))
 
 
 def _find_scores(workspace: Workspace, config: Config, stream: Stream, head: str) -> Scores | None:
@@ -163,7 +164,7 @@ def _scores_file(workspace: Workspace, config: Config, stream: Stream, head: str
     data = read_version(workspace.root)
     determinants = {
         "training": training_key(config, stream, head, data),
-        "data": data.id,  # of both streams: scores of different data are not fused
+        "data": data.id,  # of all streams: scores of different data are not fused
         "num_folds": NUM_FOLDS,
         "num_segments": _num_segments(config),
     }

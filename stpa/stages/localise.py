@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from stpa.config import Config, Stream
+from stpa.config import Config
 from stpa.data.annotations import load_annotations
 from stpa.data.datasets.base import name_some
 from stpa.data.manifest import read_manifest
@@ -18,9 +18,10 @@ from stpa.evaluation.localisation.localise import AnnotatedVideo, Measured, load
 from stpa.files import digest_file, write_json
 from stpa.models.checkpoint import WEIGHTS_FILE, load_spec
 from stpa.progress import ReportProgress, silent
-from stpa.stages.storage import stream_storage
+from stpa.stages.storage import flow_storage, stream_storage
 from stpa.stages.sweep import map_on_cluster
 from stpa.stages.train import find_trained
+from stpa.streams import Stream
 from stpa.workspace import Workspace
 
 _SEED = 0
@@ -93,8 +94,8 @@ def localise_on_cluster(
     measure = partial(
         load_and_localise,
         model_folder=model_folder.resolve(),
-        storage=stream_storage(workspace, config, Stream(load_spec(model_folder).stream)),
-        flow_storage=stream_storage(workspace, config, Stream.FLOW),
+        storage=stream_storage(workspace, config, load_spec(model_folder).stream),
+        flow_storage=flow_storage(workspace, config) if config.reads_optical_flow else None,
         num_segments=num_segments,
         perturbs=perturbs,
         device=config.compute.device,

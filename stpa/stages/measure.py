@@ -7,13 +7,14 @@ from typing import Any
 
 from stpa.compute.tasks import call_in_fresh_processes, cluster, count_slots, gpu_share
 from stpa.compute.train import trainings_at_once
-from stpa.config import Config, Stream
+from stpa.config import Config
 from stpa.data.clips import ClipReader
 from stpa.data.storage import Folder
 from stpa.optical_flow import ESTIMATORS
 from stpa.optical_flow.extract import PAIRS_AT_ONCE
 from stpa.stages.extract import TASKS_PER_GPU
 from stpa.stages.workload import Workload
+from stpa.streams import RGB, Stream
 from stpa.training.timing import NetworkTimes, call_all, time_extraction, time_network, time_reading
 from stpa.workspace import Workspace
 
@@ -58,25 +59,27 @@ def measure(workspace: Workspace, config: Config, work: Workload) -> Speed:
         num_extractions = count_slots({"CPU": 1.0, "GPU": share}, "optical flow")
         num_trainings = trainings_at_once(compute)
         num_evaluations = count_slots(resources, "a K-sweep")
+        first, *others = config.streams
         num_frames = PAIRS_AT_ONCE + 1 if share else FRAMES_ON_CPU
         processes = call_in_fresh_processes(
             [
                 partial(
                     call_all,
                     _of_videos(workspace, config, work, num_frames)
-                    | _of_networks(config, work, Stream.RGB),
+                    | _of_networks(config, work, first),
                 ),
-                partial(call_all, _of_networks(config, work, Stream.FLOW)),
+                *(partial(call_all, _of_networks(config, work, stream)) for stream in others),
             ],
             num_cpus=compute.cpus_per_worker,
             num_gpus=max(compute.gpus_per_worker, share),
             max_seconds=MAX_SECONDS,
             purpose="measuring",
         )
-    (rgb_seconds, found), (flow_seconds, of_flow) = processes
-    found |= of_flow
+    found: dict[str, Any] = {}
+    for _seconds, measured in processes:
+        found |= measured
     return Speed(
-        start_seconds=min(rgb_seconds, flow_seconds),
+        start_seconds=min(seconds for seconds, _measured in processes),
         read_seconds=found.pop(_READING),
         extract_seconds=found.pop(_EXTRACTION, 0.0),
         networks=found,
@@ -93,7 +96,7 @@ def _of_videos(
     by_length = sorted(work.videos, key=lambda video: video.num_frames)
     video = by_length[len(by_length) // 2]
     folder = workspace.videos.resolve()
-    reader = ClipReader(Stream.RGB.value, Folder(folder), config.train.short_side)
+    reader = ClipReader(RGB, Folder(folder), config.train.short_side)
     found: Measurements = {
         _READING: partial(time_reading, reader, video, config.train.num_segments)
     }
@@ -111,7 +114,7 @@ def _of_networks(config: Config, work: Workload, stream: Stream) -> Measurements
     wanted = {*work.to_train, *work.to_hold_out, *work.to_evaluate}
     if work.to_store.get(stream):
         wanted.add(f"{stream} {config.heads[0]}")
-    jobs = {name: job for name, job in work.jobs.items() if name in wanted and job.stream is stream}
+    jobs = {name: job for name, job in work.jobs.items() if name in wanted and job.stream == stream}
     if config.starts_warm:
         jobs |= {head_of(name): job.of_head for name, job in jobs.items()}
     return {

@@ -7,13 +7,14 @@ import torch
 
 from stpa.compute.memory_share import memory_share
 from stpa.compute.tasks import joined_address
-from stpa.config import Config, Stream
+from stpa.config import Config
 from stpa.data.manifest import Manifest, read_manifest
 from stpa.data.storage import Folder
 from stpa.errors import ComputeError
 from stpa.free_memory import free_memory
 from stpa.models.network import ActionNetwork
 from stpa.stages.training_job import unmeasured_job
+from stpa.streams import Stream
 from stpa.training.memory import clips_that_fit, gigabytes, measure_memory, stated_clips
 from stpa.workspace import Workspace
 
@@ -30,10 +31,10 @@ def describe_memory(workspace: Workspace, config: Config) -> str:
     on_gpu = config.compute.gpus_per_worker > 0
     if on_gpu and not torch.cuda.is_available():
         return "of a GPU, which is not here"
-    share = memory_share(config.compute, float(os.cpu_count() or 1), len(Stream))
+    share = memory_share(config.compute, float(os.cpu_count() or 1), len(config.streams))
     device, program = ("cuda", 0) if on_gpu else ("cpu", PROGRAM_BYTES)
     free = int(share * free_memory(torch.device(device))) - program
-    needs = [_describe_need(workspace, config, stream, free, device) for stream in Stream]
+    needs = [_describe_need(workspace, config, stream, free, device) for stream in config.streams]
     each = "each worker" if on_gpu else f"each of {round(1 / share)} worker(s)"
     return f"{', '.join(needs)}; {gigabytes(free)} are free for {each}"
 

@@ -1,13 +1,13 @@
 """Register the trained networks and their fusion, and let the rules decide which is served."""
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 
 from pydantic import ValidationError
 
-from stpa.config import Config, Stream
+from stpa.config import Config
 from stpa.data.versioning import DataVersion, read_version
 from stpa.errors import RegistryError
 from stpa.params.parts import RollbackParams
@@ -24,12 +24,11 @@ from stpa.stages.candidate import gather_candidate
 from stpa.stages.evaluate import judge_served
 from stpa.stages.notices import note_move, note_rejection
 from stpa.stages.tracked_metrics import TEST
+from stpa.streams import STREAMS
 from stpa.workspace import Workspace
 
-JudgeServed = Callable[[Path, Path, Serving], Judgement]
-"""(RGB model folder, flow model folder, how they serve) -> judgement on today's data version."""
-
-_NUM_STEPS = 4  # two networks, their fusion, the decision
+JudgeServed = Callable[[Mapping[str, Path], Serving], Judgement]
+"""(model folders by stream, how they serve) -> judgement on today's data version."""
 
 _logger = logging.getLogger(__name__)
 
@@ -89,7 +88,8 @@ def promote_candidate(
         tracker.close_run(run_id, failed=True)
         raise
     tracker.close_run(run_id)
-    progress(_NUM_STEPS, _NUM_STEPS)
+    num_steps = _num_steps(candidate)
+    progress(num_steps, num_steps)
     return decision
 
 
@@ -98,6 +98,10 @@ def rollback(workspace: Workspace, params: RollbackParams) -> Decision:
     tracker, model_name = open_tracker(workspace, params.tracking), params.promotion.model_name
     on_moved = partial(note_move, tracker, workspace, model_name)
     return promotion.rollback(tracker, model_name, on_moved)
+
+
+def _num_steps(candidate: Candidate) -> int:
+    return len(candidate.networks) + 2  # the networks, their fusion, the decision
 
 
 def _open_run(tracker: Tracker, config: Config, candidate: Candidate, data: DataVersion) -> str:
@@ -115,7 +119,7 @@ def _open_run(tracker: Tracker, config: Config, candidate: Candidate, data: Data
         ),
         config.model_dump(mode="json"),
         collect_lineage(data)
-        | {run_tag(stream): run for stream, run in networks.items()}
+        | {run_tag(stream.name): run for stream, run in networks.items()}
         | {DESCRIPTION_TAG: f"Fuses the networks of the runs {links}."},
     )
     for run in networks.values():
@@ -126,7 +130,7 @@ def _open_run(tracker: Tracker, config: Config, candidate: Candidate, data: Data
 def _register(
     tracker: Tracker, config: Config, candidate: Candidate, run_id: str, progress: ReportProgress
 ) -> Version:
-    """Register both networks and the fusion that names them; return the fusion's version."""
+    """Register all networks and the fusion that names them; return the fusion's version."""
     name, judgement = config.promotion.model_name, candidate.judgement
     serving = Serving(
         class_names=judgement.class_names,
@@ -135,18 +139,18 @@ def _register(
         optical_flow=config.optical_flow,
     )
     tags = {"stpa.data_version": judgement.data_version}
-    folders = {stream.value: network.folder for stream, network in candidate.networks.items()}
-    versions: dict[Stream, int] = {}
+    folders = {stream.name: network.folder for stream, network in candidate.networks.items()}
+    versions: dict[str, int] = {}
     for stream, network in candidate.networks.items():
-        progress(len(versions), _NUM_STEPS)
-        versions[stream] = tracker.register_model(
-            stream_model(name, stream),
+        progress(len(versions), _num_steps(candidate))
+        versions[stream.name] = tracker.register_model(
+            stream_model(name, stream.name),
             network.run_id,
-            {stream.value: network.folder},
+            {stream.name: network.folder},
             serving.model_dump(mode="json"),
             tags,
         ).number
-    progress(len(versions), _NUM_STEPS)
+    progress(len(versions), _num_steps(candidate))
     fused = serving.model_copy(
         update={
             "late_fusion": candidate.fusion.name,
@@ -154,7 +158,7 @@ def _register(
             "versions": versions,
         }
     )
-    tags |= {version_tag(stream): str(number) for stream, number in versions.items()}
+    tags |= {version_tag(name): str(number) for name, number in versions.items()}
     tags |= {
         "stpa.late_fusion": str(candidate.fusion),
         "stpa.head": candidate.head,
@@ -183,12 +187,12 @@ def _judge_champion(
             _logger.warning("judging %s again: its record is broken", champion.name)
     model = tracker.download_model(champion, workspace.registered)
     serving = read_serving(model.serving, f"{champion.name} version {champion.number}")
-    if serving.late_fusion is None or set(model.networks) != set(Stream):
+    if serving.late_fusion is None or not set(model.networks) <= set(STREAMS):
         raise RegistryError(
-            f"{champion.name} version {champion.number} at {tracker.place} is not a fusion of two "
-            "streams: delete its alias champion in MLflow"
+            f"{champion.name} version {champion.number} at {tracker.place} is not a fusion of "
+            "known streams: delete its alias champion in MLflow"
         )
-    judgement = judge(model.networks[Stream.RGB], model.networks[Stream.FLOW], serving)
+    judgement = judge(model.networks, serving)
     _write_judgement(tracker, champion.run_id, judgement)
     return judgement
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from stpa.compute.search import run_trials
 from stpa.compute.tasks import cluster
-from stpa.config import Config, Stream
+from stpa.config import Config
 from stpa.data.manifest import read_manifest
 from stpa.data.versioning import read_version
 from stpa.files import digest_value, read_json, write_json
@@ -23,6 +23,7 @@ from stpa.stages.search_trials import SearchRun, TrackedTrials
 from stpa.stages.train import training_videos
 from stpa.stages.training_job import training_job
 from stpa.stages.training_key import training_key
+from stpa.streams import Stream
 from stpa.training.job import TrainingJob
 from stpa.training.validation import validation_metric
 from stpa.workspace import Workspace
@@ -58,7 +59,7 @@ def search(
         logger.info("%s %s is searched already: %d trials", stream, head, len(study.ended))
         return write_result(workspace, run, study, metric, reused=True)
 
-    lineage = collect_lineage(data) | {"stream": stream.value, "head": head}
+    lineage = collect_lineage(data) | {"stream": stream.name, "head": head}
     run_id = _open_run(tracker, config, plan, run, lineage)
     job = training_job(workspace, config, stream, head)
     tracker.log_dataset(run_id, training_videos(workspace, data, job))
@@ -105,7 +106,7 @@ def _open_run(
 ) -> str:
     """Return the id of the search's own run in MLflow."""
     name = run_name(
-        *("search", run.stream, run.head),
+        *("search", run.stream.name, run.head),
         key=run.key,
         backbone=config.model.backbone,
         data_version=lineage["data.version"],
@@ -124,7 +125,7 @@ def _run(
     """Run the trials that are missing on the cluster."""
     train, validation = split_for_validation(whole.videos, plan.folds)
     job = replace(whole, videos=train, validation=validation)
-    searched = plan.space.get(f"train.{run.stream}.epochs")
+    searched = plan.space.get(f"train.streams.{run.stream}.epochs")
     epochs = searched.probes if searched else [config.train.stream(run.stream).epochs]
     with cluster(config.compute.address):
         run_trials(

@@ -5,10 +5,11 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from stpa.config import Config, Stream
+from stpa.config import Config
 from stpa.errors import ConfigError
 from stpa.params import find_faults, find_misshapes, read_mapping
 from stpa.search.space import Choices, Range, SearchPlan
+from stpa.streams import STREAMS, Stream
 
 SEARCHED_SECTIONS = ("model", "train")
 """What a training on given data depends on, but for the number of workers."""
@@ -33,8 +34,7 @@ DECIDE_FEATURES = {
 DECIDE_VIEWS = {
     "train.horizontal_flip",
     "train.seed",
-    "train.rgb.scale_jitter",
-    "train.flow.scale_jitter",
+    *(f"train.streams.{stream}.scale_jitter" for stream in STREAMS),
 }
 """What else, where features of random views are stored."""
 
@@ -54,16 +54,19 @@ def read_plan(path: Path, config: Config) -> SearchPlan:
     raise ConfigError(f"{path} has {len(faults)} error(s): " + "; ".join(faults))
 
 
-def searched_streams(plan: SearchPlan, stream: Stream | None) -> list[Stream]:
-    """Return the networks that the plan varies, or `stream` alone; ConfigError: it does not."""
-    varied = [each for each in Stream if plan.of_stream(each)]
-    if stream is None:
-        return varied
-    if stream not in varied:
+def searched_streams(plan: SearchPlan, config: Config, stream: str | None) -> list[Stream]:
+    """Return the streams whose networks the plan varies, or the one named `stream` alone.
+
+    Raises ConfigError where the plan varies nothing of it.
+    """
+    varied = [each for each in config.streams if plan.of_stream(each)]
+    chosen = [each for each in varied if stream in (None, each.name)]
+    if not chosen:
+        known = ", ".join(map(str, varied)) or "none"
         raise ConfigError(
-            f"no key of the space changes the {stream} network: add one, or search {varied[0]}"
+            f"no key of the space changes the {stream or 'trained'} networks: it changes {known}"
         )
-    return [stream]
+    return chosen
 
 
 def with_values(config: Config, values: Mapping[str, Any]) -> dict[str, Any]:

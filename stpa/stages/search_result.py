@@ -48,7 +48,7 @@ def write_result(
             f"{len(faults)} failed, the first: {faults[0] if faults else 'none'}: "
             f"mend that or the space, and remove {run.folder} to search again"
         )
-    path = workspace.found_params(run.stream, run.head)
+    path = workspace.found_params(run.stream.name, run.head)
     found: dict[str, Any] = {EXTENDS: workspace.params.name}
     set_values(found, best.values)
     write_text(

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from stpa.compute.search import Attempt, checkpoints_of
 from stpa.compute.train import remove_checkpoints, storage_of
-from stpa.config import Config, Stream
+from stpa.config import Config
 from stpa.files import digest_value
 from stpa.params import find_faults
 from stpa.progress import ReportProgress
@@ -17,6 +17,7 @@ from stpa.search.study import Outcome, Study, Trial
 from stpa.stages.search_plan import with_values
 from stpa.stages.tracked_metrics import track_epoch
 from stpa.stages.training_progress import describe_epoch
+from stpa.streams import Stream
 
 logger = logging.getLogger(__name__)
 
@@ -132,7 +133,7 @@ class TrackedTrials:
 
     def _open_run(self, trial: Trial) -> str:
         name = run_name(
-            *(f"trial-{trial.number}", self._run.stream, self._run.head),
+            *(f"trial-{trial.number}", self._run.stream.name, self._run.head),
             key=self._run.key,
             backbone=self._config.model.backbone,
             data_version=self._lineage["data.version"],

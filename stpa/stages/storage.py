@@ -2,21 +2,32 @@
 
 from pathlib import Path
 
-from stpa.config import Config, Stream
+from stpa.config import Config
 from stpa.data import versioning
 from stpa.data.storage import Folder, RemoteFiles, Storage
+from stpa.streams import Stream
 from stpa.workspace import Workspace
 
 
 def stream_storage(workspace: Workspace, config: Config, stream: Stream) -> Storage:
-    """Return the videos or the stored optical flow of today's version, as `compute` says."""
-    folder = workspace.videos if stream is Stream.RGB else workspace.optical_flow
-    return _storage(workspace, config, folder)
+    """Return the files that a stream reads, of today's version, as `compute` says."""
+    get_storage = flow_storage if stream.reads_optical_flow else video_storage
+    return get_storage(workspace, config)
+
+
+def video_storage(workspace: Workspace, config: Config) -> Storage:
+    """Return the videos."""
+    return _storage(workspace, config, workspace.videos)
+
+
+def flow_storage(workspace: Workspace, config: Config) -> Storage:
+    """Return the stored optical flow."""
+    return _storage(workspace, config, workspace.optical_flow)
 
 
 def feature_storage(workspace: Workspace, config: Config, stream: Stream) -> Storage:
     """Return a stream's stored features, as `compute` says."""
-    return _storage(workspace, config, workspace.features, stream.value)
+    return _storage(workspace, config, workspace.features, stream.name)
 
 
 def _storage(

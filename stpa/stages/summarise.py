@@ -6,7 +6,7 @@ from pathlib import Path
 
 import yaml
 
-from stpa.config import Config, Stream
+from stpa.config import Config
 from stpa.data.versioning import read_version
 from stpa.evaluation.confusions import StreamComparison
 from stpa.evaluation.examples import Example
@@ -97,8 +97,8 @@ def summarise(workspace: Workspace, config: Config, decision: Decision, seconds:
     figures: dict[str, dict[str, float]] = {}
     for part in scores:
         figures.setdefault(part.head, {})[part.stream] = part.headline(k)
-    rgb, flow, fused = parts = [part for part in scores if part.head == candidate.head]
-    videos = example_videos(workspace, config, (rgb, flow, fused))
+    *streams, fused = parts = [part for part in scores if part.head == candidate.head]
+    videos = example_videos(workspace, config, streams, fused)
     examples = explain_videos(workspace, config, candidate.head, candidate.fusion, videos)
     report = _compose_report(workspace, config, candidate, decision, scores, examples)
     summary = Summary(
@@ -196,13 +196,13 @@ def _against_baselines(report: Report) -> dict[str, float]:
 
 def _training_problems(workspace: Workspace, config: Config) -> list[TrainingProblem]:
     return [
-        TrainingProblem(stream.value, head, problem.message, problem.has_learnt)
+        TrainingProblem(stream.name, head, problem.message, problem.has_learnt)
         for head in config.heads
-        for stream in Stream
+        for stream in config.streams
         for problem in find_trained(workspace, config, stream, head).problems
     ]
 
 
 def _all_scores(workspace: Workspace, config: Config, head: str) -> list[Scores]:
-    streams = [find_scores(workspace, config, stream, head) for stream in Stream]
+    streams = [find_scores(workspace, config, stream, head) for stream in config.streams]
     return [*streams, fuse(workspace, config, head)]

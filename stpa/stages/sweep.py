@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from stpa.compute.tasks import cluster, map_unordered
-from stpa.config import Config, Stream
+from stpa.config import Config
 from stpa.data.deadline import limit_decoding
 from stpa.data.manifest import Video
 from stpa.evaluation.k_sweep import (
@@ -27,6 +27,7 @@ from stpa.models.heads import MergingHead
 from stpa.models.network import ActionNetwork
 from stpa.progress import ReportProgress, silent
 from stpa.stages.storage import stream_storage
+from stpa.streams import Stream
 from stpa.workspace import Workspace
 
 Item = TypeVar("Item")

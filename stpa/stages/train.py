@@ -10,7 +10,7 @@ from pydantic import TypeAdapter, ValidationError
 from stpa.compute.heads import fit_head_on_cluster
 from stpa.compute.tasks import cluster
 from stpa.compute.train import fit_on_cluster, remove_checkpoints, storage_of
-from stpa.config import Config, Stream
+from stpa.config import Config
 from stpa.data.versioning import DataVersion, read_version
 from stpa.errors import ModelError
 from stpa.files import atomic_path, read_json, write_json
@@ -22,6 +22,7 @@ from stpa.stages.tracked_metrics import track_epoch, tracked_epochs
 from stpa.stages.training_job import training_job
 from stpa.stages.training_key import training_key
 from stpa.stages.training_progress import TrainingProgress
+from stpa.streams import Stream
 from stpa.training.checkpoint import PROGRESS_FILE
 from stpa.training.job import TrainingJob
 from stpa.training.learning import Problem
@@ -76,9 +77,11 @@ def train(
 
     run_id = tracker.open_run(
         run.key,
-        run_name(stream, head, key=run.key, backbone=config.model.backbone, data_version=data.id),
+        run_name(
+            stream.name, head, key=run.key, backbone=config.model.backbone, data_version=data.id
+        ),
         config.model_dump(mode="json"),
-        collect_lineage(data) | {"stream": stream.value, "head": head},
+        collect_lineage(data) | {"stream": stream.name, "head": head},
     )
     try:
         job = training_job(workspace, config, stream, head)
@@ -213,7 +216,11 @@ def _fit(
     with cluster(config.compute.address):
         if job.learns_from_features:
             files = fit_head_on_cluster(
-                job, compute=config.compute, on_epoch=on_epoch, on_step=told.on_step
+                job,
+                compute=config.compute,
+                on_epoch=on_epoch,
+                on_step=told.on_step,
+                num_trainings=len(config.streams),
             )
         else:
             checkpoint = fit_on_cluster(
@@ -223,6 +230,7 @@ def _fit(
                 decode_seconds=config.data.decode_deadline_seconds,
                 on_epoch=on_epoch,
                 on_step=told.on_step,
+                num_trainings=len(config.streams),
             )
             with checkpoint.as_directory() as folder:
                 files = {name: (Path(folder) / name).read_bytes() for name in _KEPT}

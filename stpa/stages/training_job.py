@@ -3,13 +3,14 @@
 import logging
 from dataclasses import replace
 
-from stpa.config import Config, Stream
+from stpa.config import Config
 from stpa.data.clips import ClipReader
-from stpa.data.flow_level import flow_deviation
 from stpa.data.manifest import Manifest, read_manifest
+from stpa.data.motion_level import motion_deviation
 from stpa.data.storage import Storage
 from stpa.stages.feature_files import find_features
 from stpa.stages.storage import stream_storage
+from stpa.streams import Stream
 from stpa.training.job import TrainingJob
 from stpa.workspace import Workspace
 
@@ -30,23 +31,23 @@ def training_job(workspace: Workspace, config: Config, stream: Stream, head: str
 def frames_job(workspace: Workspace, config: Config, stream: Stream, head: str) -> TrainingJob:
     """Return what `training_job` does, without any features.
 
-    Stored flow is measured whatever `model.flow_input` is, as a search may vary that.
+    Motion is measured whatever `model.flow_input` is, as a search may vary that.
     """
     manifest = read_manifest(workspace.manifest)
     storage = stream_storage(workspace, config, stream)
     job = unmeasured_job(manifest, config, stream, head, storage)
-    if stream is Stream.RGB:
+    if stream.rest_level is None:
         return job
-    reader = ClipReader(stream.value, storage, config.train.short_side)
-    deviation = flow_deviation(job.videos, reader)
-    logger.info("the stored optical flow has a standard deviation of %.1f levels of 255", deviation)
-    return replace(job, flow_deviation=deviation)
+    reader = ClipReader(stream, storage, config.train.short_side)
+    deviation = motion_deviation(job.videos, reader)
+    logger.info("%s has a standard deviation of %.1f levels of 255", stream.title, deviation)
+    return replace(job, motion_deviation=deviation)
 
 
 def unmeasured_job(
     manifest: Manifest, config: Config, stream: Stream, head: str, storage: Storage
 ) -> TrainingJob:
-    """Return what `training_job` does, but for what the stored optical flow decides."""
+    """Return what `training_job` does, but for what the size of the motion decides."""
     return TrainingJob(
         stream=stream,
         head=head,

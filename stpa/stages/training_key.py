@@ -2,23 +2,22 @@
 
 from dataclasses import asdict
 
-from stpa.config import Config, Stream
+from stpa.config import Config
 from stpa.data.versioning import DataVersion
 from stpa.files import digest_value
 from stpa.models.heads import HEADS, head_options
 from stpa.stages.feature_files import stored_sweep
+from stpa.streams import Stream
 from stpa.weights import weights_digest
 
 ONLY_FOR_PYRAMIDS = {"top_layer", "num_scales", "downsampling"}
 """Parameters that decide nothing of the weights of a head that sees the top map alone, so that one
 baseline serves every ablation. (Where a network is cut changes no number that it computes.)"""
 
-ONLY_FOR_FLOW = {"flow_input", "flow_stem"}
-
 
 def training_key(config: Config, stream: Stream, head: str, data: DataVersion) -> str:
     """Digest everything that decides the weights of a stream's network."""
-    unused = _without_effect(config, head) | (ONLY_FOR_FLOW if stream is Stream.RGB else set())
+    unused = _without_effect(config, head) | (_of_other_streams(stream))
     is_frozen = config.model.freezes_backbone
     if not is_frozen:  # as before there was a choice
         unused.add("freeze")
@@ -26,13 +25,13 @@ def training_key(config: Config, stream: Stream, head: str, data: DataVersion) -
         unused.add("stored_views")
     if not config.starts_warm:
         unused |= {"warm_start", "warm_start_steps", "warm_start_frames"}
-    train = config.train.model_dump(mode="json", exclude={"rgb", "flow", *unused})
+    train = config.train.model_dump(mode="json", exclude={"streams", *unused})
     weights = config.model.pretrained
     if isinstance(weights, str):
         weights = weights_digest(weights)
     return digest_value(
         {
-            "stream": stream.value,
+            "stream": stream.name,
             "head": head,
             "head_options": head_options(head, config.model.heads[head]).to_dict(),
             "model": config.model.model_dump(mode="json", exclude={"pretrained", "heads", *unused}),
@@ -40,10 +39,16 @@ def training_key(config: Config, stream: Stream, head: str, data: DataVersion) -
             "workers": config.compute.workers_per_stream,  # each has batch statistics of its own
             "train": train | config.train.stream(stream).model_dump(mode="json"),
             "manifest": data.manifest,
-            "optical_flow": data.optical_flow if stream is Stream.FLOW else None,
+            "optical_flow": data.optical_flow if stream.reads_optical_flow else None,
         }
         # Frozen networks train at the positions that the K-sweep looks at.
         | ({"sweep": asdict(stored_sweep(config))} if is_frozen else {})
+    )
+
+
+def _of_other_streams(stream: Stream) -> set[str]:
+    return ({"flow_input"} if stream.rest_level is None else set()) | (
+        set() if stream.reads_optical_flow else {"flow_stem"}
     )
 
 

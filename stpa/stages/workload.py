@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
 
-from stpa.config import Config, Stream
+from stpa.config import Config
 from stpa.data.manifest import Manifest, Video, read_manifest
 from stpa.data.storage import Folder
 from stpa.data.versioning import read_version
@@ -18,6 +18,7 @@ from stpa.stages.training_job import (
     frames_job,
     unmeasured_job,
 )
+from stpa.streams import Stream
 from stpa.training.job import TrainingJob
 from stpa.workspace import Workspace
 
@@ -57,17 +58,18 @@ class Workload:
 def find_workload(workspace: Workspace, config: Config) -> Workload:
     """Find what is missing: optical flow by the stored files, the rest by its inputs."""
     manifest = read_manifest(workspace.manifest)
-    to_extract = find_missing(workspace, config.optical_flow, manifest.usable)
+    flow_of = manifest.usable if config.reads_optical_flow else []
+    to_extract = find_missing(workspace, config.optical_flow, flow_of)
     is_versioned = _is_versioned(workspace)
     jobs: dict[str, TrainingJob] = {}
     to_train, to_hold_out, to_evaluate = [], [], []
-    for head, stream in product(config.heads, Stream):
-        storage = Folder(workspace.videos if stream is Stream.RGB else workspace.optical_flow)
+    for head, stream in product(config.heads, config.streams):
+        storage = Folder(workspace.optical_flow if stream.reads_optical_flow else workspace.videos)
         job = unmeasured_job(manifest, config, stream, head, storage)
         name = job.name
         jobs[name] = job
         # New flow is another data version, which flow networks and all scores depend on.
-        stays = is_versioned and not (to_extract and stream is Stream.FLOW)
+        stays = is_versioned and not (to_extract and stream.reads_optical_flow)
         if not (stays and is_trained(workspace, config, stream, head)):
             to_train.append(name)
         if config.fits_fusion and (
@@ -95,8 +97,8 @@ def _find_missing_features(
         return {}
     missing = {}
     videos = videos_with_features(config, manifest)
-    for stream in Stream:
-        if to_extract and stream is Stream.FLOW:  # scaled by what all stored flow holds
+    for stream in config.streams:
+        if to_extract and stream.reads_optical_flow:  # scaled by what all stored flow holds
             missing[stream] = tuple(videos)
         else:
             job = frames_job(workspace, config, stream, config.heads[0])

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from stpa.config import ModelConfig, Stream, TrainConfig
+from stpa.config import ModelConfig, TrainConfig
 from stpa.data.features import FeatureSource
 from stpa.data.manifest import Video, label_matrix
 from stpa.data.step_sampler import StepSampler
@@ -13,6 +13,7 @@ from stpa.data.storage import Storage
 from stpa.models.backbones import published_normalisation
 from stpa.models.heads import HeadOptions, head_options
 from stpa.models.network import NetworkSpec
+from stpa.streams import Stream
 from stpa.training.learning import Ignorance, LearningCheck
 from stpa.training.loop import StepOptions
 
@@ -34,8 +35,8 @@ class TrainingJob:
     videos: tuple[Video, ...]
     storage: Storage
     """Holds the stream's files: the videos, or the stored optical flow."""
-    flow_deviation: float | None = None
-    """Of the stored flow (`stpa.data.flow_level`), by which `model.flow_input: measured` scales."""
+    motion_deviation: float | None = None
+    """Of a motion stream (`stpa.data.motion_level`); `model.flow_input: measured` scales by it."""
     features: FeatureSource | None = None
     """What the backbone as it starts makes of the stream's files, where that is learnt from."""
     validation: tuple[Video, ...] = ()
@@ -93,10 +94,10 @@ class TrainingJob:
         """The network to train."""
         published_mean, published_std = published_normalisation(self.model.backbone)
         std = tuple(self.model.input_std or published_std)
-        if self.flow_deviation is not None and self.model.flow_input == "measured":
-            std = tuple(each * self.flow_deviation / PHOTOGRAPH_DEVIATION for each in std)
+        if self.motion_deviation is not None and self.model.flow_input == "measured":
+            std = tuple(each * self.motion_deviation / PHOTOGRAPH_DEVIATION for each in std)
         return NetworkSpec(
-            stream=self.stream.value,
+            stream=self.stream,
             head=self.head,
             head_options=self.head_options.to_dict(),
             backbone=self.model.backbone,

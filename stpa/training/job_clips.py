@@ -2,7 +2,6 @@
 
 import torch
 
-from stpa.config import Stream
 from stpa.data.batch_transforms import crop_clips
 from stpa.data.clips import ClipReader, ClipSource, FixedClips, TrainClips
 from stpa.data.crops import CropSource
@@ -38,7 +37,7 @@ def on_device(batch: Batch, job: TrainingJob, device: torch.device) -> Batch:
             sent["box"],
             sent["mirrored"],
             job.train.input_size,
-            is_flow=job.stream is Stream.FLOW,
+            job.stream,
         )
     return sent
 
@@ -56,7 +55,7 @@ def noise(
 def noisy_frames(network: ActionNetwork, num_frames: int) -> torch.Tensor:
     """Return frames of noise as the backbone takes them, on its device."""
     spec = network.spec
-    size = (num_frames, spec.in_channels, spec.input_size, spec.input_size)
+    size = (num_frames, spec.stream.channels, spec.input_size, spec.input_size)
     return torch.randint(256, size, dtype=torch.uint8, device=network.mean.device)
 
 
@@ -65,7 +64,7 @@ def _source(job: TrainingJob) -> ClipSource:
         assert job.features is not None, "they are found before the training starts"
         return job.features
     return CropSource(
-        ClipReader(job.stream.value, job.storage, job.train.short_side),
+        ClipReader(job.stream, job.storage, job.train.short_side),
         job.train.input_size,
         tuple(job.train.stream(job.stream).scale_jitter),
         job.train.horizontal_flip,

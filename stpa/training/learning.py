@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from stpa.shapes import Float
+from stpa.streams import Stream
 
 MIN_STEPS = 100
 """Fewer optimiser steps rarely train a network, pretrained or not."""
@@ -75,7 +76,7 @@ class Problem:
 class LearningCheck:
     """Finds what keeps a training from learning."""
 
-    stream: str
+    stream: Stream
     num_epochs: int
     steps_per_epoch: int
     ignorance: Ignorance
@@ -112,31 +113,31 @@ class LearningCheck:
         return [problem for problem in found if problem is not None]
 
 
-def _too_few_steps(num_steps: int, stream: str) -> Problem:
+def _too_few_steps(num_steps: int, stream: Stream) -> Problem:
     return Problem(
         "too_few_steps",
         f"only {num_steps} optimiser steps in all, where {MIN_STEPS} are few: raise "
-        f"train.{stream}.epochs or train.min_steps_per_epoch",
+        f"train.streams.{stream}.epochs or train.min_steps_per_epoch",
         has_learnt=True,
     )
 
 
-def _loss_at_its_start(epoch: Epoch, ignorance: Ignorance, stream: str) -> Problem | None:
+def _loss_at_its_start(epoch: Epoch, ignorance: Ignorance, stream: Stream) -> Problem | None:
     loss = epoch["classification"]
     if loss < LEARNT_SHARE * ignorance.loss:
         return None
     return Problem(
         "loss_at_its_start",
         f"the classification loss is {loss:.2f}, where guessing by the frequencies of the classes "
-        f"costs {ignorance.loss:.2f}: nothing is learnt. Change train.{stream}.learning_rate (a "
-        "third of it, or three times as much), raise the number of epochs, or start from "
-        "pretrained weights (model.pretrained); or leave it, if "
-        f"{'one frame' if stream == 'rgb' else 'motion'} alone cannot show the class",
+        f"costs {ignorance.loss:.2f}: nothing is learnt. Change train.streams.{stream}."
+        "learning_rate (a third of it, or three times as much), raise the number of epochs, or "
+        "start from pretrained weights (model.pretrained); or leave it, if "
+        f"{'one frame' if stream.rest_level is None else 'motion'} alone cannot show the class",
         has_learnt=False,
     )
 
 
-def _one_answer(epoch: Epoch, ignorance: Ignorance, stream: str) -> Problem | None:
+def _one_answer(epoch: Epoch, ignorance: Ignorance, stream: Stream) -> Problem | None:
     share = epoch["largest_answer_share"]
     # Where nearly all clips show one class, so may the answers.
     if share < max(ONE_ANSWER, (1 + ignorance.largest_class) / 2):
@@ -144,8 +145,8 @@ def _one_answer(epoch: Epoch, ignorance: Ignorance, stream: str) -> Problem | No
     return Problem(
         "one_answer",
         f"{share:.0%} of the clips are given the same class, though none has more than "
-        f"{ignorance.largest_class:.0%} of them: lower train.{stream}.learning_rate, or, if the "
-        "head attends, let it attend to frames alone (model.top_layer FC, model.num_scales 1)",
+        f"{ignorance.largest_class:.0%} of them: lower train.streams.{stream}.learning_rate, or, "
+        "if the head attends, let it do so over frames (model.top_layer FC, model.num_scales 1)",
         has_learnt=False,
     )
 

@@ -2,9 +2,8 @@
 
 import math
 from collections import defaultdict
-from collections.abc import Sequence
-from functools import partial
-from typing import Literal
+from collections.abc import Callable, Sequence
+from typing import Literal, NamedTuple
 
 import torch
 from torch import nn
@@ -75,30 +74,42 @@ def build_schedule(
     milestones: Sequence[float],
     warm_up: float,
 ) -> LambdaLR:
-    """Build "cosine" or "step" over `num_steps` optimiser steps (`TrainConfig.schedule`).
+    """Build a schedule of `SCHEDULES` over `num_steps` optimiser steps.
 
-    `milestones` are the shares of the run after which "step" goes on at a tenth of the rate;
-    `warm_up` is the share of it in which the rate rises from nothing, in even steps.
+    `milestones` are shares of the run; `warm_up` is the share of it in which the rate rises from
+    nothing, in even steps, before the schedule begins.
     """
-    num_warming = math.ceil(warm_up * num_steps)
-    factors = {
-        "cosine": partial(_cosine, warm_up=num_warming),
-        "step": partial(_step, milestones=milestones),
-    }
-    follow = partial(factors[name], num_steps=num_steps)
+    run = Run(num_steps, math.ceil(warm_up * num_steps), tuple(milestones))
+    factor = SCHEDULES[name]
     return LambdaLR(
         optimizer,
-        lambda step: (step + 1) / num_warming if step < num_warming else follow(step),
+        lambda step: (step + 1) / run.num_warming if step < run.num_warming else factor(step, run),
     )
 
 
-def _cosine(step: int, num_steps: int, warm_up: int) -> float:
-    return 0.5 * (1 + math.cos(math.pi * (step - warm_up) / max(1, num_steps - warm_up)))
+class Run(NamedTuple):
+    """What a schedule knows of a training."""
+
+    num_steps: int
+    num_warming: int
+    """Steps in which the rate rises, before the schedule begins."""
+    milestones: tuple[float, ...]
 
 
-def _step(step: int, num_steps: int, milestones: Sequence[float]) -> float:
+def cosine(step: int, run: Run) -> float:
+    """Fall to zero in half a cosine."""
+    share = (step - run.num_warming) / max(1, run.num_steps - run.num_warming)
+    return 0.5 * (1 + math.cos(math.pi * share))
+
+
+def by_steps(step: int, run: Run) -> float:
+    """Go on at a tenth of the rate after each milestone."""
     # Rounded, since 0.28 * 25 is above 7.
-    return 0.1 ** sum(step >= round(share * num_steps) for share in milestones)
+    return 0.1 ** sum(step >= round(share * run.num_steps) for share in run.milestones)
+
+
+SCHEDULES: dict[str, Callable[[int, Run], float]] = {"cosine": cosine, "step": by_steps}
+"""From a step of a run to what multiplies the rate there."""
 
 
 def freeze(backbone: Backbone, which: Frozen) -> None:

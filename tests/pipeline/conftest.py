@@ -92,7 +92,7 @@ def current_folder(trapped: Path) -> Path:
     params = small_params(compute={"loader_processes": 1})
     del params["model"]["heads"]["tsn"]
     for stream in ("rgb", "flow"):
-        params["train"][stream] |= {"epochs": 1}
+        params["train"]["streams"][stream] |= {"epochs": 1}
     return make_workspace(trapped, params).root
 
 

@@ -51,10 +51,13 @@ def write_charades(folder: Path) -> Path:
 
 def params(num_segments: int) -> dict:
     stream = {"epochs": 4, "learning_rate": 0.004, "new_layer_rate": 1, "dropout": 0.2}
-    base = small_params()["train"]
+    streams = small_params()["train"]["streams"]
     return small_params(
         data={"dataset": "charades"},
-        train={"rgb": base["rgb"] | stream, "flow": base["flow"] | stream, "batch_size": 5},
+        train={
+            "streams": {name: each | stream for name, each in streams.items()},
+            "batch_size": 5,
+        },
         evaluate={"late_fusion": "average_probabilities", "num_segments": num_segments},
     )
 

@@ -19,6 +19,7 @@ from stpa.data.storage import Folder
 from stpa.optical_flow.extract import extract_video
 from stpa.params import load_config
 from stpa.stages.ingest import ingest
+from stpa.streams import RGB
 from stpa.workspace import Workspace
 from tests.workspaces import CLASSES, make_workspace, small_params
 
@@ -145,7 +146,7 @@ def test_what_was_taken_is_read_by_training_and_by_the_optical_flow(
 ) -> None:
     videos = manifest.usable
     source = CropSource(
-        ClipReader("rgb", Folder(workspace.videos), short_side=48),
+        ClipReader(RGB, Folder(workspace.videos), short_side=48),
         input_size=32,
         scales=(1.0,),
         horizontal_flip=False,

@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 
 from stpa.compute.heads import fit_head_on_cluster
 from stpa.compute.tasks import cluster
-from stpa.config import Config, Stream
+from stpa.config import Config
 from stpa.data.manifest import read_manifest
 from stpa.data.versioning import read_version, tracked_hash
 from stpa.errors import ConfigError, DataError, ModelError
@@ -37,6 +37,7 @@ from stpa.stages.search_plan import read_plan
 from stpa.stages.sweep import sweep_on_cluster
 from stpa.stages.train import find_trained, train
 from stpa.stages.training_job import training_job
+from stpa.streams import FLOW, RGB
 from stpa.workspace import Workspace
 from tests.unit.training.test_fit import assert_same_tensors
 from tests.unit.training.test_fit import train as fit_here
@@ -48,7 +49,7 @@ PLAN: dict[str, Any] = {
     "folds": 2,
     "max_concurrent": None,
     "early_stopping": None,
-    "space": {"train.rgb.learning_rate": {"choices": [0.001, 0.004]}},
+    "space": {"train.streams.rgb.learning_rate": {"choices": [0.001, 0.004]}},
 }
 
 
@@ -79,7 +80,7 @@ def workspace(tmp_path_factory: pytest.TempPathFactory, params, config: Config):
         ingest(workspace, config, write_dataset(folder / "source", num_frames=12))
         extract(workspace, config)
         with pytest.raises(DataError, match=r"rgb features of 4 of 4 .*: run `stpa features`"):
-            training_job(workspace, config, Stream.RGB, "tsn")
+            training_job(workspace, config, RGB, "tsn")
         store_features(workspace, config)
         yield workspace
 
@@ -94,7 +95,7 @@ def test_each_video_has_features_of_both_streams_which_are_versioned(workspace: 
     videos = read_manifest(workspace.manifest).usable
     assert len(videos) == NUM_VIDEOS
     assert set(stored(workspace)) == {
-        f"{stream}/{video.feature_path}" for stream in Stream for video in videos
+        f"{stream}/{video.feature_path}" for stream in (RGB, FLOW) for video in videos
     }
     assert tracked_hash(workspace.features)
     assert not list((workspace.runs / "features").iterdir())
@@ -121,15 +122,13 @@ def test_only_what_is_missing_or_damaged_is_made_again_and_equals_it(
 def test_scores_from_features_are_those_of_the_whole_network(
     workspace: Workspace, config: Config, head: str
 ) -> None:
-    model = train(workspace, config, Stream.FLOW, head)
-    assert train(workspace, config, Stream.FLOW, head).reused
-    scores = evaluate(workspace, config, Stream.FLOW, head)
-    trained = find_trained(workspace, config, Stream.FLOW, head)
+    model = train(workspace, config, FLOW, head)
+    assert train(workspace, config, FLOW, head).reused
+    scores = evaluate(workspace, config, FLOW, head)
+    trained = find_trained(workspace, config, FLOW, head)
     assert trained.folder == model.folder
     videos = read_manifest(workspace.manifest).select("test")
-    whole = sweep_on_cluster(
-        workspace, config, Stream.FLOW, model.folder, videos, today_sweep(config)
-    )
+    whole = sweep_on_cluster(workspace, config, FLOW, model.folder, videos, today_sweep(config))
     for k, logits in scores.logits.items():
         seen = np.stack([whole[video.video_id][k] for video in videos])
         np.testing.assert_allclose(logits, seen, atol=0.02 * np.abs(seen).max())
@@ -138,7 +137,7 @@ def test_scores_from_features_are_those_of_the_whole_network(
 def test_a_head_learns_on_the_cluster_what_it_learns_here(
     workspace: Workspace, config: Config, tmp_path: Path
 ) -> None:
-    job = training_job(workspace, config, Stream.RGB, "stpa")
+    job = training_job(workspace, config, RGB, "stpa")
     epochs: list[float] = []
     files = fit_head_on_cluster(
         job, compute=config.compute, on_epoch=lambda metrics: epochs.append(metrics["epoch"])
@@ -152,7 +151,7 @@ def test_a_head_learns_on_the_cluster_what_it_learns_here(
 def test_what_keeps_a_head_from_training_comes_with_its_own_words(
     workspace: Workspace, config: Config
 ) -> None:
-    job = training_job(workspace, config, Stream.RGB, "tsn")
+    job = training_job(workspace, config, RGB, "tsn")
     path = workspace.features / "rgb" / job.videos[0].feature_path
     content = path.read_bytes()
     path.chmod(0o644)
@@ -168,7 +167,7 @@ def test_a_search_trains_heads_on_the_stored_features(workspace: Workspace, conf
     before = stored(workspace)
     plan = workspace.root / "space.yaml"
     plan.write_text(yaml.safe_dump(PLAN))
-    result = search(workspace, config, read_plan(plan, config), Stream.RGB, "tsn")
+    result = search(workspace, config, read_plan(plan, config), RGB, "tsn")
     assert [trial.outcome for trial in result.trials] == [Outcome.FINISHED] * PLAN["trials"]
     assert stored(workspace) == before
 
@@ -193,7 +192,7 @@ def test_other_weights_make_other_features(
     }
     config = check_params(other, Path("params.yaml"))
     with pytest.raises(DataError, match="flow features of 4 of 4 videos are not stored"):
-        training_job(workspace, config, Stream.FLOW, "tsn")
+        training_job(workspace, config, FLOW, "tsn")
 
 
 def test_features_of_a_network_that_is_trained_as_a_whole_are_refused(workspace: Workspace) -> None:
@@ -215,11 +214,11 @@ def test_a_whole_network_starts_warm_on_the_cluster_as_it_does_here(
         Path("params.yaml"),
     )
     with pytest.raises(DataError, match="flow features of 4 of 4 videos are not stored"):
-        train(workspace, warm, Stream.FLOW, "stpa")
+        train(workspace, warm, FLOW, "stpa")
     store_features(workspace, warm)
     try:
-        model = train(workspace, warm, Stream.FLOW, "stpa")
-        job = training_job(workspace, warm, Stream.FLOW, "stpa")
+        model = train(workspace, warm, FLOW, "stpa")
+        job = training_job(workspace, warm, FLOW, "stpa")
         here = load_file(fit_here(job, tmp_path)[-1] / WEIGHTS_FILE)
     finally:
         store_features(workspace, config)
@@ -238,7 +237,7 @@ class TestHeldOut:
     def test_no_fold_learns_from_a_recording_that_it_scores(
         self, workspace: Workspace, config: Config
     ) -> None:
-        job = training_job(workspace, config, Stream.RGB, "tsn")
+        job = training_job(workspace, config, RGB, "tsn")
         folds = folds_of(job)
         scored = {video.video_id for fold in folds for video in fold.held_out}
         assert scored == {video.video_id for video in job.videos}
@@ -252,26 +251,26 @@ class TestHeldOut:
     def test_each_training_video_is_scored_once_for_its_inputs(
         self, workspace: Workspace, config: Config, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        scores = score_held_out(workspace, config, Stream.RGB, "tsn")
+        scores = score_held_out(workspace, config, RGB, "tsn")
         assert scores is not None
         expected = [video.video_id for video in read_manifest(workspace.manifest).select("train")]
         assert list(scores.video_ids) == expected
         assert list(scores.logits) == [config.evaluate.num_segments]
         monkeypatch.setattr(held_out, "map_on_cluster", None)
-        again = score_held_out(workspace, config, Stream.RGB, "tsn")
+        again = score_held_out(workspace, config, RGB, "tsn")
         assert again is not None
         np.testing.assert_array_equal(again.at(3), scores.at(3))
         other = config.model_copy(
             update={"train": config.train.model_copy(update={"weight_decay": 0.5})}
         )
         with pytest.raises(TypeError):  # other inputs: scored anew
-            score_held_out(workspace, other, Stream.RGB, "tsn")
+            score_held_out(workspace, other, RGB, "tsn")
 
     def test_new_optical_flow_holds_out_both_streams_again(
         self, workspace: Workspace, config: Config, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        job = training_job(workspace, config, Stream.RGB, "tsn")
-        score_held_out(workspace, config, Stream.RGB, "tsn")
+        job = training_job(workspace, config, RGB, "tsn")
+        score_held_out(workspace, config, RGB, "tsn")
         assert is_held_out(workspace, config, job)
         other = replace(read_version(workspace.root), optical_flow="another")
         monkeypatch.setattr(held_out, "read_version", lambda root: other)
@@ -281,13 +280,13 @@ class TestHeldOut:
         self, workspace: Workspace, config: Config
     ) -> None:
         for head in ("stpa", "tsn"):
-            for stream in Stream:
+            for stream in (RGB, FLOW):
                 train(workspace, config, stream, head)
                 evaluate(workspace, config, stream, head)
         with pytest.raises(ModelError, match="no training videos are held out from a flow tsn yet"):
             find_fusion(workspace, config, "tsn")
         for head in ("stpa", "tsn"):
-            for stream in Stream:
+            for stream in (RGB, FLOW):
                 score_held_out(workspace, config, stream, head)
         choice = choose_head(workspace, config)
         assert re.match(r"on training videos held out, stpa is ahead of tsn by", choice.reason)
@@ -296,10 +295,10 @@ class TestHeldOut:
         fusion = find_fusion(workspace, config, choice.head)
         assert candidate.fusion == fusion
         assert fusion.weights is not None
-        rgb, flow = (find_scores(workspace, config, each, choice.head) for each in Stream)
+        rgb, flow = (find_scores(workspace, config, each, choice.head) for each in (RGB, FLOW))
         np.testing.assert_allclose(
             fuse(workspace, config, choice.head).at(3),
-            fusion.weights[0] * rgb.at(3) + fusion.weights[1] * flow.at(3),
+            fusion.weights["rgb"] * rgb.at(3) + fusion.weights["flow"] * flow.at(3),
         )
         named = config.model_copy(
             update={"promotion": config.promotion.model_copy(update={"candidate": "stpa"})}

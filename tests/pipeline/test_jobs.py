@@ -36,7 +36,7 @@ pytestmark = pytest.mark.slow
 
 NUM_CPUS = 2
 ATTACH = ("train", "--attach", "--workspace")
-RGB = ("train", "--stream", "rgb", "--head", "stpa", "--workspace")
+TRAIN_RGB = ("train", "--stream", "rgb", "--head", "stpa", "--workspace")
 
 
 @pytest.fixture(scope="module")
@@ -86,10 +86,10 @@ def followed(
     workspace = copy_data(retrained, place / "it's my\nwörk $HOME", head.jobs)
     with cluster(head.address):
         ray.remote(num_cpus=NUM_CPUS)(hold).remote(place / "released")
-        kill_stpa(*RGB, workspace.root, when=workspace.mlflow.exists)
+        kill_stpa(*TRAIN_RGB, workspace.root, when=workspace.mlflow.exists)
         followers = [
             start(place / "attached", *ATTACH, workspace.root),
-            start(place / "submitted", *RGB, workspace.root),
+            start(place / "submitted", *TRAIN_RGB, workspace.root),
         ]
         assert not checkpointed(workspace)
         (place / "released").touch()
@@ -127,7 +127,7 @@ class TestJob:
         assert printed.isprintable()
 
     def test_work_that_has_ended_is_submitted_anew(self, followed):
-        done = run_stpa(*RGB, followed.workspace.root)
+        done = run_stpa(*TRAIN_RGB, followed.workspace.root)
         assert done.returncode == 0, done.stderr
         assert "-2 is submitted" in done.stdout
         assert "unchanged: " in done.stdout
@@ -145,9 +145,12 @@ class TestJob:
 
 @pytest.mark.usefixtures("heed_interrupts")
 def test_a_job_goes_on_after_an_interrupt_until_it_is_stopped(retrained, head, tmp_path):
-    rgb = small_params()["train"]["rgb"] | {"epochs": 10_000}
-    workspace = copy_data(retrained, tmp_path / "work", head.jobs, rgb=rgb)
-    process = subprocess.Popen([STPA, *RGB, workspace.root], stdout=subprocess.PIPE, text=True)
+    streams = small_params()["train"]["streams"]
+    streams["rgb"] |= {"epochs": 10_000}
+    workspace = copy_data(retrained, tmp_path / "work", head.jobs, streams=streams)
+    process = subprocess.Popen(
+        [STPA, *TRAIN_RGB, workspace.root], stdout=subprocess.PIPE, text=True
+    )
     await_moment(lambda: bool(checkpointed(workspace)), process)
     process.send_signal(signal.SIGINT)
     said, _ = process.communicate(timeout=60)
@@ -168,7 +171,7 @@ def test_a_job_goes_on_after_an_interrupt_until_it_is_stopped(retrained, head, t
 def test_the_fault_of_a_job_is_its_followers(head, tmp_path):
     params = small_params(compute={"address": head.jobs})
     workspace = make_workspace(tmp_path / "empty", params)
-    done = run_stpa(*RGB, workspace.root)
+    done = run_stpa(*TRAIN_RGB, workspace.root)
     assert done.returncode == 1
     [line] = done.stderr.splitlines()
     assert line.startswith("error: job stpa-train-")
@@ -214,7 +217,7 @@ def test_a_search_runs_in_the_cluster_and_other_plans_are_other_jobs(retrained, 
         "folds": 2,
         "max_concurrent": None,
         "early_stopping": None,
-        "space": {"train.rgb.learning_rate": {"choices": [0.1, 0.01]}},
+        "space": {"train.streams.rgb.learning_rate": {"choices": [0.1, 0.01]}},
     }
     space.write_text(yaml.safe_dump(plan))
     search = ("search", space, "--stream", "rgb", "--workspace", workspace.root)

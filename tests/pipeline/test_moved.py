@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from stpa.config import Config, Stream
+from stpa.config import Config
 from stpa.data.manifest import read_manifest
 from stpa.params import load_config, load_part
 from stpa.params.parts import PredictParams
@@ -15,6 +15,7 @@ from stpa.registry.tracking.connection import unheard_warnings
 from stpa.stages.evaluate import evaluate
 from stpa.stages.predict import predict
 from stpa.stages.promote import promote
+from stpa.streams import FLOW, RGB
 from stpa.workspace import Workspace, exclusive
 
 
@@ -44,7 +45,7 @@ def test_it_predicts_and_promotes_where_it_is_and_leaves_the_original_alone(
     before = files(retrained)
     config = judged_at_another_k(copy)
     with exclusive(copy):
-        for stream in Stream:
+        for stream in (RGB, FLOW):
             evaluate(copy, config, stream, "stpa")
         assert promote(copy, config).champion_version == 2
     assert files(retrained) == before
@@ -74,7 +75,7 @@ def test_a_run_holds_what_was_judged_and_the_series_over_k_apart(copy: Workspace
     tracker = open_tracker(copy, load_config(copy.params).tracking)
     config = judged_at_another_k(copy)
     with exclusive(copy):
-        scores = evaluate(copy, config, Stream.RGB, "stpa")
+        scores = evaluate(copy, config, RGB, "stpa")
     run_id = tracker.find_run(scores.model_key) or ""
     run = tracker.client.get_run(run_id)
     assert run.data.tags["test.num_segments"] == "1"

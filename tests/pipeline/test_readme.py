@@ -17,7 +17,11 @@ from stpa.cli import app
 from tests.workspaces import REPOSITORY
 
 README = (REPOSITORY / "README.md").read_text(encoding="utf-8")
-QUICK = {"input_size": 64, "short_side": 72, "rgb": {"epochs": 1}, "flow": {"epochs": 1}}
+QUICK = {
+    "input_size": 64,
+    "short_side": 72,
+    "streams": {"rgb": {"epochs": 1}, "flow": {"epochs": 1}},
+}
 """What is changed of the preset, to train for seconds: by `stpa init`, between two commands."""
 
 

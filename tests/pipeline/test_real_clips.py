@@ -10,11 +10,10 @@ import pytest
 import yaml
 from PIL import Image
 
-from stpa.config import Config, Stream
+from stpa.config import Config
 from stpa.data.decode import read_flow_stacks
 from stpa.data.manifest import Manifest
 from stpa.data.probe import Probe, probe
-from stpa.data.sampling import STACK_LENGTH
 from stpa.data.storage import Folder
 from stpa.evaluation.fusion import FUSION_RULES, Fusion
 from stpa.evaluation.k_sweep import Sweep, sweep_video
@@ -30,6 +29,7 @@ from stpa.stages.extract import extract_untracked
 from stpa.stages.ingest import ingest
 from stpa.stages.initialise import initialise
 from stpa.stages.storage import stream_storage
+from stpa.streams import FLOW, RGB, STACK_LENGTH
 from stpa.training.job import TrainingJob
 from stpa.workspace import Workspace
 from tests.workspaces import REPOSITORY, STPA, make_workspace, small_params
@@ -39,7 +39,13 @@ UCF101 = {
     "Biking": ("v_Biking_g01_c04.avi", "v_Biking_g20_c06.avi"),
     "Diving": ("v_Diving_g02_c02.avi", "v_Diving_g16_c04.avi"),
 }
-FLOW = {"estimator": "farneback", "options": {}, "bound_px": 8.0, "width": 120, "height": 90}
+MADE_BY = {
+    "estimator": "farneback",
+    "options": {},
+    "bound_px": 8.0,
+    "width": 120,
+    "height": 90,
+}
 K = FRAMES_SHOWN + 1
 SWIPES = {
     "extends": str(preset_path("small")),
@@ -58,7 +64,7 @@ pytestmark = pytest.mark.skipif(not CLIPS.is_dir(), reason=f"needs the real clip
 
 @pytest.fixture(scope="module")
 def workspace(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
-    params = small_params(optical_flow=FLOW)
+    params = small_params(optical_flow=MADE_BY)
     return make_workspace(tmp_path_factory.mktemp("ucf101"), params)
 
 
@@ -83,12 +89,12 @@ def manifest(
 def classifier(workspace: Workspace, config: Config, manifest: Manifest) -> Classifier:
     """Two networks that have learnt nothing yet."""
     networks = {}
-    for stream in Stream:
+    for stream in (RGB, FLOW):
         storage = stream_storage(workspace, config, stream)
         job = TrainingJob(
             stream, "stpa", config.model, config.train, manifest.class_names, False, (), storage
         )
-        networks[stream.value] = ActionNetwork(job.spec).eval()
+        networks[stream.name] = ActionNetwork(job.spec).eval()
     return Classifier(
         networks,
         fusion=Fusion("average_logits"),
@@ -118,14 +124,14 @@ def test_a_clip_by_itself_is_judged_as_the_extracted_dataset_is(
     video = min(manifest.videos, key=lambda video: video.num_frames)
     swept = [
         sweep_video(
-            classifier.networks[stream.value],
+            classifier.networks[stream.name],
             video,
             stream_storage(workspace, config, stream),
             Sweep((K,), "exact"),
         )
-        for stream in Stream
+        for stream in (RGB, FLOW)
     ]
-    expected = FUSION_RULES["average_logits"](swept[0][K], swept[1][K])
+    expected = FUSION_RULES["average_logits"]({"rgb": swept[0][K], "flow": swept[1][K]})
     path = workspace.videos / video.path
     scores = classifier.scores(describe_video(path, probe(path)), Folder(path.parent))
     np.testing.assert_allclose(scores, expected, rtol=1e-4, atol=1e-5)
@@ -163,9 +169,9 @@ def test_stored_flow_points_where_the_hand_goes(
     video, output = CLIPS / "swipes" / clip, tmp_path / "flow.avi"
     found = probe(video)
     assert isinstance(found, Probe)
-    extract_video(video, output, num_frames=found.num_frames, source_sha256=found.sha256, **FLOW)
+    extract_video(video, output, num_frames=found.num_frames, source_sha256=found.sha256, **MADE_BY)
     starts = np.arange(found.num_frames - STACK_LENGTH)
-    flow = dequantise(read_flow_stacks(output, starts, STACK_LENGTH), FLOW["bound_px"])
+    flow = dequantise(read_flow_stacks(output, starts, STACK_LENGTH), MADE_BY["bound_px"])
     over_time = flow[:, axis::2].mean(axis=(1, 2, 3))
     strongest = over_time[np.abs(over_time).argmax()]
     assert np.sign(strongest) == sign

@@ -158,7 +158,7 @@ def watched(tmp_path: Path, webhook: Webhook) -> Workspace:
     )
     del params["model"]["heads"]["tsn"]
     for stream in ("rgb", "flow"):
-        params["train"][stream] |= {"epochs": 1}
+        params["train"]["streams"][stream] |= {"epochs": 1}
     return make_workspace(tmp_path / "work", params)
 
 

@@ -15,7 +15,7 @@ from ray.util import placement_group_table
 
 from stpa.compute.search import Attempt, run_trials
 from stpa.compute.tasks import cluster
-from stpa.config import ComputeConfig, Stream
+from stpa.config import ComputeConfig
 from stpa.data.manifest import read_manifest
 from stpa.errors import RegistryUnavailableError
 from stpa.files import read_records
@@ -28,6 +28,7 @@ from stpa.stages.initialise import initialise
 from stpa.stages.search import search
 from stpa.stages.search_plan import read_plan
 from stpa.stages.search_result import SearchResult
+from stpa.streams import RGB
 from stpa.workspace import Workspace
 from tests.unit.training.test_fit import make_job
 from tests.workspaces import (
@@ -59,7 +60,7 @@ PLAN: dict[str, Any] = {
     "max_concurrent": None,
     "early_stopping": {"grace_epochs": 1, "reduction_factor": 2},
     "space": {
-        "train.rgb.learning_rate": {"choices": [1e-9, 0.004, 0.008, 0.016]},
+        "train.streams.rgb.learning_rate": {"choices": [1e-9, 0.004, 0.008, 0.016]},
         "train.num_segments": {"choices": [2, 3]},
     },
 }
@@ -73,7 +74,7 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
         for group in range(NUM_RECORDINGS):
             write_plain_video(source / label / f"v_g{group:02}_c01.avi", level)
     params = small_params(train={"freeze_batch_norm": "all"})
-    params["train"]["rgb"] |= {"epochs": NUM_EPOCHS, "dropout": 0}
+    params["train"]["streams"]["rgb"] |= {"epochs": NUM_EPOCHS, "dropout": 0}
     workspace = make_workspace(tmp_path_factory.mktemp("prepared"), params)
     config = load_config(workspace.params)
     ingest(workspace, config, source)
@@ -100,7 +101,7 @@ def write_plan(workspace: Workspace, **changes: Any) -> Path:
 def run_search(workspace: Workspace, **changes: Any) -> SearchResult:
     config = load_config(workspace.params)
     plan = read_plan(write_plan(workspace, **changes), config)
-    return search(workspace, config, plan, Stream.RGB, "stpa")
+    return search(workspace, config, plan, RGB, "stpa")
 
 
 def open_runs(workspace: Workspace) -> tuple[Tracker, list[Any]]:
@@ -145,18 +146,20 @@ def test_poor_trials_stop_early_and_nothing_is_held_when_the_search_has_ended(wo
 
     tracker, nested = open_runs(workspace)
     assert Counter(run.data.tags["outcome"] for run in nested) == outcomes
-    rates = {trial.number: trial.values["train.rgb.learning_rate"] for trial in result.trials}
+    rates = {
+        trial.number: trial.values["train.streams.rgb.learning_rate"] for trial in result.trials
+    }
     for run in nested:
         number = trial_number(run)
-        assert run.data.params["train.rgb.learning_rate"] == str(rates[number])
+        assert run.data.params["train.streams.rgb.learning_rate"] == str(rates[number])
         assert run.info.status == "FINISHED"
         assert len(tracker.logged_steps(run.info.run_id, "validation/top1")) >= 1
 
     initialise(workspace, result.params)
     found = load_config(workspace.params).train
-    assert found.rgb.learning_rate == best.values["train.rgb.learning_rate"]
+    assert found.streams["rgb"].learning_rate == best.values["train.streams.rgb.learning_rate"]
     assert found.num_segments == best.values["train.num_segments"]
-    assert found.rgb.epochs == NUM_EPOCHS
+    assert found.streams["rgb"].epochs == NUM_EPOCHS
 
 
 def test_a_killed_search_goes_on_with_what_has_not_ended(workspace):
@@ -230,10 +233,9 @@ def run_script(tmp_path: Path, rates: list[float], error: Exception | None = Non
     )
     attempts = []
     for number, rate in enumerate(rates):
-        rgb = job.train.rgb.model_copy(update={"learning_rate": rate})
-        attempts.append(
-            Attempt(number, job.model, job.train.model_copy(update={"rgb": rgb}), epochs_done=0)
-        )
+        rgb = job.train.streams["rgb"].model_copy(update={"learning_rate": rate})
+        train = job.train.model_copy(update={"streams": {"rgb": rgb}})
+        attempts.append(Attempt(number, job.model, train, epochs_done=0))
     script = Script(attempts, error)
     with cluster(None):
         run_trials(
@@ -242,7 +244,7 @@ def run_script(tmp_path: Path, rates: list[float], error: Exception | None = Non
             num_trials=len(attempts),
             folder=tmp_path / "checkpoints",
             early_stopping=None,
-            max_epochs=job.train.rgb.epochs,
+            max_epochs=job.train.streams["rgb"].epochs,
             max_concurrent=None,
             compute=ComputeConfig(**small_params()["compute"]),
             decode_seconds=60.0,

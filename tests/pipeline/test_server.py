@@ -10,7 +10,6 @@ from contextlib import closing, nullcontext
 
 import pytest
 
-from stpa.config import Stream
 from stpa.flows.server import start_server
 from tests.workspaces import (
     MARK,
@@ -28,6 +27,7 @@ import os, sys
 from pathlib import Path
 from urllib.request import urlopen
 from stpa.flows.server import start_server
+from stpa.streams import RGB, Stream
 with start_server(Path(sys.argv[1])):
     print(urlopen(os.environ["PREFECT_API_URL"] + "/health").status, flush=True)
     sys.stdin.read()
@@ -70,7 +70,7 @@ def test_none_is_started_for_who_has_one(monkeypatch, environment, tmp_path, nam
 @pytest.mark.usefixtures("heed_interrupts")
 @pytest.mark.parametrize(
     ("number", "streams"),
-    [(signal.SIGINT, Stream), (signal.SIGTERM, [Stream.RGB])],
+    [(signal.SIGINT, ["rgb", "flow"]), (signal.SIGTERM, ["rgb"])],
     ids=["Ctrl-C, both streams", "SIGTERM, one stream"],
 )
 def test_asked_to_leave_it_leaves_in_one_line_and_prefect_knows(

@@ -10,10 +10,10 @@ import pytest
 import ray
 
 from stpa.compute.tasks import cluster
-from stpa.config import Stream
 from stpa.evaluation.k_sweep import LogitsByVideo, Sweep
 from stpa.evaluation.unfinished import UnfinishedScores
 from stpa.stages.sweep import sweep_on_cluster
+from stpa.streams import RGB
 from stpa.workspace import Workspace
 from tests.unit.stages.test_sweep import (
     VALUES_OF_K,
@@ -42,7 +42,7 @@ def sweep_and_keep(workspace: Workspace, address: str, kill_at: int | None = Non
     return sweep_on_cluster(
         workspace,
         make_config(workspace, "exact", address=address),
-        Stream.RGB,
+        RGB,
         workspace.root / "rgb",
         VIDEOS,
         Sweep(VALUES_OF_K, "exact"),
@@ -54,7 +54,7 @@ def sweep_and_keep(workspace: Workspace, address: str, kill_at: int | None = Non
 def test_sweep_that_was_killed_looks_only_at_what_is_missing(tmp_path: Path, address: str) -> None:
     workspace = Workspace(tmp_path)
     make_material(workspace)
-    expected = sweep_here(workspace, Stream.RGB, "exact")
+    expected = sweep_here(workspace, RGB, "exact")
     all_but_one = len(VIDEOS) - 1
     process = multiprocessing.get_context("spawn").Process(
         target=sweep_and_keep, args=(workspace, address, all_but_one)

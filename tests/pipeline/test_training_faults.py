@@ -11,8 +11,9 @@ import pytest
 
 from stpa.compute.tasks import cluster
 from stpa.compute.train import fit_on_cluster
-from stpa.config import ComputeConfig, Stream
+from stpa.config import ComputeConfig
 from stpa.errors import DataError
+from stpa.streams import RGB
 from stpa.training.job import TrainingJob
 from tests.workspaces import small_params
 
@@ -30,7 +31,7 @@ class FaultyJob(TrainingJob):
     """Whoever fits it comes to grief, each time in another way, and leaves a line."""
 
     def __init__(self, attempts: Path, faults: list[Callable[[], None]]) -> None:
-        vars(self).update(stream=Stream.RGB, head="stpa", attempts=attempts, faults=faults)
+        vars(self).update(stream=RGB, head="stpa", attempts=attempts, faults=faults)
 
     @property
     def train(self) -> Any:  # pyright: ignore[reportIncompatibleVariableOverride]

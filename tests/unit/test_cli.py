@@ -92,7 +92,19 @@ def test_an_unknown_head_is_told_with_the_known_ones(command, monkeypatch, tmp_p
     with pytest.raises(SystemExit):
         cli.main()
     told = capsys.readouterr().err
-    assert told == "error: no head 'x' is compared here: choose from stpa, tsn\n"
+    assert told == "error: no head 'x' is in model.heads: choose from stpa, tsn\n"
+
+
+@pytest.mark.parametrize("command", ["train", "evaluate", "localise"])
+def test_an_unknown_stream_is_told_with_the_known_ones(command, monkeypatch, tmp_path, capsys):
+    workspace = make_workspace(tmp_path, small_params())
+    monkeypatch.setattr(
+        sys, "argv", ["stpa", command, "--stream", "x", "--workspace", str(workspace.root)]
+    )
+    with pytest.raises(SystemExit):
+        cli.main()
+    told = capsys.readouterr().err
+    assert told == "error: no stream 'x' is in train.streams: choose from rgb, flow\n"
 
 
 @pytest.fixture

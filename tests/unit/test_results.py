@@ -15,8 +15,8 @@ from stpa.workspace import Workspace
 COMPARISON = StreamComparison(
     class_order=(0, 1),
     confusions={},
-    pairs={"rgb": [ConfusedPair("[red]", "b", 0.41)] * 5},
-    agreement=[Agreement(True, False, 12, 10)],
+    pairs={"rgb": [ConfusedPair("[red]", "b", 0.41)] * 5, "flow": [], "fused": []},
+    agreement=[Agreement((True, False), 12, 10)],
 )
 
 

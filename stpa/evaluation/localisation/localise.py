@@ -58,7 +58,7 @@ def load_and_localise(
     *,
     model_folder: Path,
     storage: Storage,
-    flow_storage: Storage,
+    flow_storage: Storage | None,
     num_segments: int,
     perturbs: bool,
     device: str,
@@ -84,7 +84,7 @@ def localise(
     actions: Sequence[Action],
     *,
     storage: Storage,
-    flow_storage: Storage,
+    flow_storage: Storage | None,
     num_segments: int,
     perturbs: bool,
 ) -> list[Measured]:
@@ -148,12 +148,14 @@ def _network_maps(
 
 def _baselines(look: Look, rng: np.random.Generator) -> Maps:
     shape = look.map_shape
-    return {
+    maps = {
         "uniform": uniform_maps(shape),
         RANDOM: random_maps(shape, rng),
         "centre": centre_maps(shape),
-        "|flow|": flow_maps(look.flow, *shape[1:]),
     }
+    if look.flow is not None:
+        maps["|flow|"] = flow_maps(look.flow, *shape[1:])
+    return maps
 
 
 def _perturb(
@@ -170,5 +172,5 @@ def _perturb(
         [logits] = network.classify(network.frame_states(pyramid)).cpu().numpy()
         return float(convert(logits)[class_index])
 
-    is_flow = network.spec.stream == "flow"
-    return perturb(look.clip, maps, probability, is_flow=is_flow, rng=rng)._asdict()
+    stream = network.spec.stream
+    return perturb(look.clip, maps, probability, stream=stream, rng=rng)._asdict()

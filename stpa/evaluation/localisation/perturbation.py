@@ -11,8 +11,8 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
-from stpa.data.sampling import FLOW_ZERO
 from stpa.shapes import Bool, Float, Int, UInt8
+from stpa.streams import Stream
 
 NUM_STEPS = 11
 """Points of a curve, from no cell to all."""
@@ -38,13 +38,13 @@ def perturb(
     maps: Float[np.ndarray, "time height width"],
     probability: Probability,
     *,
-    is_flow: bool,
+    stream: Stream,
     rng: np.random.Generator,
 ) -> PerturbationMetrics:
     """Delete and insert the cells of all frames in the order of `maps`; cells of equal weight come
     in a random order, so that an even map gives that.
     """
-    blurred = blur(clip, is_flow)
+    blurred = blur(clip, stream)
     rank = _ranks(maps, rng)
     counts = np.unique(np.rint(np.linspace(0, rank.size, NUM_STEPS)).astype(int))
     deleted = [probability(_blend(clip, blurred, rank < count)) for count in counts]
@@ -53,10 +53,10 @@ def perturb(
     return PerturbationMetrics(_area(deleted, shares), _area(inserted, shares))
 
 
-def blur(clip: Clip, is_flow: bool) -> Clip:
-    """Return what cells are replaced by: blurred frames, or optical flow in which nothing moves."""
-    if is_flow:
-        return np.full_like(clip, int(FLOW_ZERO))
+def blur(clip: Clip, stream: Stream) -> Clip:
+    """Return what cells are replaced by: blurred frames, or motion channels where nothing moves."""
+    if stream.rest_level is not None:
+        return np.full_like(clip, int(stream.rest_level))
     deviation = BLUR * clip.shape[-1]
     planes = clip.reshape(-1, *clip.shape[2:])
     blurred = [cv2.GaussianBlur(plane, (0, 0), deviation) for plane in planes]

@@ -14,6 +14,7 @@ from stpa.data.manifest import Video
 from stpa.data.storage import Folder
 from stpa.errors import DataError
 from stpa.optical_flow.codec import write_flow_video
+from stpa.streams import FLOW, RGB, Stream
 from tests.workspaces import make_video
 
 CLASS_NAMES = ("row", "swim")
@@ -39,7 +40,7 @@ def train_clips(root) -> TrainClips:
     return make_clips(root)
 
 
-def make_clips(root: Path, stream: str = "rgb", class_names=CLASS_NAMES, **changes) -> TrainClips:
+def make_clips(root: Path, stream: Stream = RGB, class_names=CLASS_NAMES, **changes) -> TrainClips:
     options = {"input_size": 32, "scales": (1.0, 0.75), "horizontal_flip": True}
     seed = changes.pop("seed", 0)
     source = CropSource(ClipReader(stream, Folder(root), short_side=40), **(options | changes))
@@ -58,7 +59,7 @@ def flow_stack(monkeypatch) -> np.ndarray:
 def test_large_frames_are_resized_one_by_one(tmp_path, write_video):
     write_video(tmp_path / "large.avi", 24, 640, 480)
     large = make_video("large", labels=("swim",), num_frames=24, height=480)
-    reader = ClipReader("rgb", Folder(tmp_path), short_side=48)
+    reader = ClipReader(RGB, Folder(tmp_path), short_side=48)
     tracemalloc.start()
     try:
         clip = reader.read(large, range(24))
@@ -126,7 +127,7 @@ def is_flipped(root: Path, epoch: int, horizontal_flip: bool) -> bool:
     return bool(top[:, -4:].mean() > top[:, :4].mean())
 
 
-@pytest.mark.parametrize("stream", ["rgb", "flow"])
+@pytest.mark.parametrize("stream", [RGB, FLOW])
 def test_clips_are_read_in_chunks_as_they_are_at_once(root, tmp_path, stream):
     levels = np.arange(0, 190, 10, dtype=np.uint8)[:, None, None, None]
     planes = np.broadcast_to(levels, (19, 2, 32, 48))
@@ -162,18 +163,18 @@ def test_frames_to_be_cropped_later_come_whole_with_what_was_drawn(root):
 
 
 def test_flow_has_one_frame_less_and_five_to_a_stack():
-    assert stored_frames(VIDEOS[0], "rgb") == (20, 1)
-    assert stored_frames(VIDEOS[0], "flow") == (19, 5)
+    assert stored_frames(VIDEOS[0], RGB) == (20, 1)
+    assert stored_frames(VIDEOS[0], FLOW) == (19, 5)
 
 
 def test_flow_clips_keep_their_ten_channels(root, flow_stack):
-    item = make_clips(root, stream="flow", horizontal_flip=False)[0]
+    item = make_clips(root, stream=FLOW, horizontal_flip=False)[0]
     assert item["frames"].shape == (3, 10, 32, 32)
     assert item["frames"][:, :, 5, 5].tolist() == flow_stack[:, :, 5, 5].tolist()
 
 
 def test_flipped_flow_changes_the_sign_of_x(root, flow_stack):
-    both = make_clips(root, stream="flow")
+    both = make_clips(root, stream=FLOW)
     seen = set()
     for epoch in range(12):
         both.set_epoch(epoch)

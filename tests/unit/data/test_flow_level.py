@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 
 from stpa.data.clips import ClipReader
-from stpa.data.flow_level import flow_deviation
+from stpa.data.motion_level import motion_deviation
 from stpa.data.storage import Folder
 from stpa.optical_flow.codec import write_flow_video
+from stpa.streams import FLOW
 from tests.workspaces import make_video
 
 
@@ -22,16 +23,16 @@ def store(folder: Path, name: str, levels: int) -> None:
 
 @pytest.fixture
 def reader(tmp_path: Path) -> ClipReader:
-    return ClipReader("flow", Folder(tmp_path), short_side=32)
+    return ClipReader(FLOW, Folder(tmp_path), short_side=32)
 
 
 def test_it_is_the_root_mean_square_about_no_motion(tmp_path, reader):
     store(tmp_path, "slow", 10)
     store(tmp_path, "fast", 30)
     videos = [make_video(name, num_frames=10) for name in ("slow", "fast")]
-    assert flow_deviation(videos, reader) == pytest.approx(((10**2 + 30**2) / 2) ** 0.5, rel=0.05)
+    assert motion_deviation(videos, reader) == pytest.approx(((10**2 + 30**2) / 2) ** 0.5, rel=0.05)
 
 
 def test_videos_in_which_nothing_moves_divide_by_no_zero(tmp_path, reader):
     store(tmp_path, "still", 0)
-    assert flow_deviation([make_video("still", num_frames=10)], reader) == 1
+    assert motion_deviation([make_video("still", num_frames=10)], reader) == 1

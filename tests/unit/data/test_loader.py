@@ -20,6 +20,7 @@ from stpa.data.crops import CropSource
 from stpa.data.loader import ClipLoader
 from stpa.data.storage import Folder
 from stpa.errors import DataError
+from stpa.streams import RGB
 from tests.workspaces import make_video
 
 VIDEOS = [make_video(name, num_frames=20, height=48) for name in "abcdef"]
@@ -38,7 +39,7 @@ def make_loader(
     storage: Folder, num_processes: int, *, decode_seconds: float = 20.0, crop_later: bool = False
 ) -> ClipLoader:
     source = CropSource(
-        ClipReader("rgb", storage, short_side=40),
+        ClipReader(RGB, storage, short_side=40),
         input_size=32,
         scales=(1.0, 0.75),
         horizontal_flip=True,

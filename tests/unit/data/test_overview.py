@@ -69,7 +69,7 @@ def test_classes_of_very_different_size_are_told(largest, is_told):
 def test_the_steps_of_each_network_are_told_before_they_start():
     train = TrainConfig(**small_params(train={"batch_size": 4, "min_steps_per_epoch": 7})["train"])
     lines = list(describe(Manifest(tuple(clips("a", 9) + clips("b", 9))), train))
-    epochs = train.rgb.epochs  # 12 clips to train are 3 steps: three passes over them
+    epochs = train.streams["rgb"].epochs  # 12 clips to train are 3 steps: three passes over them
     assert lines[-2] == f"rgb: 12 clips to train, {epochs} epochs of 9 steps, {9 * epochs} in all"
 
 

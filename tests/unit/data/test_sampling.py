@@ -6,11 +6,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stpa.data import sampling
+from stpa.streams import STACK_LENGTH
 from tests.twin import tsn_twin
 
 COUNTS = st.integers(1, 400)
 SEGMENTS = st.integers(1, 40)
-SPANS = st.sampled_from([1, sampling.STACK_LENGTH])
+SPANS = st.sampled_from([1, STACK_LENGTH])
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stpa.data import transforms
+from stpa.streams import FLOW, RGB
 from tests.twin import tsn_twin
 
 
@@ -71,19 +72,19 @@ def test_the_centre_crop_leaves_equal_margins(clip):
 
 
 def test_flipping_a_picture_mirrors_it(clip):
-    assert np.array_equal(transforms.flip(clip, is_flow=False), clip[..., ::-1])
+    assert np.array_equal(transforms.flip(clip, stream=RGB), clip[..., ::-1])
 
 
 def test_flipping_flow_negates_its_x_channels_alone(clip):
-    flipped = transforms.flip(clip, is_flow=True)
+    flipped = transforms.flip(clip, stream=FLOW)
     assert np.array_equal(flipped[:, 0::2], 255 - clip[:, 0::2, :, ::-1])
     assert np.array_equal(flipped[:, 1::2], clip[:, 1::2, :, ::-1])
 
 
-@pytest.mark.parametrize("is_flow", [True, False])
-def test_flipping_twice_changes_nothing(clip, is_flow):
-    once = transforms.flip(clip, is_flow)
-    assert np.array_equal(transforms.flip(once, is_flow), clip)
+@pytest.mark.parametrize("stream", [FLOW, RGB])
+def test_flipping_twice_changes_nothing(clip, stream):
+    once = transforms.flip(clip, stream)
+    assert np.array_equal(transforms.flip(once, stream), clip)
 
 
 @pytest.mark.parametrize("short_side", [24, 48, 60])
@@ -104,7 +105,7 @@ def test_resizing_keeps_each_plane_apart():
 def test_ten_crops_are_those_of_tsn():
     """The four corners and the centre, then their mirror images, x of flow negated."""
     clip = np.random.default_rng(0).integers(0, 256, (2, 10, 9, 12), np.uint8)
-    crops = transforms.test_crops(clip, 4, 10, is_flow=True)
+    crops = transforms.test_crops(clip, 4, 10, stream=FLOW)
     assert crops.shape == (10, 2, 10, 4, 4)
     for index, (top, left) in enumerate([(2, 4), (0, 0), (0, 8), (5, 0), (5, 8)]):
         cut = clip[:, :, top : top + 4, left : left + 4]
@@ -117,7 +118,7 @@ def test_ten_crops_are_those_of_tsn():
 @pytest.mark.parametrize("num_crops", [1, 5])
 def test_fewer_crops_are_the_first_of_ten(num_crops):
     clip = np.random.default_rng(0).integers(0, 256, (2, 3, 9, 12), np.uint8)
-    ten = transforms.test_crops(clip, 4, 10, is_flow=False)
+    ten = transforms.test_crops(clip, 4, 10, stream=RGB)
     np.testing.assert_array_equal(
-        transforms.test_crops(clip, 4, num_crops, is_flow=False), ten[:num_crops]
+        transforms.test_crops(clip, 4, num_crops, stream=RGB), ten[:num_crops]
     )

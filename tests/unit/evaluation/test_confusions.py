@@ -63,11 +63,11 @@ def test_videos_are_counted_by_which_stream_alone_is_right() -> None:
     rgb, flow, fused = (
         np.array(row, bool) for row in ([1, 1, 0, 0, 0], [1, 0, 1, 0, 0], [1, 0, 1, 1, 0])
     )
-    assert count_agreement(rgb, flow, fused) == [
-        Agreement(True, True, 1, 1),
-        Agreement(True, False, 1, 0),
-        Agreement(False, True, 1, 1),
-        Agreement(False, False, 2, 1),
+    assert count_agreement([rgb, flow], fused) == [
+        Agreement((True, True), 1, 1),
+        Agreement((True, False), 1, 0),
+        Agreement((False, True), 1, 1),
+        Agreement((False, False), 2, 1),
     ]
 
 
@@ -80,8 +80,8 @@ def test_streams_that_know_half_a_class_each_show_it(make_scores) -> None:
         logits={3: 5 * SAME_COLOUR.astype(np.float32)},
     )
     flow = dataclasses.replace(rgb, stream="flow", logits={3: 5 * SAME_MOTION.astype(np.float32)})
-    fused = fuse(rgb, flow, Fusion("average_logits"))
-    found = compare_streams(rgb, flow, fused, 3)
+    fused = fuse([rgb, flow], Fusion("average_logits"))
+    found = compare_streams([rgb, flow], fused, 3)
     assert {pair[:2] for pair in found.pairs["rgb"][:2]} == {NAMES[::2], NAMES[1::2]}
     assert {pair[:2] for pair in found.pairs["flow"][:2]} == {NAMES[::3], NAMES[1:3]}
     assert found.pairs["fused"][0].probability < 0.1 < 0.4 < found.pairs["rgb"][1].probability

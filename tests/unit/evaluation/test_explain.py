@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 
-from stpa.data.sampling import STACK_LENGTH
 from stpa.evaluation.explain import (
     Contrast,
     Explanation,
@@ -12,6 +11,7 @@ from stpa.evaluation.explain import (
     middle_flow,
 )
 from stpa.optical_flow.codec import dequantise, quantise
+from stpa.streams import STACK_LENGTH
 
 
 @pytest.mark.parametrize(

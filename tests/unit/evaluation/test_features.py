@@ -18,6 +18,7 @@ from stpa.evaluation.features import CENTRE, Views, compute_features
 from stpa.evaluation.k_sweep import Sweep, sweep_video
 from stpa.models.attention import DOWNSAMPLINGS
 from stpa.models.network import ActionNetwork
+from stpa.streams import FLOW, RGB, Stream
 from tests.unit.models.test_network import spec_of
 from tests.workspaces import make_video, write_video_and_flow
 
@@ -40,7 +41,7 @@ def video() -> Video:
 
 
 def make_network(
-    head: str, stream: str = "rgb", top_layer: str = "C", downsampling: str = "max"
+    head: str, stream: Stream = RGB, top_layer: str = "C", downsampling: str = "max"
 ) -> ActionNetwork:
     torch.manual_seed(0)
     scales = 1 if top_layer == "FC" else 3
@@ -56,11 +57,11 @@ def make_network(
     return network
 
 
-def folder_of(root: Path, stream: str) -> Folder:
+def folder_of(root: Path, stream: Stream) -> Folder:
     return Folder(root if stream == "rgb" else root / "flow")
 
 
-@pytest.mark.parametrize("stream", ["rgb", "flow"])
+@pytest.mark.parametrize("stream", [RGB, FLOW])
 @pytest.mark.parametrize("head", ["stpa", "tsn"])
 @pytest.mark.parametrize(
     ("top_layer", "downsampling"),
@@ -70,7 +71,7 @@ def test_logits_from_stored_features_are_the_network_s_to_float16(
     root: Path,
     video: Video,
     tmp_path: Path,
-    stream: str,
+    stream: Stream,
     head: str,
     top_layer: str,
     downsampling: str,
@@ -93,7 +94,7 @@ def test_features_are_the_maps_of_all_levels_as_the_attention_takes_them(
 ) -> None:
     network = make_network("stpa", downsampling=downsampling)
     positions, features = compute_features(network, video, Folder(root), SWEEP, CENTRE)
-    reader = ClipReader("rgb", Folder(root), network.spec.short_side)
+    reader = ClipReader(RGB, Folder(root), network.spec.short_side)
     source = CropSource(reader, network.spec.input_size, (1.0,), horizontal_flip=False)
     clip = reader.read(video, positions)
     with torch.inference_mode():

@@ -14,6 +14,7 @@ from stpa.data.storage import Folder
 from stpa.evaluation.k_sweep import Sweep, read_states, sum_up_video, sweep_video
 from stpa.models.heads import HEADS, Head, HeadOutput
 from stpa.models.network import ActionNetwork
+from stpa.streams import FLOW, RGB, Stream
 from tests.unit.models.test_network import spec_of
 from tests.workspaces import make_video, write_video_and_flow
 
@@ -55,7 +56,7 @@ def head(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str
     return request.param
 
 
-def make_network(head: str, stream: str = "rgb", short_side: int = 64) -> ActionNetwork:
+def make_network(head: str, stream: Stream = RGB, short_side: int = 64) -> ActionNetwork:
     torch.manual_seed(0)
     spec = spec_of(head, stream=stream, short_side=short_side)
     network = ActionNetwork(spec).eval()
@@ -64,14 +65,14 @@ def make_network(head: str, stream: str = "rgb", short_side: int = 64) -> Action
     return network
 
 
-@pytest.mark.parametrize("stream", ["rgb", "flow"])
+@pytest.mark.parametrize("stream", [RGB, FLOW])
 @pytest.mark.parametrize("grid", GRIDS)
 @pytest.mark.parametrize(("frames_at_once", "num_crops"), [(3, 1), (100, 1), (30, 10)])
 def test_each_k_is_classified_as_its_own_clip(
     root: Path,
     video: Video,
     head: str,
-    stream: str,
+    stream: Stream,
     grid: str,
     frames_at_once: int,
     num_crops: int,
@@ -83,7 +84,7 @@ def test_each_k_is_classified_as_its_own_clip(
     assert sorted(found) == sorted(sweep.values_of_k)
     for k, positions in sweep.positions(video, stream).items():
         clip = ClipReader(stream, folder, network.spec.short_side).read(video, positions)
-        crops = transforms.test_crops(clip, 64, num_crops, is_flow=stream == "flow")
+        crops = transforms.test_crops(clip, 64, num_crops, stream=stream)
         with torch.no_grad():
             alone = network(torch.from_numpy(crops)).logits.mean(dim=0)
         np.testing.assert_allclose(found[k], alone, rtol=1e-4, atol=1e-5)

@@ -26,6 +26,7 @@ from stpa.models.heads import Head
 from stpa.models.network import ActionNetwork, NetworkSpec
 from stpa.optical_flow.codec import dequantise
 from stpa.optical_flow.extract import extract_video
+from stpa.streams import STREAMS, Stream
 from tests.workspaces import SMALL_FLOW, write_video
 
 K = 4
@@ -38,7 +39,7 @@ class Nothing(nn.Identity):
 class Levels(ActionNetwork):
     """Scores a video by the mean level of its channels, over frames; counts its passes."""
 
-    def __init__(self, stream: str, multi_label: bool) -> None:
+    def __init__(self, stream: Stream, multi_label: bool) -> None:
         nn.Module.__init__(self)
         spec = SimpleNamespace(
             stream=stream,
@@ -90,7 +91,7 @@ def classifier(
 ) -> Classifier:
     late_fusion = late_fusion if len(streams) > 1 else None
     return Classifier(
-        {stream: Levels(stream, multi_label) for stream in streams},
+        {stream: Levels(STREAMS[stream], multi_label) for stream in streams},
         fusion=Fusion(late_fusion) if late_fusion else None,
         num_segments=num_segments,
         num_crops=num_crops,
@@ -113,7 +114,7 @@ def test_scores_are_those_of_the_k_sweep_fused(
             both.networks.items(), (path.parent, stored), strict=True
         )
     }
-    expected = FUSION_RULES["tsn_weighted"](swept["rgb"], swept["flow"])
+    expected = FUSION_RULES["tsn_weighted"](swept)
     np.testing.assert_allclose(both.scores(video, Folder(path.parent)), expected, rtol=1e-5)
     np.testing.assert_allclose(both.explain(video, Folder(path.parent)).scores, expected, rtol=1e-5)
 
@@ -123,7 +124,7 @@ def test_networks_of_many_labels_are_fused_by_the_rule_for_many(video: Video, pa
     alone = [classifier(stream, multi_label=True) for stream in ("rgb", "flow")]
     rgb, flow = (one.scores(video, Folder(path.parent)) for one in alone)
     fused = both.scores(video, Folder(path.parent))
-    np.testing.assert_allclose(fused, average_sigmoids(rgb, flow), rtol=1e-5)
+    np.testing.assert_allclose(fused, average_sigmoids({"rgb": rgb, "flow": flow}), rtol=1e-5)
 
 
 def test_a_file_is_read_once_for_each_need_and_each_network_runs_once(
@@ -133,7 +134,7 @@ def test_a_file_is_read_once_for_each_need_and_each_network_runs_once(
     load, extract = predict.ClipReader.read, predict.extract_video
 
     def count_load(reader: ClipReader, *arguments: Any) -> np.ndarray:
-        read.append(reader.stream)
+        read.append(reader.stream.name)
         return load(reader, *arguments)
 
     def count_extract(*arguments: Any, **settings: Any) -> None:
@@ -233,7 +234,9 @@ def test_a_video_of_a_manifest_is_found_below_its_root(
     video: Video, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     networks = {"rgb": Path("rgb"), "flow": Path("flow")}
-    monkeypatch.setattr(predict, "load_shared", lambda folder, device: Levels(folder.name, False))
+    monkeypatch.setattr(
+        predict, "load_shared", lambda folder, device: Levels(STREAMS[folder.name], False)
+    )
     inner = f"{path.parent.name}/{path.stem}"
     update = {"video_id": inner, "path": f"{inner}.avi", "labels": (path.parent.name,)}
     found = load_and_score(

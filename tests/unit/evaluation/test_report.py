@@ -55,7 +55,7 @@ def report(make_scores):
     for head, sign in (("stpa", 1), ("tsn", -1)):
         rgb = make_scores(head=head, logits={1: -logits, 3: sign * logits})
         flow = dataclasses.replace(rgb, stream="flow")
-        scores += [rgb, flow, fuse(rgb, flow, Fusion("average_logits"))]
+        scores += [rgb, flow, fuse([rgb, flow], Fusion("average_logits"))]
     return Report(
         title="Retraining of <swimmers>",
         scores=scores,
@@ -272,7 +272,7 @@ def test_page_says_what_each_stream_mixes_up_and_what_fusion_adds(tmp_path, repo
     assert pairs[1][::2] == worst
     assert pairs[1][1] == f"{100 * found.pairs['rgb'][0].probability:.1f}"
     assert agreement[1:] == [
-        [*("right" if right else "wrong" for right in group[:2]), *map(str, group[2:])]
+        [*("right" if right else "wrong" for right in group.right), *map(str, group[1:])]
         for group in found.agreement
     ]
     assert sum(int(row[2]) for row in agreement[1:]) == 6

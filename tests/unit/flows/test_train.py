@@ -8,9 +8,9 @@ import pytest
 from prefect import flow
 from prefect.testing.utilities import prefect_test_harness
 
-from stpa.config import Stream
 from stpa.errors import InterruptedTrainingError, ModelError
 from stpa.flows import train
+from stpa.streams import RGB, Stream
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -33,7 +33,7 @@ def test_what_ends_one_training_is_told_at_once_and_the_other_ends(
     said_before_the_end: list[str] = []
 
     def run(_root: Path, _config: object, stream: Stream, _head: str, _progress: object) -> Stream:
-        if stream is Stream.RGB:
+        if stream == RGB:
             raise fault
         for _ in range(600):
             said_before_the_end[:] = [
@@ -48,5 +48,5 @@ def test_what_ends_one_training_is_told_at_once_and_the_other_ends(
     monkeypatch.setattr(train, "run_train", run)
     together = flow(train._train_together)
     with pytest.raises(type(fault), match=str(fault)):
-        together(Path(), "stpa", {Stream.RGB: "1 of 2", Stream.FLOW: "2 of 2"})
+        together(Path(), "stpa", {"rgb": "1 of 2", "flow": "2 of 2"})
     assert said_before_the_end == told

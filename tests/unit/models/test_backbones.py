@@ -14,6 +14,7 @@ from torch import nn
 from stpa.errors import ModelError
 from stpa.models.backbones import Backbone, published_normalisation
 from stpa.models.cut import cut, trace
+from stpa.streams import FLOW, RGB
 from tests.twin import tsn_twin
 
 PAPER = ["inception_resnet_v2", "bn_inception"]
@@ -23,7 +24,7 @@ CUTS = [*FEW_CUTS, ("A", 2), ("B", 3), ("C", 1), ("FC", 1)]
 
 
 def build(name: str, **changed: Any) -> Backbone:
-    settings: dict[str, Any] = {"in_channels": 3, "input_size": 64, "num_scales": 3}
+    settings: dict[str, Any] = {"stream": RGB, "input_size": 64, "num_scales": 3}
     return Backbone(name, **(settings | changed))
 
 
@@ -110,7 +111,7 @@ def test_inception_resnet_gives_the_residual_sums_before_the_activation() -> Non
 @pytest.mark.parametrize("name", ["resnet18", "mobilenetv2_100", "bn_inception"])
 def test_flow_stem_is_tsns_cross_modality_kernel(name: str, tmp_path: Path) -> None:
     cnn, weights = save_weights(name, tmp_path)
-    flow = build(name, in_channels=10, num_scales=2, pretrained=str(weights))
+    flow = build(name, stream=FLOW, num_scales=2, pretrained=str(weights))
     stem = next(key for key, value in cnn.state_dict().items() if value.ndim == 4)
     kernel, adapted = cnn.state_dict()[stem], flow.state_dict()[f"pyramid.{stem}"]
     for taps, expected in zip(adapted[:2].movedim(1, 3), kernel[:2].movedim(1, 3), strict=True):
@@ -143,7 +144,7 @@ def test_batch_norms_come_in_the_order_of_the_computation(top_layer: str) -> Non
 @pytest.mark.parametrize("name", ["repvgg_a0", "mobileone_s0", "fastvit_t8"])
 @pytest.mark.parametrize("top_layer", ["C", "FC"])
 def test_every_branch_of_a_stem_is_adapted_to_flow(name: str, top_layer: str) -> None:
-    backbone = build(name, in_channels=10, num_scales=1, top_layer=top_layer)
+    backbone = build(name, stream=FLOW, num_scales=1, top_layer=top_layer)
     assert len(backbone.stem) == 2
     for convolution in backbone.stem:
         assert convolution.weight.shape[1] == 10
@@ -347,7 +348,7 @@ def test_the_patches_of_a_transformer_are_the_positions_of_maps(name: str, patch
 
 
 def test_all_weights_of_a_transformer_learn(tmp_path: Path) -> None:
-    backbone = build("vit_tiny_patch16_224", input_size=32, in_channels=10).train()
+    backbone = build("vit_tiny_patch16_224", input_size=32, stream=FLOW).train()
     backbone.tail(backbone(torch.randn(2, 10, 32, 32))[-1]).sum().backward()
     assert [name for name, value in backbone.named_parameters() if value.grad is None] == []
     save_file(dict(backbone.state_dict()), tmp_path / "weights.safetensors")  # none is shared

@@ -4,19 +4,20 @@ import pytest
 import torch
 
 from stpa.models.backbones import Backbone
-from stpa.models.flow_stem import components_as_colours, mean_over_colours
+from stpa.models.stems import components_as_colours, mean_over_colours
+from stpa.streams import FLOW, RGB, Stream
 from tests.twin import tsn_twin
 
 
-def state(name: str, in_channels: int) -> dict[str, torch.Tensor]:
+def state(name: str, stream: Stream) -> dict[str, torch.Tensor]:
     torch.manual_seed(0)
-    backbone = Backbone(name, in_channels=in_channels, input_size=96, num_scales=2)
+    backbone = Backbone(name, stream=stream, input_size=96, num_scales=2)
     return backbone.state_dict()
 
 
 @pytest.mark.parametrize("name", ["resnet18", "convnext_atto", "bn_inception"])
 def test_the_first_kernel_alone_is_adapted_to_flow_by_tsn_s_formula(name: str) -> None:
-    rgb, flow = state(name, 3), state(name, 10)
+    rgb, flow = state(name, RGB), state(name, FLOW)
     (adapted,) = [key for key in rgb if rgb[key].shape != flow[key].shape]
     assert flow.keys() == rgb.keys()
     for key in rgb.keys() - {adapted}:

@@ -13,6 +13,7 @@ from stpa.models.attention import DOWNSAMPLINGS
 from stpa.models.checkpoint import SPEC_FILE, WEIGHTS_FILE, load_model, save_model
 from stpa.models.heads import HEADS
 from stpa.models.network import ActionNetwork, NetworkSpec
+from stpa.streams import FLOW, RGB, Stream
 from stpa.training.loop import loss_terms
 
 OPTIONS: dict[str, dict[str, Any]] = {
@@ -30,7 +31,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
 """The options of the heads that have any, as printed."""
 
 SPEC = NetworkSpec(
-    stream="rgb",
+    stream=RGB,
     head="stpa",
     head_options=OPTIONS["stpa"],
     backbone="mobilenetv3_small_050",
@@ -60,13 +61,13 @@ def with_options(spec: NetworkSpec, **options: Any) -> NetworkSpec:
 
 
 def random_clips(network: ActionNetwork, num_clips: int = 2, time: int = 3) -> torch.Tensor:
-    size = (num_clips, time, network.spec.in_channels, 64, 64)
+    size = (num_clips, time, network.spec.stream.channels, 64, 64)
     return torch.randint(0, 256, size, dtype=torch.uint8)
 
 
-@pytest.mark.parametrize("stream", ["rgb", "flow"])
+@pytest.mark.parametrize("stream", [RGB, FLOW])
 @pytest.mark.parametrize("head", ["stpa", "tsn"])
-def test_network_classifies_clips_of_any_length(stream: str, head: str) -> None:
+def test_network_classifies_clips_of_any_length(stream: Stream, head: str) -> None:
     network = ActionNetwork(spec_of(head, stream=stream)).eval()
     for time in (1, 4):
         assert network(random_clips(network, time=time)).logits.shape == (2, 3)
@@ -142,9 +143,9 @@ def test_attention_of_chosen_frames_is_part_of_a_map_of_unit_norm() -> None:
 
 
 @pytest.mark.parametrize("head", HEADS)
-@pytest.mark.parametrize("stream", ["rgb", "flow"])
+@pytest.mark.parametrize("stream", [RGB, FLOW])
 def test_evidence_has_a_value_for_each_position_and_a_weight_for_each_frame(
-    head: str, stream: str
+    head: str, stream: Stream
 ) -> None:
     network = ActionNetwork(spec_of(head, stream=stream)).eval()
     with torch.inference_mode():
@@ -156,8 +157,8 @@ def test_evidence_has_a_value_for_each_position_and_a_weight_for_each_frame(
     assert evidence.abs().sum() > 0
 
 
-@pytest.mark.parametrize("stream", ["rgb", "flow"])
-def test_saved_model_loads_to_the_same_logits(stream: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("stream", [RGB, FLOW])
+def test_saved_model_loads_to_the_same_logits(stream: Stream, tmp_path: Path) -> None:
     network = ActionNetwork(replace(SPEC, stream=stream)).eval()
     save_model(tmp_path / "model", network)
     loaded = load_model(tmp_path / "model")

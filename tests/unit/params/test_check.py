@@ -124,7 +124,8 @@ class TestExtends:
 class TestFaults:
     def test_all_come_at_once(self):
         params = whole()
-        params["train"]["rgb"]["learning_rat"] = params["train"]["rgb"].pop("learning_rate")
+        rgb = params["train"]["streams"]["rgb"]
+        rgb["learning_rat"] = rgb.pop("learning_rate")
         params["data"]["max_quarantined"] = 7
         params["model"]["backbone"] = "resnt50"
         params["optical_flow"]["estimator"] = "farnback"
@@ -133,8 +134,8 @@ class TestFaults:
         told = faults_of(params)
         assert "params.yaml has 7 error(s): " in told
         for fault in (
-            "missing key train.rgb.learning_rate",
-            "unknown key train.rgb.learning_rat (did you mean learning_rate?)",
+            "missing key train.streams.rgb.learning_rate",
+            "unknown key train.streams.rgb.learning_rat (did you mean learning_rate?)",
             "data.max_quarantined is 7: input should be less than or equal to 1",
             "model.backbone 'resnt50' is unknown to timm (did you mean resnet50?)",
             "optical_flow.estimator 'farnback' is unknown: choose from ",
@@ -353,9 +354,9 @@ class TestFaults:
     def test_nothing_is_quietly_converted(self):
         params = whole()
         params["train"]["horizontal_flip"] = "perhaps"
-        params["train"]["rgb"]["epochs"] = 2.5
+        params["train"]["streams"]["rgb"]["epochs"] = 2.5
         params["train"]["batch_size"] = "32"
         told = faults_of(params)
         assert "train.horizontal_flip is 'perhaps'" in told
-        assert "train.rgb.epochs is 2.5" in told
+        assert "train.streams.rgb.epochs is 2.5" in told
         assert "train.batch_size is '32'" in told

@@ -17,10 +17,12 @@ from stpa.params import (
     upgrade,
 )
 from stpa.params.changes import ABSENT
+from stpa.params.document import value_at
 from stpa.params.upgrade import STEPS, Edits
 from stpa.presets import preset_path
 
 FORMAT_1 = Path(__file__).with_name("format_1.yaml")
+FORMAT_2 = Path(__file__).with_name("format_2.yaml")
 """The params.yaml at the top of stpa 0.1.0, which `stpa init` wrote without its comments."""
 
 CURRENT = """\
@@ -110,9 +112,27 @@ def test_a_step_leads_from_every_earlier_format():
     assert set(STEPS) == set(range(1, FORMAT))
 
 
+MOVED = {
+    "model.fusion": "model.heads.stpa.scale_fusion",
+    "model.map_norm": "model.heads.stpa.map_norm",
+    "train.interactive_loss": "model.heads.stpa.interactive_loss",
+    "train.interactive_weight": "model.heads.stpa.interactive_weight",
+    "train.attention_loss": "model.heads.stpa.attention_loss",
+    "train.attention_weight": "model.heads.stpa.attention_weight",
+    "train.rgb": "train.streams.rgb",
+    "train.flow": "train.streams.flow",
+}
+"""Keys of format 1 that stand elsewhere."""
+MOVED_OF_2 = MOVED | {
+    "model.score_norm": "model.heads.stpa.score_norm",
+    "model.aggregate": "model.heads.stpa.aggregate",
+}
+
+
 @pytest.mark.parametrize("bare", [True, False])
-def test_an_upgraded_file_of_format_1_is_sound_and_keeps_its_values(write, bare):
-    text = FORMAT_1.read_text(encoding="utf-8")
+@pytest.mark.parametrize(("file", "moved"), [(FORMAT_1, MOVED), (FORMAT_2, MOVED_OF_2)])
+def test_an_upgraded_file_is_sound_and_keeps_its_values(write, file, moved, bare):
+    text = file.read_text(encoding="utf-8")
     before = yaml.safe_load(text) | {"train": yaml.safe_load(text)["train"] | {"seed": 77}}
     before["optical_flow"]["estimator"] = "dis"
     text = text.replace("seed: 0", "seed: 77").replace("estimator: auto ", "estimator: dis ")
@@ -120,16 +140,40 @@ def test_an_upgraded_file_of_format_1_is_sound_and_keeps_its_values(write, bare)
     document = read_document(path)
     upgrade(document, path)
     upgraded = write(document.text(document.head), "upgraded.yaml")
-    assert check_params(read_params(upgraded), upgraded).version == FORMAT
-    assert {each.old for each in find_changes(before, read_params(upgraded))} == {ABSENT}
+    after = read_params(upgraded)
+    assert check_params(after, upgraded).version == FORMAT
+    changes = find_changes(before, after)
+    assert [each.key for each in changes if ABSENT not in (each.old, each.new)] in ([], ["version"])
+    gone = {each.key for each in changes if each.new == ABSENT}
+    assert gone == {*moved, "evaluate.baseline"}
+    for old, new in moved.items():
+        assert value_at(after, *new.split(".")) == value_at(before, *old.split("."))
+    assert list(after["model"]["heads"]) == ["stpa", "tsn"]
 
 
-def test_an_upgraded_file_keeps_every_line_that_it_had(write):
+@pytest.mark.parametrize(("baseline", "heads"), [(True, ["stpa", "tsn"]), (False, ["stpa"])])
+@pytest.mark.parametrize(("fusion", "candidate"), [("fitted", "auto"), ("average_logits", "stpa")])
+def test_what_was_trained_and_served_before_heads_had_sections_still_is(
+    write, baseline, heads, fusion, candidate
+):
+    values = yaml.safe_load(FORMAT_2.read_text(encoding="utf-8"))
+    values["evaluate"] |= {"baseline": baseline, "late_fusion": fusion}
+    path = write(yaml.safe_dump(values, sort_keys=False))
+    document = read_document(path)
+    upgrade(document, path)
+    assert list(document.values["model"]["heads"]) == heads
+    assert document.values["promotion"]["candidate"] == candidate
+
+
+def test_an_upgraded_file_keeps_every_line_of_what_stays_in_place(write):
     text = FORMAT_1.read_text(encoding="utf-8")
     document = read_document(write(text))
     upgrade(document, FORMAT_1)
     upgraded = document.text(document.head).splitlines()
-    assert [line for line in text.splitlines() if line not in upgraded] == []
+    moved = {key.rpartition(".")[2] for key in MOVED} | {"baseline"}
+    kept = [line for line in text.splitlines() if line.strip().partition(":")[0] not in moved]
+    known = {line.strip() for line in upgraded}  # streams stand one level deeper
+    assert [line for line in kept if line.strip() not in known] == []
     assert upgraded[:4][-1].startswith(f"version: {FORMAT} ")
 
 

@@ -1,9 +1,10 @@
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
 import yaml
 
-from stpa.config import Config, Stream
+from stpa.config import Config
 from stpa.data.versioning import DataVersion
 from stpa.errors import ConfigError, RegistryError
 from stpa.evaluation.fusion import Fusion
@@ -14,6 +15,7 @@ from stpa.registry.promotion import Outcome
 from stpa.registry.tracking import Tracker, open_tracker
 from stpa.stages.notices import Record, records_folder
 from stpa.stages.promote import promote_candidate, rollback
+from stpa.streams import FLOW, RGB, Stream
 from stpa.workspace import Workspace
 from tests.unit.registry.judgements import judgement
 
@@ -38,11 +40,11 @@ def workspace(tmp_path: Path) -> Workspace:
 def networks(workspace: Workspace, config: Config) -> dict[Stream, Network]:
     tracker = open_tracker(workspace, config.tracking)
     found = {}
-    for stream in Stream:
-        folder = workspace.runs / stream.value / "model"
+    for stream in (RGB, FLOW):
+        folder = workspace.runs / stream.name / "model"
         folder.mkdir(parents=True)
-        (folder / "weights.safetensors").write_text(stream.value)
-        run_id = tracker.open_run(f"{stream}-key", stream.value, {}, {})
+        (folder / "weights.safetensors").write_text(stream.name)
+        run_id = tracker.open_run(f"{stream}-key", stream.name, {}, {})
         found[stream] = Network(folder, run_id)
     return found
 
@@ -54,17 +56,19 @@ class Judge:
         self.answer = answer
         self.asked: list[tuple[str, str, str, int]] = []
 
-    def __call__(self, rgb: Path, flow: Path, serving: Serving) -> Judgement:
-        weights = [(folder / "weights.safetensors").read_text() for folder in (rgb, flow)]
+    def __call__(self, networks: Mapping[str, Path], serving: Serving) -> Judgement:
+        weights = [
+            (networks[stream] / "weights.safetensors").read_text() for stream in ("rgb", "flow")
+        ]
         assert serving.fusion is not None
-        assert serving.fusion.weights == (0.25, 1.5)
+        assert serving.fusion.weights == {"rgb": 0.25, "flow": 1.5}
         self.asked.append((weights[0], weights[1], serving.fusion.name, serving.num_segments))
         return self.answer
 
 
 def candidate(networks: dict[Stream, Network], key: str, num_right: int, data: str) -> Candidate:
     right = [True] * num_right + [False] * (20 - num_right)
-    fusion = Fusion("fitted", (0.25, 1.5))
+    fusion = Fusion("fitted", {"rgb": 0.25, "flow": 1.5})
     return Candidate(
         key, networks, "stpa", "named", fusion, 5, 1, judgement(right, data_version=data)
     )
@@ -86,7 +90,7 @@ def test_the_three_models_are_registered_once_and_the_fusion_names_its_networks(
     tags = tracker.version(f"{name}-fusion", 1).tags
     assert (tags["stpa.rgb_version"], tags["stpa.flow_version"]) == ("1", "1")
     assert (tags["stpa.late_fusion"], tags["stpa.num_segments"]) == (
-        "fitted (0.25 RGB + 1.50 flow)",
+        "fitted (0.25 RGB + 1.50 optical flow)",
         "5",
     )
     assert judge.asked == []
@@ -108,7 +112,7 @@ def test_the_fusions_run_holds_metrics_lineage_params_and_the_test_videos(
     [videos] = run.inputs.dataset_inputs
     assert (videos.dataset.name, videos.dataset.digest) == (f"{workspace.name}-test", DATA.id)
     assert run.data.tags["data.version"] == DATA.id
-    assert run.data.params["train.rgb.epochs"] == str(config.train.rgb.epochs)
+    assert run.data.params["train.streams.rgb.epochs"] == str(config.train.streams["rgb"].epochs)
 
 
 def test_networks_are_shown_below_their_first_fusion_and_linked_by_each(

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from stpa.config import PromotionConfig, Stream
+from stpa.config import PromotionConfig
 from stpa.errors import ConfigError, RegistryError
 from stpa.registry.aliases import (
     SWITCH_TAG,
@@ -32,7 +32,7 @@ class Bench:
         self.tracker, self.model_name = tracker, model_name
         self.moves: list[Switch] = []
         """As somebody is told of them."""
-        self.names = [stream_model(model_name, stream) for stream in Stream]
+        self.names = [stream_model(model_name, stream) for stream in ("rgb", "flow")]
         for name in [*self.names, fusion_model(model_name)]:
             tracker.client.create_registered_model(name)
         for index in range(1, 4):
@@ -44,7 +44,7 @@ class Bench:
         run = self.tracker.open_run(f"{self.model_name}-{number}", "fusion", {}, {})
         name = fusion_model(self.model_name)
         # Fusion 1 holds networks 3, 2 holds 2, 3 holds 1: equal numbers would hide a mix-up.
-        tags = {version_tag(stream): str(4 - number) for stream in Stream}
+        tags = {version_tag(stream): str(4 - number) for stream in ("rgb", "flow")}
         self.tracker.client.create_model_version(name, "file:///fusion", run, tags)
         return self.tracker.version(name, number)
 

@@ -6,9 +6,9 @@ from stpa.search.space import Choices, Range, Space
 from stpa.search.study import Outcome, Study
 
 SPACE: Space = {
-    "train.rgb.learning_rate": Range(low=1e-4, high=1e-1, log=True),
+    "train.streams.rgb.learning_rate": Range(low=1e-4, high=1e-1, log=True),
     "model.num_scales": Range(low=1, high=3),
-    "train.rgb.milestones": Choices(choices=([0.5], [0.3, 0.6], None)),
+    "train.streams.rgb.milestones": Choices(choices=([0.5], [0.3, 0.6], None)),
 }
 
 
@@ -29,10 +29,10 @@ def test_values_are_of_the_space(file):
     study = Study(file, SPACE, seed=0)
     for _ in range(20):
         values = study.next_trial().values
-        assert 1e-4 <= values["train.rgb.learning_rate"] <= 1e-1
+        assert 1e-4 <= values["train.streams.rgb.learning_rate"] <= 1e-1
         assert type(values["model.num_scales"]) is int
         assert 1 <= values["model.num_scales"] <= 3
-        assert values["train.rgb.milestones"] in ([0.5], [0.3, 0.6], None)
+        assert values["train.streams.rgb.milestones"] in ([0.5], [0.3, 0.6], None)
 
 
 def test_equal_seeds_draw_equal_values(file, tmp_path):

@@ -55,7 +55,7 @@ def held_out(monkeypatch: pytest.MonkeyPatch):
             )
 
         def find(workspace: Workspace, config: Config, head: str) -> HeldOut:
-            return HeldOut(scores("rgb", head), scores("flow", head), tuple(group_of))
+            return HeldOut((scores("rgb", head), scores("flow", head)), tuple(group_of))
 
         for module in (choose, fuse):
             monkeypatch.setattr(module, "find_held_out", find)
@@ -71,8 +71,9 @@ def test_the_better_head_is_chosen_and_the_average_where_they_tie(held_out, stpa
     held_out(stpa, tsn)
     choice = choose_head(WORKSPACE, config())
     assert choice.head == chosen
-    assert "stpa is ahead of tsn by" in choice.reason
-    assert ("no more than the standard error" in choice.reason) == (chosen == "tsn")
+    ahead, behind = ("tsn", "stpa") if tsn > stpa else ("stpa", "tsn")
+    assert f"{ahead} is ahead of {behind} by" in choice.reason
+    assert ("no more than the standard error" in choice.reason) == (stpa == tsn)
 
 
 def test_a_lead_by_few_recordings_is_no_lead(held_out):

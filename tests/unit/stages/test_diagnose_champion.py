@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 
-from stpa.config import Stream
 from stpa.models.checkpoint import SPEC_FILE, WEIGHTS_FILE, save_model
 from stpa.models.network import ActionNetwork
 from stpa.params import load_config
@@ -14,6 +13,7 @@ from stpa.registry.aliases import fusion_model
 from stpa.registry.candidate import Serving
 from stpa.registry.tracking import open_tracker
 from stpa.stages.diagnose import Finding, diagnose
+from stpa.streams import FLOW, RGB
 from stpa.workspace import Workspace
 from tests.unit.models.test_network import SPEC
 from tests.workspaces import make_workspace, small_params
@@ -30,7 +30,7 @@ def serving(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
     """A workspace that serves two small networks; no test may change it."""
     workspace = make_workspace(tmp_path_factory.mktemp("serving"), small_params())
     config = load_config(workspace.params)
-    networks = {stream.value: workspace.runs / stream.value for stream in Stream}
+    networks = {stream.name: workspace.runs / stream.name for stream in (RGB, FLOW)}
     for folder in networks.values():
         save_model(folder, ActionNetwork(SPEC))
     settings = Serving(

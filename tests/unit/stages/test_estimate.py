@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from stpa.config import Config, Stream
+from stpa.config import Config
 from stpa.data.manifest import Manifest
 from stpa.data.storage import Folder
 from stpa.params import check_params
@@ -15,6 +15,7 @@ from stpa.stages.estimate import Estimate, describe, estimate_seconds
 from stpa.stages.measure import Speed
 from stpa.stages.training_job import unmeasured_job
 from stpa.stages.workload import Workload
+from stpa.streams import FLOW, RGB
 from stpa.training.timing import NetworkTimes
 from tests.workspaces import NUM_EPOCHS, make_video, small_params
 
@@ -46,7 +47,7 @@ def make_work(config: Config, **changes: Any) -> Workload:
     jobs = {
         f"{stream} {head}": unmeasured_job(manifest, config, stream, head, Folder(Path()))
         for head in ("stpa", "tsn")
-        for stream in Stream
+        for stream in (RGB, FLOW)
     }
     work = Workload(
         videos=tuple(videos),
@@ -125,7 +126,7 @@ def test_features_are_computed_once_per_view_and_heads_read_nothing():
         model={"freeze": "backbone", "pretrained": True}, train={"stored_views": 3}
     )
     work = make_work(config)
-    work = replace(work, to_store={Stream.RGB: work.videos, Stream.FLOW: work.videos[:1]})
+    work = replace(work, to_store={RGB: work.videos, FLOW: work.videos[:1]})
     estimate = estimate_seconds(config, work, SPEED)
     # K of 1 and of 3 share their middle frame.
     assert estimate.store == 10 + 9 * 3 * (0.25 + 3 * 0.75) / 2 + 10 + 3 * (0.25 + 3 * 0.75)

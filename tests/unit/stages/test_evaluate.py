@@ -55,8 +55,7 @@ def test_flow_that_is_not_stored_is_taken_anew_and_seen_where_workers_compute(
     judgement = judge_served(
         workspace,
         make_config(workspace, "exact", gpus_per_worker=1),
-        tmp_path / "rgb",
-        tmp_path / "flow",
+        {"rgb": tmp_path / "rgb", "flow": tmp_path / "flow"},
         Serving(
             class_names=SPEC.class_names,
             num_segments=4,

@@ -137,10 +137,16 @@ class TestExistingWorkspace:
         initialise(workspace, preset_path("small"))
         before = edit(workspace, "seed: 0", "seed: 7   # lucky")
         found = workspace.root / "search-rgb-stpa.yaml"
-        found.write_text("# Trial 3.\nextends: params.yaml\ntrain: {rgb: {learning_rate: 0.02}}\n")
+        found.write_text(
+            "# Trial 3.\nextends: params.yaml\ntrain: {streams: {rgb: {learning_rate: 0.02}}}\n"
+        )
         done = initialise(workspace, found)
         [change] = done.changes
-        assert (change.key, change.old, change.new) == ("train.rgb.learning_rate", "0.0001", "0.02")
+        assert (change.key, change.old, change.new) == (
+            "train.streams.rgb.learning_rate",
+            "0.0001",
+            "0.02",
+        )
         assert done.backups == ()
         expected = before.replace("learning_rate: 0.0001 ", "learning_rate: 0.02   ", 1)
         assert workspace.params.read_text(encoding="utf-8") == expected

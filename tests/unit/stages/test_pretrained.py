@@ -18,6 +18,7 @@ from stpa.models.backbones import Backbone
 from stpa.models.published import FILES
 from stpa.params import check_params
 from stpa.stages.pretrained import describe_weights, prepare_weights
+from stpa.streams import RGB
 from tests.workspaces import small_params
 
 NAME = "mobilenetv2_050"
@@ -92,7 +93,7 @@ def test_published_weights_in_the_cache_are_found_and_loaded_without_network(hub
     prepare_weights(config(True))
     megabytes = f"{path.stat().st_size / 1e6:.0f} MB"
     assert describe_weights(config(True)) == f"{NAME}'s are in the cache ({megabytes}, apache-2.0)"
-    network = Backbone(NAME, in_channels=3, input_size=32, num_scales=1, pretrained=True)
+    network = Backbone(NAME, stream=RGB, input_size=32, num_scales=1, pretrained=True)
     torch.manual_seed(7)
     first, *_ = timm.create_model(NAME).parameters()
     assert torch.equal(network.stem[0].weight, first)
@@ -101,7 +102,7 @@ def test_published_weights_in_the_cache_are_found_and_loaded_without_network(hub
 def test_a_broken_file_in_the_cache_is_to_be_removed(hub):
     path = cache_weights(hub, lambda path: path.write_bytes(b"broken"))
     with pytest.raises(ModelError, match=rf"cannot be read .*: remove {path} and try again"):
-        Backbone(NAME, in_channels=3, input_size=32, num_scales=1, pretrained=True)
+        Backbone(NAME, stream=RGB, input_size=32, num_scales=1, pretrained=True)
 
 
 def test_where_files_are_is_described_with_their_size(memory):

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
-from stpa.config import Config, Stream
+from stpa.config import Config
 from stpa.data.manifest import Manifest
 from stpa.data.storage import Folder
 from stpa.errors import ConfigError
@@ -24,6 +24,7 @@ from stpa.stages.search_plan import (
     with_values,
 )
 from stpa.stages.training_job import unmeasured_job
+from stpa.streams import FLOW, RGB, STREAMS, Stream
 from tests.workspaces import make_video, small_params
 
 PLAN: dict[str, Any] = {
@@ -32,7 +33,7 @@ PLAN: dict[str, Any] = {
     "max_concurrent": None,
     "early_stopping": {"grace_epochs": 2, "reduction_factor": 2},
     "space": {
-        "train.rgb.learning_rate": {"low": 1e-4, "high": 0.1, "log": True},
+        "train.streams.rgb.learning_rate": {"low": 1e-4, "high": 0.1, "log": True},
         "train.num_segments": {"choices": [3, 5]},
         "model.num_scales": {"low": 1, "high": 3},
     },
@@ -69,7 +70,7 @@ def test_all_faults_of_shape_are_told_at_once(tmp_path, config):
     space = {
         "train.seed": {"low": 3, "high": 1},
         "train.momentum": {"low": 0, "high": 0.9, "log": True},
-        "model.fusion": {"choices": ["sum"]},
+        "model.heads.stpa.scale_fusion": {"choices": ["sum"]},
         "train.weight_decay": {"low": 0.1},
     }
     told = faults(tmp_path, config, trials=0, early_stopping=early, space=space)
@@ -81,7 +82,7 @@ def test_all_faults_of_shape_are_told_at_once(tmp_path, config):
         "early_stopping.reduction_factor is 1",
         "high 1 must be above low 3",
         "log needs a low above 0, not 0",
-        "space.model.fusion.choices.choices is ['sum']",
+        "space.model.heads.stpa.scale_fusion.choices.choices is ['sum']",
         "missing key space.train.weight_decay.range.high",
     ):
         assert fault in told
@@ -89,20 +90,20 @@ def test_all_faults_of_shape_are_told_at_once(tmp_path, config):
 
 def test_every_bound_and_choice_is_tried_before_anything_starts(tmp_path, config):
     space = {
-        "train.rgb.learning_rat": {"low": 1, "high": 2},
+        "train.streams.rgb.learning_rat": {"low": 1, "high": 2},
         "train.seed.x": {"low": 1, "high": 2},
-        "train.rgb.dropout": {"low": 0.1, "high": 1.5},
-        "model.fusion": {"choices": ["sum", "product", "median"]},
+        "train.streams.rgb.dropout": {"low": 0.1, "high": 1.5},
+        "model.heads.stpa.scale_fusion": {"choices": ["sum", "product", "median"]},
         "data.split": {"low": 1, "high": 3},
         "model.num_scales": {"low": 0, "high": 5},
     }
     told = faults(tmp_path, config, space=space)
     assert told.startswith("7 error(s): ")
     for fault in (
-        "unknown key train.rgb.learning_rat (did you mean learning_rate?)",
+        "unknown key train.streams.rgb.learning_rat (did you mean learning_rate?)",
         "unknown key train.seed.x",
-        "train.rgb.dropout is 1.5",
-        "model.fusion 'median' is unknown: choose from",
+        "train.streams.rgb.dropout is 1.5",
+        "model.heads.stpa.scale_fusion: 'median' is unknown: choose from",
         "data.split changes no training on the videos at hand: search keys of model or train",
         "model.num_scales is 0",
         "model.num_scales is 5",
@@ -120,12 +121,12 @@ def test_a_file_that_is_none_is_told_as_such(tmp_path, config):
 
 def test_each_network_is_searched_in_what_it_depends_on(tmp_path, config):
     plan = read(tmp_path, config)
-    assert list(plan.of_stream(Stream.FLOW)) == ["train.num_segments", "model.num_scales"]
-    assert searched_streams(plan, None) == [Stream.RGB, Stream.FLOW]
-    alone = read(tmp_path, config, space={"train.rgb.dropout": {"low": 0.1, "high": 0.5}})
-    assert searched_streams(alone, None) == [Stream.RGB]
-    with pytest.raises(ConfigError, match="no key of the space changes the flow network"):
-        searched_streams(alone, Stream.FLOW)
+    assert list(plan.of_stream(FLOW)) == ["train.num_segments", "model.num_scales"]
+    assert searched_streams(plan, config, None) == [RGB, FLOW]
+    alone = read(tmp_path, config, space={"train.streams.rgb.dropout": {"low": 0.1, "high": 0.5}})
+    assert searched_streams(alone, config, None) == [RGB]
+    with pytest.raises(ConfigError, match="changes the flow networks: it changes rgb"):
+        searched_streams(alone, config, "flow")
 
 
 FROZEN = {"freeze": "backbone", "pretrained": True}
@@ -167,8 +168,9 @@ CHANGES = {
     "train.stored_views": 3,
     "train.horizontal_flip": True,
     "train.seed": 1,
-    "train.rgb.scale_jitter": [0.5],
-    "train.flow.scale_jitter": [0.5],
+    "train.streams.rgb.scale_jitter": [0.5],
+    "train.streams.flow.scale_jitter": [0.5],
+    "train.streams.rgb_difference.scale_jitter": [0.5],
 }
 
 
@@ -178,35 +180,35 @@ def test_all_that_decides_features_is_tried_below():
 
 @pytest.mark.parametrize("key", CHANGES)
 def test_what_is_not_searched_gives_features_another_key(key):
-    config = check_params(
-        small_params(model=FROZEN, train={"stored_views": 2}), Path("params.yaml")
-    )
+    params = small_params(model=FROZEN, train={"stored_views": 2})
+    params["train"]["streams"]["rgb_difference"] = params["train"]["streams"]["rgb"]
+    config = check_params(params, Path("params.yaml"))
     other = Config.model_validate(with_values(config, {key: CHANGES[key]}))
     assert keys_of(other) != keys_of(config)
 
 
 def keys_of(config: Config) -> list[str]:
-    """Return what the features of both streams have to be made from."""
+    """Return what the features of all streams have to be made from."""
     manifest = Manifest((make_video(),))
     jobs = [
         replace(
-            unmeasured_job(manifest, config, stream, "stpa", Folder(Path())), flow_deviation=9.0
+            unmeasured_job(manifest, config, stream, "stpa", Folder(Path())), motion_deviation=9.0
         )
-        for stream in Stream
+        for stream in STREAMS.values()
     ]
     return [shared_key(config, job.spec) for job in jobs]
 
 
 def test_values_are_set_beside_the_others(config):
     before = config.model_dump(mode="json")
-    params = with_values(config, {"train.rgb.dropout": 0.5, "model.num_scales": 2})
-    assert params["train"]["rgb"] == before["train"]["rgb"] | {"dropout": 0.5}
+    params = with_values(config, {"train.streams.rgb.dropout": 0.5, "model.num_scales": 2})
+    assert params["train"]["streams"]["rgb"] == before["train"]["streams"]["rgb"] | {"dropout": 0.5}
     assert params["model"] == before["model"] | {"num_scales": 2}
     assert config.model_dump(mode="json") == before
 
 
 def test_a_search_is_another_one_for_what_decides_its_findings_alone(tmp_path, config):
-    def key(stream: Stream = Stream.RGB, training: str = "t", **changes: Any) -> str:
+    def key(stream: Stream = RGB, training: str = "t", **changes: Any) -> str:
         return search_key(read(tmp_path, config, **changes), stream, training)
 
     assert key(trials=20, max_concurrent=1) == key()
@@ -215,7 +217,7 @@ def test_a_search_is_another_one_for_what_decides_its_findings_alone(tmp_path, c
         key(folds=4),
         key(early_stopping=None),
         key(space=PLAN["space"] | {"model.num_scales": {"low": 1, "high": 2}}),
-        key(stream=Stream.FLOW),
+        key(stream=FLOW),
     ]
     assert len({key(), *others}) == 1 + len(others)
 

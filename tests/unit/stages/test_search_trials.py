@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from stpa.config import Config, Stream
+from stpa.config import Config
 from stpa.errors import ModelError
 from stpa.params import check_params, load_config
 from stpa.registry.tracking import Tracker, default_uri
@@ -14,12 +14,13 @@ from stpa.search.study import Outcome, Study
 from stpa.stages.initialise import initialise
 from stpa.stages.search_result import write_result
 from stpa.stages.search_trials import SearchRun, TrackedTrials
+from stpa.streams import RGB
 from stpa.workspace import Workspace
 from tests.workspaces import make_workspace, small_params
 
 EPOCHS = 2
 SPACE: Space = {
-    "train.rgb.epochs": Choices(choices=(EPOCHS, EPOCHS)),
+    "train.streams.rgb.epochs": Choices(choices=(EPOCHS, EPOCHS)),
     "model.top_layer": Choices(choices=("C", "FC")),
 }
 """FC needs a single scale, and so makes half of the trials unsound."""
@@ -38,7 +39,7 @@ def config(workspace: Workspace) -> Config:
 @pytest.fixture
 def run(workspace: Workspace) -> SearchRun:
     key = str(workspace.root)
-    return SearchRun(Stream.RGB, "stpa", key, workspace.runs / "search" / "k")
+    return SearchRun(RGB, "stpa", key, workspace.runs / "search" / "k")
 
 
 @pytest.fixture(scope="module")
@@ -101,7 +102,7 @@ def test_every_trial_is_told_as_what_it_came_to(config, run, tracker):
         attempt = desk.trials.start()
         assert attempt is not None
         assert attempt.model.top_layer == "C"
-        assert attempt.train.rgb.epochs == EPOCHS
+        assert attempt.train.streams["rgb"].epochs == EPOCHS
         (run.checkpoints / f"trial-{attempt.number}").mkdir(parents=True)
         desk.learn(attempt.number, figures)
         desk.trials.on_end(attempt.number, fault)
@@ -175,13 +176,13 @@ def test_the_best_values_are_a_params_file_that_init_takes(workspace, config, ru
     assert result.params == workspace.root / "search-rgb-stpa.yaml"
     assert yaml.safe_load(result.params.read_text()) == {
         "extends": "params.yaml",
-        "train": {"rgb": {"epochs": EPOCHS}},
+        "train": {"streams": {"rgb": {"epochs": EPOCHS}}},
         "model": {"top_layer": "C"},
     }
     assert result.picture.read_bytes().startswith(b"\x89PNG")
     initialise(workspace, result.params)
     found = config.model_dump(mode="json")
-    found["train"]["rgb"]["epochs"] = EPOCHS
+    found["train"]["streams"]["rgb"]["epochs"] = EPOCHS
     assert load_config(workspace.params) == check_params(found, workspace.params)
 
 

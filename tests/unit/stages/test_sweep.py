@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from stpa.config import Config, Stream
+from stpa.config import Config
 from stpa.data.sampling import GRIDS
 from stpa.data.storage import Folder
 from stpa.errors import DataError
@@ -23,6 +23,7 @@ from stpa.optical_flow.extract import extract_video
 from stpa.params import load_config
 from stpa.stages import sweep as stage
 from stpa.stages.sweep import sweep_on_cluster
+from stpa.streams import FLOW, RGB, Stream
 from stpa.workspace import Workspace
 from tests.unit.evaluation.test_k_sweep import LastFrameHead
 from tests.unit.models.test_network import spec_of
@@ -57,14 +58,14 @@ def make_material(workspace: Workspace) -> None:
             source_sha256=video.sha256,
             **SMALL_FLOW,
         )
-    for stream in Stream:
+    for stream in (RGB, FLOW):
         save_network(workspace, stream)
 
 
 def save_network(workspace: Workspace, stream: Stream, head: str = "stpa") -> None:
     torch.manual_seed(0)
-    spec = spec_of(head, stream=stream.value, short_side=64)
-    save_model(workspace.root / stream.value, ActionNetwork(spec))
+    spec = spec_of(head, stream=stream, short_side=64)
+    save_model(workspace.root / stream.name, ActionNetwork(spec))
 
 
 def make_config(workspace: Workspace, grid: str, **compute: Any) -> Config:
@@ -75,8 +76,8 @@ def make_config(workspace: Workspace, grid: str, **compute: Any) -> Config:
 
 def sweep_here(workspace: Workspace, stream: Stream, grid: str) -> LogitsByVideo:
     """Sweep each video as a whole."""
-    network = load_model(workspace.root / stream.value)
-    root = workspace.videos if stream is Stream.RGB else workspace.optical_flow
+    network = load_model(workspace.root / stream.name)
+    root = workspace.videos if stream is RGB else workspace.optical_flow
     sweep = Sweep(VALUES_OF_K, grid)
     return {video.video_id: sweep_video(network, video, Folder(root), sweep) for video in VIDEOS}
 
@@ -119,13 +120,13 @@ def _no_cluster(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def sweep(workspace: Workspace, stream: Stream, grid: str, **options: Any) -> LogitsByVideo:
     config = make_config(workspace, grid)
-    folder = workspace.root / stream.value
+    folder = workspace.root / stream.name
     looked_at = Sweep(VALUES_OF_K, grid)
     return sweep_on_cluster(workspace, config, stream, folder, VIDEOS, looked_at, **options)
 
 
 @pytest.mark.parametrize("grid", GRIDS)
-@pytest.mark.parametrize("stream", Stream)
+@pytest.mark.parametrize("stream", [RGB, FLOW])
 def test_videos_and_parts_of_videos_give_what_whole_videos_do(
     stream: Stream, grid: str, workspace: Workspace
 ) -> None:
@@ -137,7 +138,7 @@ def test_videos_and_parts_of_videos_give_what_whole_videos_do(
 
 def test_progress_is_by_the_video(workspace: Workspace) -> None:
     reports: list[tuple[int, int]] = []
-    sweep(workspace, Stream.RGB, "exact", progress=lambda *report: reports.append(report))
+    sweep(workspace, RGB, "exact", progress=lambda *report: reports.append(report))
     assert reports == [(done, len(VIDEOS)) for done in range(1, len(VIDEOS) + 1)]
 
 
@@ -146,7 +147,7 @@ def test_each_video_is_kept_though_the_next_one_fails(workspace: Workspace) -> N
     (workspace.videos / f"{last_first[2]}.avi").unlink()
     unfinished = UnfinishedScores(workspace.runs / "rgb.jsonl")
     with pytest.raises(DataError):
-        sweep(workspace, Stream.RGB, "exact", unfinished=unfinished)
+        sweep(workspace, RGB, "exact", unfinished=unfinished)
     assert list(UnfinishedScores(workspace.runs / "rgb.jsonl").logits) == last_first[:2]
 
 
@@ -155,6 +156,6 @@ def test_long_videos_stay_whole_where_the_head_does_not_merge(
 ) -> None:
     monkeypatch.setitem(HEADS, "last_frame", LastFrameHead)
     shutil.rmtree(workspace.root / "rgb")
-    save_network(workspace, Stream.RGB, head="last_frame")
-    expected = sweep_here(workspace, Stream.RGB, "exact")
-    assert_same(sweep(workspace, Stream.RGB, "exact"), expected)
+    save_network(workspace, RGB, head="last_frame")
+    expected = sweep_here(workspace, RGB, "exact")
+    assert_same(sweep(workspace, RGB, "exact"), expected)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from stpa.config import Config, Stream
+from stpa.config import Config
 from stpa.data.manifest import Manifest
 from stpa.data.versioning import DataVersion
 from stpa.errors import ModelError
@@ -19,6 +19,7 @@ from stpa.stages import train as stage
 from stpa.stages.candidate import gather_candidate
 from stpa.stages.train import find_trained
 from stpa.stages.training_key import training_key
+from stpa.streams import FLOW, RGB, Stream
 from stpa.training.learning import Problem
 from stpa.workspace import Workspace
 from tests.workspaces import make_video, make_workspace, small_params
@@ -69,8 +70,8 @@ def test_every_problem_of_a_training_is_kept(
     kept: dict[str, Any],
     problems: tuple[Problem, ...],
 ) -> None:
-    keep(Stream.RGB, json.dumps({"run_id": "abc", **kept}))
-    trained = find_trained(workspace, config, Stream.RGB, HEAD)
+    keep(RGB, json.dumps({"run_id": "abc", **kept}))
+    trained = find_trained(workspace, config, RGB, HEAD)
     assert (trained.run_id, trained.problems) == ("abc", problems)
 
 
@@ -78,9 +79,9 @@ def test_every_problem_of_a_training_is_kept(
 def test_a_broken_record_is_named_with_what_to_do(
     workspace: Workspace, config: Config, keep: Callable[[Stream, str], Path], text: str
 ) -> None:
-    done = keep(Stream.RGB, text)
+    done = keep(RGB, text)
     with pytest.raises(ModelError) as raised:
-        find_trained(workspace, config, Stream.RGB, HEAD)
+        find_trained(workspace, config, RGB, HEAD)
     assert str(raised.value).startswith(f"{done} is not the record of a training: remove it")
 
 
@@ -90,7 +91,7 @@ def test_only_a_network_that_has_learnt_nothing_counts_as_failed(
     keep: Callable[[Stream, str], Path],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    for stream, problems in ((Stream.RGB, [NOTABLE]), (Stream.FLOW, [NOTABLE, FATAL])):
+    for stream, problems in ((RGB, [NOTABLE]), (FLOW, [NOTABLE, FATAL])):
         keep(stream, json.dumps({"run_id": "abc", "problems": problems}))
     labels = np.eye(2, dtype=bool)
     logits = {config.evaluate.num_segments: labels.astype(np.float32)}

@@ -14,10 +14,9 @@ from safetensors.torch import save_file
 from torch import nn
 
 from benchmarks.material import with_features
-from stpa.config import Stream
 from stpa.data.clips import ClipReader
-from stpa.data.flow_level import flow_deviation
 from stpa.data.manifest import Video
+from stpa.data.motion_level import motion_deviation
 from stpa.data.storage import Folder
 from stpa.errors import ModelError
 from stpa.evaluation.features import CENTRE
@@ -25,6 +24,7 @@ from stpa.evaluation.k_sweep import Sweep
 from stpa.optical_flow.codec import quantise, write_flow_video
 from stpa.params import check_params, read_params
 from stpa.presets import preset_path
+from stpa.streams import FLOW, RGB, Stream
 from stpa.training.job import TrainingJob
 from tests.unit.training.test_fit import read_progress, train
 from tests.workspaces import make_video
@@ -137,9 +137,9 @@ def make_job(root: Path, weights: Path, stream: Stream, head: str, **old: Any) -
     params["promotion"]["candidate"] = "stpa"
     params["model"]["heads"]["stpa"] |= old.get("stpa", {})
     for name in ("rgb", "flow"):
-        params["train"][name] |= old.get(name, {})
+        params["train"]["streams"][name] |= old.get(name, {})
     config = check_params(params, Path("params.yaml"))
-    storage = Folder(root if stream is Stream.RGB else root / "flow")
+    storage = Folder(root if stream is RGB else root / "flow")
     job = TrainingJob(
         stream=stream,
         head=head,
@@ -151,9 +151,9 @@ def make_job(root: Path, weights: Path, stream: Stream, head: str, **old: Any) -
         storage=storage,
         validation=tuple(videos()),
     )
-    if stream is Stream.FLOW and config.model.flow_input == "measured":
-        reader = ClipReader(stream.value, storage, config.train.short_side)
-        job = replace(job, flow_deviation=flow_deviation(job.videos, reader))
+    if stream is FLOW and config.model.flow_input == "measured":
+        reader = ClipReader(stream, storage, config.train.short_side)
+        job = replace(job, motion_deviation=motion_deviation(job.videos, reader))
     return job
 
 
@@ -166,10 +166,10 @@ def outcome(job: TrainingJob, output: Path) -> tuple[float, list[str]]:
 @pytest.mark.parametrize(
     ("head", "stream"),
     [
-        ("stpa", Stream.RGB),
-        pytest.param("tsn", Stream.RGB, marks=pytest.mark.slow),
-        pytest.param("stpa", Stream.FLOW, marks=pytest.mark.slow),
-        pytest.param("tsn", Stream.FLOW, marks=pytest.mark.slow),
+        ("stpa", RGB),
+        pytest.param("tsn", RGB, marks=pytest.mark.slow),
+        pytest.param("stpa", FLOW, marks=pytest.mark.slow),
+        pytest.param("tsn", FLOW, marks=pytest.mark.slow),
     ],
 )
 def test_the_shipped_settings_learn_24_clips(root, weights, tmp_path, head, stream):
@@ -182,7 +182,7 @@ def test_the_shipped_settings_learn_24_clips(root, weights, tmp_path, head, stre
     assert problems == []
 
 
-@pytest.mark.parametrize("stream", Stream)
+@pytest.mark.parametrize("stream", [RGB, FLOW])
 def test_the_settings_before_explode_and_were_warned_of(root, weights, tmp_path, stream):
     job = make_job(root, weights, stream, "stpa", **OLD)
     assert [each.name for each in job.learning_check.before()] == ["too_few_steps", "printed_loss"]

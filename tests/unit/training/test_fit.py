@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import load_file
 
 from benchmarks.material import with_features
-from stpa.config import ModelConfig, Stream, StreamConfig, TrainConfig
+from stpa.config import ModelConfig, StreamConfig, TrainConfig
 from stpa.data.clips import TrainClips
 from stpa.data.manifest import Video
 from stpa.data.step_sampler import StepSampler
@@ -22,6 +22,7 @@ from stpa.evaluation.features import Views
 from stpa.evaluation.k_sweep import Sweep, sweep_video
 from stpa.models.checkpoint import WEIGHTS_FILE, load_model
 from stpa.models.network import ActionNetwork
+from stpa.streams import RGB
 from stpa.training.agreement import Wish
 from stpa.training.checkpoint import OPTIMIZER_FILE, PROGRESS_FILE
 from stpa.training.fit import Place, fit
@@ -46,13 +47,13 @@ def write_videos(root: Path) -> Path:
 def make_job(root: Path, *, num_epochs: int = NUM_EPOCHS, **changes: Any) -> TrainingJob:
     """Make a job in which all that is drawn at random matters."""
     params = small_params()
-    rgb = params["train"]["rgb"] | {"epochs": num_epochs, "dropout": 0.5}
+    rgb = params["train"]["streams"]["rgb"] | {"epochs": num_epochs, "dropout": 0.5}
     train = params["train"] | {"input_size": 32, "short_side": 40, "horizontal_flip": True}
     return TrainingJob(
-        stream=Stream.RGB,
+        stream=RGB,
         head="stpa",
         model=ModelConfig(**params["model"]),
-        train=TrainConfig(**(train | {"rgb": StreamConfig(**rgb)} | changes)),
+        train=TrainConfig(**(train | {"streams": {"rgb": rgb, "flow": rgb}} | changes)),
         class_names=CLASS_NAMES,
         multi_label=False,
         videos=tuple(video(index) for index in range(4)),
@@ -175,7 +176,7 @@ def test_parts_of_a_batch_give_the_whole_ones_step(root, tmp_path, precision):
     settings = {"freeze_batch_norm": "all", "batch_size": 3, "optimizer": "sgd"}
     settings |= {"precision": precision, "horizontal_flip": False}
     whole, parts = (
-        replace(job, train=job.train.model_copy(update={"rgb": without_dropout(job)}))
+        replace(job, train=job.train.model_copy(update={"streams": without_dropout(job)}))
         for job in (make_job(root, **settings), make_job(root, **settings, clips_at_once=2))
     )
     expected = load_file(train(whole, tmp_path / "whole")[-1] / WEIGHTS_FILE)
@@ -185,8 +186,9 @@ def test_parts_of_a_batch_give_the_whole_ones_step(root, tmp_path, precision):
         torch.testing.assert_close(found[name], value, atol=tolerance, rtol=tolerance, msg=name)
 
 
-def without_dropout(job: TrainingJob) -> StreamConfig:
-    return job.train.rgb.model_copy(update={"dropout": 0.0})
+def without_dropout(job: TrainingJob) -> dict[str, StreamConfig]:
+    rgb = job.train.streams["rgb"].model_copy(update={"dropout": 0.0})
+    return job.train.streams | {"rgb": rgb}
 
 
 def test_every_epoch_draws_its_own_clips_in_its_own_order(root, tmp_path, monkeypatch):
@@ -256,9 +258,9 @@ def test_input_is_normalised_as_stated_or_as_the_backbone_s_weights_expect(root,
 
 @pytest.mark.parametrize(("flow_input", "scale"), [("measured", 0.1), ("as_rgb", 1.0)])
 def test_measured_flow_is_scaled_where_the_trial_s_own_model_asks_for_it(root, flow_input, scale):
-    job = replace(make_job(root), flow_deviation=0.1 * PHOTOGRAPH_DEVIATION)
+    job = replace(make_job(root), motion_deviation=0.1 * PHOTOGRAPH_DEVIATION)
     model = job.model.model_copy(update={"flow_input": flow_input})
-    unscaled = replace(job, flow_deviation=None).spec.input_std
+    unscaled = replace(job, motion_deviation=None).spec.input_std
     assert replace(job, model=model).spec.input_std == pytest.approx(
         [each * scale for each in unscaled]
     )
@@ -344,9 +346,15 @@ def warm_job(frozen_job: TrainingJob, **changes: Any) -> TrainingJob:
 
 
 def test_a_warm_start_begins_with_the_head_that_learnt_from_features(frozen_job, tmp_path):
-    still = frozen_job.train.rgb.model_copy(update={"learning_rate": 1e-12, "new_layer_rate": 4e9})
+    still = frozen_job.train.streams["rgb"].model_copy(
+        update={"learning_rate": 1e-12, "new_layer_rate": 4e9}
+    )
     job = warm_job(
-        frozen_job, rgb=still, warm_start_steps=12, freeze_batch_norm="all", weight_decay=0.0
+        frozen_job,
+        streams={"rgb": still},
+        warm_start_steps=12,
+        freeze_batch_norm="all",
+        weight_decay=0.0,
     )
     alone = load_file(train(job.of_head, tmp_path / "head")[-1] / WEIGHTS_FILE)
     warm = load_file(train(job, tmp_path / "warm")[-1] / WEIGHTS_FILE)

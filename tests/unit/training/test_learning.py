@@ -8,6 +8,7 @@ import torch
 from torch.nn import functional as F
 
 from stpa.models.heads import head_options
+from stpa.streams import FLOW, RGB, Stream
 from stpa.training.learning import Epoch, Ignorance, LearningCheck
 from tests.unit.models.test_network import OPTIONS
 
@@ -26,7 +27,7 @@ def epoch(number: int = 30, **changed: float) -> Epoch:
 
 
 def check_of(
-    stream: str = "flow",
+    stream: Stream = FLOW,
     *,
     steps: int = 10,
     ignorance: Ignorance = SIX_EVEN,
@@ -54,7 +55,7 @@ def test_a_loss_near_that_of_guessing_is_told_with_what_to_change(classification
     assert not problem.has_learnt
     assert f"{classification:.2f}" in problem.message
     assert "1.79" in problem.message
-    assert "train.flow.learning_rate" in problem.message
+    assert "train.streams.flow.learning_rate" in problem.message
 
 
 def test_one_answer_for_all_is_told_whatever_the_loss():
@@ -107,10 +108,10 @@ def test_small_terms_beside_a_loss_that_has_come_to_nothing_are_no_problem():
 
 
 def test_few_steps_are_told_before_the_first():
-    [problem] = check_of("rgb", steps=3).before()
+    [problem] = check_of(RGB, steps=3).before()
     assert "only 90 optimiser steps" in problem.message
     assert problem.has_learnt
-    assert check_of("rgb", steps=4).before() == []
+    assert check_of(RGB, steps=4).before() == []
 
 
 def test_what_the_head_warns_of_is_told_before_the_first_step():

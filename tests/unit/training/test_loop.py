@@ -10,6 +10,7 @@ from torch.nn import functional as F
 from stpa.models.attention_losses import ATTENTION_LOSSES, INTERACTIVE_LOSSES
 from stpa.models.heads import HeadOutput
 from stpa.models.network import ActionNetwork
+from stpa.streams import FLOW, RGB, Stream
 from stpa.training.loop import StepOptions, loss_terms, top1, total_loss, train_step
 from stpa.training.optim import build_optimizer, build_schedule
 from tests.unit.models.test_network import SPEC, random_clips, spec_of, with_options
@@ -59,9 +60,9 @@ def run(network: ActionNetwork, batches: list, learning_rate: float = 0.003) -> 
     return {name: value.item() for name, value in seen.items() if value.ndim == 0}
 
 
-@pytest.mark.parametrize("stream", ["rgb", "flow"])
+@pytest.mark.parametrize("stream", [RGB, FLOW])
 @pytest.mark.parametrize("head", ["stpa", "tsn"])
-def test_network_overfits_one_batch(stream: str, head: str) -> None:
+def test_network_overfits_one_batch(stream: Stream, head: str) -> None:
     torch.manual_seed(0)
     network = ActionNetwork(spec_of(head, stream=stream, dropout=0.0))
     batch = one_batch(network)

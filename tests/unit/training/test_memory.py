@@ -40,7 +40,7 @@ def job_of_four(root: Path, **changes: Any) -> TrainingJob:
     """Make a job whose result does not depend on which clips share a part."""
     settings = FROZEN | {"batch_size": 4, "optimizer": "sgd", "min_steps_per_epoch": 3}
     job = make_job(root, num_epochs=1, **(settings | changes))
-    return replace(job, train=job.train.model_copy(update={"rgb": without_dropout(job)}))
+    return replace(job, train=job.train.model_copy(update={"streams": without_dropout(job)}))
 
 
 @pytest.fixture

@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from stpa.models.network import ActionNetwork
+from stpa.streams import FLOW, RGB
 from stpa.training.optim import (
     build_optimizer,
     build_schedule,
@@ -17,7 +18,7 @@ from stpa.training.optim import (
 )
 from tests.unit.models.test_network import SPEC
 
-FLOW_WITH_STEM_BIAS = replace(SPEC, stream="flow", backbone="bn_inception")
+FLOW_WITH_STEM_BIAS = replace(SPEC, stream=FLOW, backbone="bn_inception")
 STEM = "conv1_7x7_s2"
 
 
@@ -129,14 +130,14 @@ def test_tsn_rates_of_flow_favour_biases_and_the_adapted_stem() -> None:
 
 @pytest.mark.parametrize("top_layer", ["C", "FC"])
 def test_tsn_rates_favour_every_branch_of_the_adapted_stem(top_layer: str) -> None:
-    spec = replace(SPEC, stream="flow", backbone="repvgg_a0", top_layer=top_layer, num_scales=1)
+    spec = replace(SPEC, stream=FLOW, backbone="repvgg_a0", top_layer=top_layer, num_scales=1)
     settings = settings_of(ActionNetwork(spec), rates="tsn")
     faster = {name.split("stem.")[-1] for name, (rate, _) in settings.items() if rate == 5}
     assert faster == {"conv_kxk.conv.weight", "conv_1x1.conv.weight"}
 
 
 def test_tsn_rates_of_rgb_leave_the_stem_at_the_others_rate() -> None:
-    network = ActionNetwork(replace(FLOW_WITH_STEM_BIAS, stream="rgb"))
+    network = ActionNetwork(replace(FLOW_WITH_STEM_BIAS, stream=RGB))
     settings = settings_of(network, rates="tsn")
     assert setting(settings, STEM + ".weight") == (1, 0.01)
     assert setting(settings, STEM + ".bias") == (2, 0)

@@ -48,7 +48,7 @@ def shared(root, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def shared_job(root: Path, name: str) -> TrainingJob:
     job = make_job(root, **SETTINGS, clips_at_once=PARTS[name])
-    return replace(job, train=job.train.model_copy(update={"rgb": without_dropout(job)}))
+    return replace(job, train=job.train.model_copy(update={"streams": without_dropout(job)}))
 
 
 def _work_together(rank: int, folder: Path, jobs: dict[str, TrainingJob]) -> None:

@@ -26,12 +26,19 @@ from stpa.optical_flow.extract import extract_video
 from stpa.params import load_config, read_params
 from stpa.presets import preset_path
 from stpa.progress import silent
+from stpa.streams import FLOW, RGB, Stream
 from tests.unit.models.test_network import SPEC, spec_of
 from tests.workspaces import make_video, make_workspace, small_params
 
 NAME = "UCF-101/AmberSway/v_AmberSway_g01_c01"
 NUM_FRAMES, K = 24, 12
-FLOW = {"estimator": "farneback", "options": {}, "bound_px": 8.0, "width": 80, "height": 64}
+MADE_BY = {
+    "estimator": "farneback",
+    "options": {},
+    "bound_px": 8.0,
+    "width": 80,
+    "height": 64,
+}
 """Stored squeezed, as it may be."""
 
 
@@ -49,7 +56,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
         root / "flow" / f"{NAME}.avi",
         num_frames=NUM_FRAMES,
         source_sha256="0" * 64,
-        **FLOW,
+        **MADE_BY,
     )
     return root
 
@@ -68,15 +75,15 @@ def action(root: Path, video: Video) -> Action:
     return action
 
 
-def make_network(stream: str, head: str = "stpa", top_layer: str = "C") -> ActionNetwork:
+def make_network(stream: Stream, head: str = "stpa", top_layer: str = "C") -> ActionNetwork:
     torch.manual_seed(0)
     num_scales = 1 if top_layer == "FC" else 2
     spec = spec_of(head, stream=stream, top_layer=top_layer, num_scales=num_scales)
     return ActionNetwork(spec).eval()
 
 
-def stored(root: Path, stream: str) -> Folder:
-    return Folder(root / ("videos" if stream == "rgb" else "flow"))
+def stored(root: Path, stream: Stream) -> Folder:
+    return Folder(root / ("flow" if stream.reads_optical_flow else "videos"))
 
 
 def run(
@@ -88,15 +95,15 @@ def run(
         video,
         actions,
         storage=stored(root, network.spec.stream),
-        flow_storage=stored(root, "flow"),
+        flow_storage=stored(root, FLOW),
         num_segments=K,
         perturbs=perturbs,
     )
 
 
-@pytest.mark.parametrize("stream", ["rgb", "flow"])
+@pytest.mark.parametrize("stream", [RGB, FLOW])
 def test_maps_are_measured_at_their_frames_against_the_annotated_boxes(
-    root: Path, video: Video, action: Action, stream: str
+    root: Path, video: Video, action: Action, stream: Stream
 ) -> None:
     network = make_network(stream)
     with torch.no_grad():
@@ -105,8 +112,8 @@ def test_maps_are_measured_at_their_frames_against_the_annotated_boxes(
                 parameter *= 30  # else attention is nearly even, and all maps alike
     [found] = run(root, video, network, action)
     # The same once more, step by step.
-    span = 1 if stream == "rgb" else sampling.STACK_LENGTH
-    positions = sampling.test_positions(NUM_FRAMES - (stream == "flow"), K, span)
+    span = stream.span
+    positions = sampling.test_positions(stream.stored_frames(NUM_FRAMES), K, span)
     frames = positions + span // 2
     clip = ClipReader(stream, stored(root, stream), SPEC.short_side).read(video, positions)
     crop = torch.from_numpy(centre_crop(clip, 64).copy())
@@ -129,9 +136,9 @@ def test_maps_are_measured_at_their_frames_against_the_annotated_boxes(
     assert len({metrics["temporal_auc"] for metrics in found.values()}) > 4
 
 
-@pytest.mark.parametrize("stream", ["rgb", "flow"])
+@pytest.mark.parametrize("stream", [RGB, FLOW])
 def test_motion_finds_the_actor_and_even_maps_score_what_boxes_cover(
-    root: Path, video: Video, action: Action, stream: str
+    root: Path, video: Video, action: Action, stream: Stream
 ) -> None:
     [found] = run(root, video, make_network(stream, top_layer="A"), action)
     uniform, flow = found["uniform"], found["|flow|"]
@@ -152,28 +159,28 @@ def test_motion_finds_the_actor_and_even_maps_score_what_boxes_cover(
 def test_attention_is_measured_where_the_head_attends(
     root: Path, video: Video, action: Action, head: str, names: list[str]
 ) -> None:
-    [found] = run(root, video, make_network("rgb", head), action)
+    [found] = run(root, video, make_network(RGB, head), action)
     assert list(found) == [*names, "uniform", "random", "centre", "|flow|"]
 
 
 def test_a_head_that_weighs_whole_frames_points_nowhere_in_space(
     root: Path, video: Video, action: Action
 ) -> None:
-    [found] = run(root, video, make_network("rgb", top_layer="FC"), action)
+    [found] = run(root, video, make_network(RGB, top_layer="FC"), action)
     for metric in KINDS["space"]:
         assert found["attention"][metric] == pytest.approx(found["uniform"][metric])
     assert found["attention"]["temporal_auc"] != 0.5
 
 
 def test_without_boxes_only_time_is_measured(root: Path, video: Video, action: Action) -> None:
-    [found] = run(root, video, make_network("rgb", "tsn"), replace(action, boxes=None))
+    [found] = run(root, video, make_network(RGB, "tsn"), replace(action, boxes=None))
     assert set(found["evidence"]) == set(KINDS["time"])
 
 
 def test_perturbation_is_measured_of_the_network_s_maps_and_of_a_random_order(
     root: Path, video: Video, action: Action
 ) -> None:
-    network = make_network("flow", "tsn")
+    network = make_network(FLOW, "tsn")
     [found] = run(root, video, network, action, perturbs=True)
     assert [name for name, metrics in found.items() if "deletion" in metrics] == [
         "evidence",
@@ -187,7 +194,7 @@ def test_perturbation_is_measured_of_the_network_s_maps_and_of_a_random_order(
 def test_each_action_of_a_video_is_measured_for_its_own_class(
     root: Path, video: Video, action: Action
 ) -> None:
-    network = make_network("rgb", "tsn")
+    network = make_network(RGB, "tsn")
     found = run(root, video, network, action, replace(action, label="up"))
     assert [run(root, video, network, action)[0]["evidence"]] == [found[0]["evidence"]]
     assert found[0]["evidence"] != found[1]["evidence"]
@@ -195,11 +202,11 @@ def test_each_action_of_a_video_is_measured_for_its_own_class(
 
 def test_an_action_of_no_known_class_is_refused(root: Path, video: Video, action: Action) -> None:
     with pytest.raises(DataError, match=r"shows 'swim', .* its classes are left, öffnen, up"):
-        run(root, video, make_network("rgb", "tsn"), replace(action, label="swim"))
+        run(root, video, make_network(RGB, "tsn"), replace(action, label="swim"))
 
 
 def test_a_new_head_has_other_weights_on_the_same_backbone() -> None:
-    network = make_network("rgb")
+    network = make_network(RGB)
     state = torch.random.get_rng_state()
     renewed, again = with_new_head(network, seed=1), with_new_head(network, seed=1)
     assert torch.equal(torch.random.get_rng_state(), state)
@@ -212,9 +219,9 @@ def test_a_new_head_has_other_weights_on_the_same_backbone() -> None:
 
 
 def test_evidence_is_what_speaks_for_the_class_alone(root: Path, video: Video) -> None:
-    network = make_network("rgb")
+    network = make_network(RGB)
     with torch.inference_mode():
-        look = look_at(network, video, stored(root, "rgb"), stored(root, "flow"), K)
+        look = look_at(network, video, stored(root, RGB), stored(root, FLOW), K)
         maps = evidence_maps(network, look.pyramid, 2)
         signed = network.evidence(look.pyramid, torch.tensor([0.0, 0, 1]))
         attention = attention_maps(network, look.pyramid)

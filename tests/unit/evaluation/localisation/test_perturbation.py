@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stpa.evaluation.localisation.perturbation import NUM_STEPS, blur, perturb
+from stpa.streams import FLOW, RGB
 
 TIME, SIDE = 2, 32
 SHAPE = (TIME, 4, 8)
@@ -28,7 +29,7 @@ def see(clip: np.ndarray) -> float:
 
 def run(maps: np.ndarray, seed: int = 0, probability=see):
     rng = np.random.default_rng(seed)
-    return perturb(noise(), maps, probability, is_flow=False, rng=rng)
+    return perturb(noise(), maps, probability, stream=RGB, rng=rng)
 
 
 def ramp(decisive: float) -> np.ndarray:
@@ -91,18 +92,18 @@ def test_equal_generators_give_equal_orders() -> None:
 def test_frames_are_blurred_and_flow_stands_still() -> None:
     clip = np.zeros((1, 3, SIDE, SIDE), np.uint8)
     clip[:, 1, :, SIDE // 2 :] = 255
-    blurred = blur(clip, is_flow=False)
+    blurred = blur(clip, stream=RGB)
     assert (blurred[:, [0, 2]] == 0).all()  # planes do not mix
     # A step under a Gaussian of SIDE / 12 = 2.7 px is at its mean and one deviation there.
     assert blurred[0, 1, 16, [15, 16]].mean() == pytest.approx(127.5, abs=2)
     deviation = SIDE / 12
     at = 15.5 + deviation
     assert np.interp(at, range(SIDE), blurred[0, 1, 16]) == pytest.approx(0.841 * 255, abs=3)
-    assert (blur(noise(10), is_flow=True) == 128).all()
+    assert (blur(noise(10), stream=FLOW) == 128).all()
 
 
 def test_a_map_with_fewer_cells_than_steps_is_enough() -> None:
     maps = np.array([1.0, 2.0]).reshape(2, 1, 1)
-    found = perturb(noise(), maps, see, is_flow=False, rng=np.random.default_rng(0))
+    found = perturb(noise(), maps, see, stream=RGB, rng=np.random.default_rng(0))
     assert found.deletion == pytest.approx(0.25)  # 1, 0, 0 at 0, 1/2 and 1
     assert found.insertion == pytest.approx(0.75)
