@@ -35,8 +35,8 @@ from stpa.optical_flow.extract import extract_video
 from stpa.params import load_config
 from stpa.presets import preset_path
 from stpa.progress import silent
-from stpa.stages.evaluate import today_sweep
 from stpa.stages.initialise import initialise
+from stpa.stages.plan import configured_sweep
 from stpa.stages.storage import stream_storage
 from stpa.stages.training_job import training_job
 from stpa.streams import Stream
@@ -118,7 +118,7 @@ def _work(workspace: Workspace, config: Config, pool: Executor) -> None:
             load_and_sweep,
             model_folder=_model(workspace, stream, head),
             source=stream_storage(workspace, config, stream),
-            sweep=today_sweep(config),
+            sweep=configured_sweep(config),
             device=config.compute.device,
         )
         list(pool.map(sweep, manifest.select("test")))

@@ -5,15 +5,14 @@ from pathlib import Path
 from prefect import flow, task
 
 from stpa.data.versioning import DataVersion
-from stpa.flows.watch import RETRIES, name_run, open_workspace, watched
+from stpa.flows.watch import RETRIES, name_run, watched, working_in
 from stpa.stages.extract import extract as run_extract
 
 
 @task(**RETRIES, task_run_name="extract-optical-flow")
 def extract_optical_flow(root: Path) -> DataVersion:
     """Run the extract stage."""
-    workspace, config = open_workspace(root)
-    with watched("extract optical flow") as progress:
+    with working_in(root) as (workspace, config), watched("extract optical flow") as progress:
         return run_extract(workspace, config, progress)
 
 

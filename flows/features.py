@@ -4,15 +4,14 @@ from pathlib import Path
 
 from prefect import flow, task
 
-from stpa.flows.watch import RETRIES, name_run, open_workspace, watched
+from stpa.flows.watch import RETRIES, name_run, watched, working_in
 from stpa.stages.features import store_features as run_features
 
 
 @task(**RETRIES, task_run_name="store-features")
 def store_features(root: Path) -> None:
     """Run the features stage."""
-    workspace, config = open_workspace(root)
-    with watched("store features") as progress:
+    with working_in(root) as (workspace, config), watched("store features") as progress:
         run_features(workspace, config, progress)
 
 

@@ -6,15 +6,14 @@ from prefect import flow, task
 from prefect.artifacts import create_table_artifact
 
 from stpa.data.manifest import Manifest
-from stpa.flows.watch import RETRIES, name_run, open_workspace, watched
+from stpa.flows.watch import RETRIES, name_run, watched, working_in
 from stpa.stages.ingest import ingest as run_ingest
 
 
 @task(**RETRIES, task_run_name="ingest-videos")
 def ingest_videos(root: Path, source: Path | None) -> Manifest:
     """Run the ingest stage."""
-    workspace, config = open_workspace(root)
-    with watched("ingest videos") as progress:
+    with working_in(root) as (workspace, config), watched("ingest videos") as progress:
         return run_ingest(workspace, config, source, progress).manifest
 
 

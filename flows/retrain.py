@@ -17,31 +17,30 @@ from stpa.flows.features import features
 from stpa.flows.ingest import ingest
 from stpa.flows.promote import promote
 from stpa.flows.train import train
-from stpa.flows.watch import RETRIES, name_run, open_workspace
+from stpa.flows.watch import RETRIES, name_run, planned, working_in
 from stpa.registry.promotion import Decision
 from stpa.stages.delivery import deliver_notices
 from stpa.stages.estimate import log_estimate
 from stpa.stages.notices import note_failure
+from stpa.stages.plan import Plan
 from stpa.stages.pretrained import prepare_weights
 from stpa.stages.summarise import Summary
 from stpa.stages.summarise import summarise as run_summarise
 from stpa.stages.unchanged import read_inputs, remember
-from stpa.workspace import Workspace, exclusive
+from stpa.workspace import Workspace
 
 
 @task(**RETRIES, task_run_name="summarise")
-def summarise(root: Path, decision: Decision, seconds: float) -> Summary:
+def summarise(plan: Plan, decision: Decision, seconds: float) -> Summary:
     """Run the summarise stage."""
-    workspace, config = open_workspace(root)
-    return run_summarise(workspace, config, decision, seconds)
+    return run_summarise(plan, decision, seconds)
 
 
 @flow(name="retrain", flow_run_name=name_run)
 def retrain(root: Path = Path(), source: Path | None = None) -> Summary:
     """Bring the workspace `root` up to date; what has not changed is not done again."""
     started = time.monotonic()
-    workspace, config = open_workspace(root)
-    with exclusive(workspace), _telling(workspace, config):
+    with working_in(root) as (workspace, config), _telling(workspace, config):
         inputs = read_inputs(workspace, source)  # before ingest: later ones are for the next run
         with keeping_cluster():
             find_cluster(config.compute.address)  # rather than after hours of ingest
@@ -51,12 +50,13 @@ def retrain(root: Path = Path(), source: Path | None = None) -> Summary:
             extract(root)
             if config.stores_features:
                 features(root)
-            models = train(root)
-            evaluate(root)
-            decision = promote(root)
-        summary = summarise(root, decision, time.monotonic() - started)
-        folders = [model.folder for model in models]
-        remember(workspace, config, inputs, folders, summary.decision.sentence)
+            with planned(root) as plan:
+                train(root)
+                evaluate(root)
+                decision = promote(root)
+                summary = summarise(plan, decision, time.monotonic() - started)
+        models = [network.model for network in plan.networks]
+        remember(workspace, config, inputs, models, summary.decision.sentence)
     create_markdown_artifact(
         _as_markdown(workspace, config, summary),
         key="report",

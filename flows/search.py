@@ -5,13 +5,12 @@ from pathlib import Path
 from prefect import flow, task
 from prefect.artifacts import create_table_artifact
 
-from stpa.flows.watch import RETRIES, name_run, open_workspace, watched
+from stpa.flows.watch import RETRIES, name_run, open_workspace, watched, working_in
 from stpa.stages.pretrained import prepare_weights
 from stpa.stages.search import search as run_search
 from stpa.stages.search_plan import read_plan, searched_streams
 from stpa.stages.search_result import SearchResult
 from stpa.streams import STREAMS
-from stpa.workspace import exclusive
 
 
 @task(**RETRIES, task_run_name="search-{stream}-{head}")
@@ -28,9 +27,8 @@ def search(
     space: Path, root: Path = Path(), stream: str | None = None, head: str | None = None
 ) -> list[SearchResult]:
     """Search each network that the file `space` varies, or that of `stream` alone."""
-    workspace, config = open_workspace(root)
     results = []
-    with exclusive(workspace):
+    with working_in(root) as (_workspace, config):
         prepare_weights(config)
         for each in searched_streams(read_plan(space, config), config, stream):
             result = search_network(root, space, each.name, head or config.heads[0])

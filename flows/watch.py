@@ -5,6 +5,7 @@ import re
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any, cast
 from uuid import UUID
@@ -18,10 +19,14 @@ from stpa.config import Config
 from stpa.errors import StpaError, one_line
 from stpa.params import load_config
 from stpa.progress import NO_DETAILS, Details, ReportProgress, describe
+from stpa.stages.plan import Plan, make_plan
 from stpa.terminal import TERMINAL
-from stpa.workspace import Workspace
+from stpa.workspace import Workspace, exclusive
 
 SECONDS_BETWEEN_UPDATES = 2.0
+
+_PLAN: ContextVar[Plan | None] = ContextVar("plan", default=None)
+"""That of the innermost block of `planned`."""
 
 logger = logging.getLogger(__name__)
 
@@ -30,6 +35,34 @@ def open_workspace(root: Path) -> tuple[Workspace, Config]:
     """Return a workspace and its checked parameters."""
     workspace = Workspace(root)
     return workspace, load_config(workspace.params)
+
+
+@contextmanager
+def working_in(root: Path) -> Iterator[tuple[Workspace, Config]]:
+    """Yield a workspace, which is this process's alone for the block, and its parameters."""
+    workspace, config = open_workspace(root)
+    with exclusive(workspace):
+        yield workspace, config
+
+
+@contextmanager
+def planned(root: Path) -> Iterator[Plan]:
+    """Yield the plan of a workspace, which is this process's alone for the block.
+
+    Blocks within the block have the same plan, so that the flows of a retraining do not mix
+    parameters that somebody edits meanwhile.
+    """
+    plan = _PLAN.get()
+    if plan is not None and plan.workspace == Workspace(root):
+        yield plan
+        return
+    with working_in(root) as (workspace, config):
+        plan = make_plan(workspace, config)
+        token = _PLAN.set(plan)
+        try:
+            yield plan
+        finally:
+            _PLAN.reset(token)
 
 
 def name_run() -> str:

@@ -196,14 +196,17 @@ def evaluate(
 ) -> None:
     """Score the test videos at every K of the sweep."""
     from stpa.stages.evaluate import evaluate as run
+    from stpa.stages.plan import make_plan
 
     place, config = open_workspace(workspace)
     table = Table("head", "stream", *[f"K={k}" for k in sorted(config.evaluate.sweep)])
     networks = product(chosen_heads(config, head), chosen_streams(config, stream))
     with at_work(place, "evaluate"):
+        plan = make_plan(place, config)
         for chosen_head, chosen_stream in networks:
-            with TERMINAL.bar(f"evaluate {chosen_stream} {chosen_head}") as progress:
-                scores = run(place, config, chosen_stream, chosen_head, progress)
+            network = plan.network(chosen_stream, chosen_head)
+            with TERMINAL.bar(f"evaluate {network.name}") as progress:
+                scores = run(plan, network, progress)
             table.add_row(chosen_head, chosen_stream.name, *_by_k(scores))
         RESULTS.print(table)
 
@@ -212,11 +215,14 @@ def evaluate(
 def fuse(head: HeadOption = None, workspace: WorkspaceOption = Path()) -> None:
     """Fuse the streams' scores by evaluate.late_fusion."""
     from stpa.stages.fuse import fuse as run
+    from stpa.stages.plan import make_plan
 
     place, config = open_workspace(workspace)
     table = Table("head", *[f"K={k}" for k in sorted(config.evaluate.sweep)])
-    for chosen in chosen_heads(config, head):
-        scores = run(place, config, chosen)
+    heads = chosen_heads(config, head)
+    plan = make_plan(place, config)
+    for chosen in heads:
+        scores = run(plan, chosen)
         table.add_row(chosen, *_by_k(scores))
     RESULTS.print(table)
 
@@ -225,12 +231,13 @@ def fuse(head: HeadOption = None, workspace: WorkspaceOption = Path()) -> None:
 def promote(workspace: WorkspaceOption = Path()) -> None:
     """Register the networks and their fusion; serve them if they pass the rules."""
     from stpa.stages.delivery import deliver_notices
+    from stpa.stages.plan import make_plan
     from stpa.stages.promote import promote as run
 
     place, config = open_workspace(workspace)
     with at_work(place, "promote"):
         with TERMINAL.bar("register and judge") as progress:
-            decision = run(place, config, progress)
+            decision = run(make_plan(place, config), progress)
         show_decision(decision)
         deliver_notices(place)
 

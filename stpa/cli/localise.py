@@ -58,6 +58,7 @@ def localise(
         name_network,
         write_localisation,
     )
+    from stpa.stages.plan import make_plan
 
     if model is not None and (stream or head):
         raise ConfigError("--model is one network: leave out --stream and --head")
@@ -66,7 +67,11 @@ def localise(
     num_segments = k or config.evaluate.num_segments
     with at_work(place, "localise"):
         data_version = read_version(place.root).id  # none: told before hours of work
-        networks = name_network(model) if model else find_networks(place, config, streams, heads)
+        networks = (
+            name_network(model)
+            if model
+            else find_networks(make_plan(place, config), streams, heads)
+        )
         annotated = find_annotated(place, truth)
         found: dict[str, LocalisedNetwork] = {}
         for name, folder in networks.items():

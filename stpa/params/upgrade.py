@@ -192,8 +192,9 @@ def require_current(document: Document, path: Path) -> None:
     lacking = [change.key for change in changes if change.old == ABSENT]
     names = ", ".join(lacking[:_NAMED])
     more = f" and {len(lacking) - _NAMED} more" if len(lacking) > _NAMED else ""
+    lacks = f"; it lacks {names}{more}" if lacking else ""
     raise ConfigError(
-        f"{path} has format {found}, but this stpa reads format {FORMAT}; it lacks {names}{more}: "
+        f"{path} has format {found}, but this stpa reads format {FORMAT}{lacks}: "
         f"run `stpa init {quote(str(path.parent))} --upgrade`"
     )
 

@@ -56,8 +56,8 @@ def read_serving(settings: Mapping[str, Any], model: str) -> Serving:
 
 
 @dataclass(frozen=True)
-class Network:
-    """One trained stream: its model folder and the tracked run that made it."""
+class TrainedStream:
+    """One stream of a candidate: its model folder and the tracked run that made it."""
 
     folder: Path
     run_id: str
@@ -69,7 +69,7 @@ class Candidate:
 
     key: str
     """Digest of everything that determined the networks and the judgement."""
-    networks: Mapping[Stream, Network]
+    networks: Mapping[Stream, TrainedStream]
     head: str
     reason: str
     """Why it is that head, for a person."""

@@ -2,26 +2,27 @@
 
 from collections.abc import Iterable
 
-from stpa.config import Config
 from stpa.data.manifest import read_manifest
 from stpa.evaluation.scores import Scores
 from stpa.files import digest_value
-from stpa.registry.candidate import Candidate, Network
+from stpa.registry.candidate import Candidate, TrainedStream
 from stpa.registry.judgement import Judgement, judge_scores
 from stpa.stages.choose import choose_head
 from stpa.stages.fuse import fuse_by
+from stpa.stages.plan import Plan
 from stpa.stages.train import TrainedModel, find_trained
 from stpa.workspace import Workspace
 
 
-def gather_candidate(workspace: Workspace, config: Config) -> Candidate:
+def gather_candidate(plan: Plan) -> Candidate:
     """Return the candidate. Raises StpaError when a stream is not trained or not evaluated yet."""
-    head, fusion, reason = choose_head(workspace, config)
-    models = {stream: find_trained(workspace, config, stream, head) for stream in config.streams}
-    fused = fuse_by(fusion, workspace, config, head)
-    num_segments, num_crops = config.evaluate.num_segments, config.evaluate.num_crops
+    head, fusion, reason = choose_head(plan)
+    models = [find_trained(network) for network in plan.of_head(head)]
+    fused = fuse_by(fusion, plan, head)
+    evaluate = plan.config.evaluate
+    num_segments, num_crops = evaluate.num_segments, evaluate.num_crops
     determinants = {
-        "networks": {stream.name: model.key for stream, model in models.items()},
+        "networks": {model.network.stream.name: model.network.key for model in models},
         "late_fusion": fusion.name,
         "num_segments": num_segments,
         "num_crops": num_crops,
@@ -31,13 +32,15 @@ def gather_candidate(workspace: Workspace, config: Config) -> Candidate:
         determinants["fusion_weights"] = fusion.weights
     return Candidate(
         key=digest_value(determinants),
-        networks={stream: Network(model.folder, model.run_id) for stream, model in models.items()},
+        networks={
+            model.network.stream: TrainedStream(model.folder, model.run_id) for model in models
+        },
         head=head,
         reason=reason,
         fusion=fusion,
         num_segments=num_segments,
         num_crops=num_crops,
-        judgement=_judgement(workspace, fused, num_segments, models.values()),
+        judgement=_judgement(plan.workspace, fused, num_segments, models),
     )
 
 
@@ -46,7 +49,8 @@ def _judgement(
 ) -> Judgement:
     group_of = {video.video_id: video.group for video in read_manifest(workspace.manifest).videos}
     failures = {
-        model.name: [each for each in model.problems if not each.has_learnt] for model in models
+        model.network.name: [each for each in model.problems if not each.has_learnt]
+        for model in models
     }
     return judge_scores(
         fused.at(num_segments),

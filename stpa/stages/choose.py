@@ -5,13 +5,12 @@ from typing import NamedTuple
 
 import numpy as np
 
-from stpa.config import Config
 from stpa.evaluation.fitted_fusion import surprise
 from stpa.evaluation.fusion import Fusion, fuse
 from stpa.shapes import Float
 from stpa.stages.fuse import find_fusion, fit_held_out
 from stpa.stages.held_out import HeldOut, find_held_out
-from stpa.workspace import Workspace
+from stpa.stages.plan import Plan
 
 
 class Choice(NamedTuple):
@@ -22,7 +21,7 @@ class Choice(NamedTuple):
     reason: str
 
 
-def choose_head(workspace: Workspace, config: Config) -> Choice:
+def choose_head(plan: Plan) -> Choice:
     """Return the head that `promotion.candidate` names or, where it is auto, the best one.
 
     The best one finds the labels of held-out videos likeliest, its streams fused. Of heads that
@@ -31,18 +30,18 @@ def choose_head(workspace: Workspace, config: Config) -> Choice:
     """
 
     def without_comparing(head: str, reason: str) -> Choice:
-        return Choice(head, find_fusion(workspace, config, head), reason)
+        return Choice(head, find_fusion(plan, head), reason)
 
-    named = config.promotion.candidate
+    named, heads = plan.config.promotion.candidate, plan.config.heads
     if named != "auto":
         return without_comparing(named, "promotion.candidate names it")
-    if len(config.heads) == 1:
-        return without_comparing(config.heads[0], "no other is trained")
-    found = {head: find_held_out(workspace, config, head) for head in config.heads}
+    if len(heads) == 1:
+        return without_comparing(heads[0], "no other is trained")
+    found = {head: find_held_out(plan, head) for head in heads}
     held_out = {head: each for head, each in found.items() if each is not None}
     if len(held_out) < len(found):
         reason = "no training videos are held out to compare heads by"
-        return without_comparing(config.heads[0], reason)
+        return without_comparing(heads[0], reason)
     return _best(held_out)
 
 

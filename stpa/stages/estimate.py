@@ -9,10 +9,9 @@ from stpa.compute.tasks import joined_address
 from stpa.config import Config
 from stpa.errors import StpaError, one_line
 from stpa.progress import format_duration
-from stpa.stages.evaluate import today_sweep
 from stpa.stages.feature_files import stored_sweep
-from stpa.stages.held_out import NUM_FOLDS
 from stpa.stages.measure import Speed, head_of, measure
+from stpa.stages.plan import HELD_OUT_FOLDS, configured_sweep
 from stpa.stages.workload import Workload, find_workload
 from stpa.training.job import TrainingJob
 from stpa.workspace import Workspace
@@ -138,12 +137,12 @@ def _holding_out_seconds(work: Workload, speed: Speed) -> float:
         return 0.0
     jobs = [work.jobs[name] for name in work.to_hold_out]
     each = [_head_seconds(job, speed) for job in jobs]
-    at_once = max(1, min(speed.num_evaluations, NUM_FOLDS))
-    return speed.start_seconds + math.fsum(each) * math.ceil(NUM_FOLDS / at_once)
+    at_once = max(1, min(speed.num_evaluations, HELD_OUT_FOLDS))
+    return speed.start_seconds + math.fsum(each) * math.ceil(HELD_OUT_FOLDS / at_once)
 
 
 def _sweep_seconds(config: Config, work: Workload, name: str, speed: Speed) -> float:
-    sweep, stream = today_sweep(config), work.jobs[name].stream
+    sweep, stream = configured_sweep(config), work.jobs[name].stream
     if work.jobs[name].learns_from_features and sweep.num_crops == 1:
         return 0.0  # what is left to do with stored features takes next to nothing
     # All K share the frames that they have in common.
@@ -175,7 +174,7 @@ def describe(work: Workload, estimate: Estimate | None, problem: str = "") -> It
         )
     if work.to_hold_out:
         about = _about(estimate and estimate.hold_out)
-        heads = f"{len(work.to_hold_out) * NUM_FOLDS} heads"
+        heads = f"{len(work.to_hold_out) * HELD_OUT_FOLDS} heads"
         yield f"to do: score training videos by {heads} that have not seen their recordings{about}"
     if work.to_evaluate:
         videos = f"{len(work.test_videos)} test videos"

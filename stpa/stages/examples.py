@@ -3,7 +3,6 @@
 import logging
 from collections.abc import Sequence
 
-from stpa.config import Config
 from stpa.data.manifest import Video, read_manifest
 from stpa.errors import StpaError
 from stpa.evaluation.examples import Example, choose_examples
@@ -11,33 +10,30 @@ from stpa.evaluation.fusion import Fusion
 from stpa.evaluation.predict import Classifier
 from stpa.evaluation.scores import Scores
 from stpa.models.checkpoint import load_model
+from stpa.stages.plan import Plan
 from stpa.stages.storage import flow_storage, video_storage
 from stpa.stages.train import find_trained
-from stpa.workspace import Workspace
 
 logger = logging.getLogger(__name__)
 
 
-def example_videos(
-    workspace: Workspace, config: Config, streams: Sequence[Scores], fused: Scores
-) -> list[Video]:
+def example_videos(plan: Plan, streams: Sequence[Scores], fused: Scores) -> list[Video]:
     """Return the one to three test videos of `choose_examples`, from the current scores."""
-    videos = {video.video_id: video for video in read_manifest(workspace.manifest).videos}
-    chosen = choose_examples(streams, fused, config.evaluate.num_segments)
+    videos = {video.video_id: video for video in read_manifest(plan.workspace.manifest).videos}
+    chosen = choose_examples(streams, fused, plan.config.evaluate.num_segments)
     return [videos[fused.video_ids[index]] for index in chosen]
 
 
-def explain_videos(
-    workspace: Workspace, config: Config, head: str, fusion: Fusion, videos: Sequence[Video]
-) -> list[Example]:
+def explain_videos(plan: Plan, head: str, fusion: Fusion, videos: Sequence[Video]) -> list[Example]:
     """Explain videos by the current networks of a head, from the stored optical flow.
 
     That takes as long as judging them. One that cannot be explained is left out with a warning:
     the report of a long retraining does not depend on its pictures.
     """
+    workspace, config = plan.workspace, plan.config
     networks = {
-        stream.name: load_model(find_trained(workspace, config, stream, head).folder)
-        for stream in config.streams
+        network.stream.name: load_model(find_trained(network).folder)
+        for network in plan.of_head(head)
     }
     classifier = Classifier(
         networks,

@@ -16,29 +16,22 @@ from typing import NamedTuple
 import numpy as np
 
 from stpa.compute.memory_share import memory_share, node_cpus
-from stpa.config import ComputeConfig, Config
+from stpa.config import ComputeConfig
 from stpa.data.manifest import Video, label_matrix, read_manifest
-from stpa.data.versioning import read_version
 from stpa.errors import DataError, ModelError
 from stpa.evaluation.k_sweep import Sweep, sweep_video
 from stpa.evaluation.scores import Scores, read_scores, write_scores
-from stpa.files import digest_value
 from stpa.models.checkpoint import load_model
 from stpa.progress import ReportProgress, silent
 from stpa.search.split import split_for_validation
 from stpa.shapes import Float
 from stpa.stages.feature_files import stored_sweep
+from stpa.stages.plan import HELD_OUT_FOLDS, Network, Plan, held_out_segments
 from stpa.stages.storage import stream_storage
 from stpa.stages.sweep import map_on_cluster
 from stpa.stages.training_job import training_job, unmeasured_job
-from stpa.stages.training_key import training_key
-from stpa.streams import Stream
 from stpa.training.fit import LastCheckpoint, Place, fit
 from stpa.training.job import TrainingJob
-from stpa.workspace import Workspace
-
-NUM_FOLDS = 3
-"""Each training video is scored by a head that has learnt from two thirds of the recordings."""
 
 
 @dataclass(frozen=True)
@@ -61,28 +54,25 @@ class HeldOut(NamedTuple):
 
 
 def score_held_out(
-    workspace: Workspace,
-    config: Config,
-    stream: Stream,
-    head: str,
-    progress: ReportProgress = silent,
+    plan: Plan, network: Network, progress: ReportProgress = silent
 ) -> Scores | None:
     """Return the scores of training videos by heads that have not seen their recordings.
 
     At a single K. They are read where they were made from the same inputs. A class of a single
     recording has none; where no recording can be spared, there are none at all.
     """
-    path = _scores_file(workspace, config, stream, head)
+    path, config = network.held_out_scores, plan.config
     if path.exists():
         return read_scores(path)
-    whole = training_job(workspace, config, stream, head)
+    whole = training_job(plan.workspace, config, network.stream, network.head)
     folds = folds_of(whole if whole.learns_from_features else whole.of_head)
     if not folds:
         return None
+    k = held_out_segments(config)
     score = partial(
         _score_fold,
         sweep=stored_sweep(config),
-        num_segments=_num_segments(config),
+        num_segments=k,
         compute=config.compute,
     )
     logits: dict[str, Float[np.ndarray, " classes"]] = {}
@@ -91,17 +81,15 @@ def score_held_out(
         progress(done, len(folds))
     videos = [video for video in whole.videos if video.video_id in logits]
     scores = Scores(
-        stream=stream.name,
-        head=head,
+        stream=network.stream.name,
+        head=network.head,
         model_key=path.stem,
-        data_version=read_version(workspace.root).id,
+        data_version=plan.data.id,
         class_names=whole.class_names,
         multi_label=whole.multi_label,
         video_ids=tuple(video.video_id for video in videos),
         labels=label_matrix(videos, whole.class_names),
-        logits={
-            _num_segments(config): np.stack([logits[video.video_id] for video in videos]),
-        },
+        logits={k: np.stack([logits[video.video_id] for video in videos])},
     )
     write_scores(path, scores)
     return scores
@@ -113,9 +101,9 @@ def folds_of(job: TrainingJob) -> list[Fold]:
     There may be no fold, and recordings that none holds out.
     """
     folds, scored = [], set()
-    for split in range(1, NUM_FOLDS + 1):
+    for split in range(1, HELD_OUT_FOLDS + 1):
         with suppress(DataError):  # none can be spared
-            train, held_out = split_for_validation(job.videos, NUM_FOLDS, split)
+            train, held_out = split_for_validation(job.videos, HELD_OUT_FOLDS, split)
             # A class of fewer recordings than folds lends one of them twice.
             held_out = tuple(video for video in held_out if video.video_id not in scored)
             scored |= {video.video_id for video in held_out}
@@ -123,53 +111,32 @@ def folds_of(job: TrainingJob) -> list[Fold]:
     return [fold for fold in folds if fold.held_out]
 
 
-def is_held_out(workspace: Workspace, config: Config, job: TrainingJob) -> bool:
-    """Tell whether `score_held_out` has nothing to do for a network."""
-    return _scores_file(workspace, config, job.stream, job.head).exists() or not folds_of(job)
-
-
-def find_held_out(workspace: Workspace, config: Config, head: str) -> HeldOut | None:
+def find_held_out(plan: Plan, head: str) -> HeldOut | None:
     """Return what `score_held_out` has found for a head by all streams, if anything.
 
     Raises ModelError where it has not run for today's inputs.
     """
-    found = [_find_scores(workspace, config, stream, head) for stream in config.streams]
+    found = [_find_scores(plan, network) for network in plan.of_head(head)]
     scores = tuple(each for each in found if each is not None)
     if len(scores) < len(found):
         return None
-    group_of = {video.video_id: video.group for video in read_manifest(workspace.manifest).videos}
+    group_of = {
+        video.video_id: video.group for video in read_manifest(plan.workspace.manifest).videos
+    }
     return HeldOut(scores, tuple(group_of[video_id] for video_id in scores[0].video_ids))
 
 
-def _find_scores(workspace: Workspace, config: Config, stream: Stream, head: str) -> Scores | None:
-    path = _scores_file(workspace, config, stream, head)
-    if path.exists():
-        return read_scores(path)
+def _find_scores(plan: Plan, network: Network) -> Scores | None:
+    if network.held_out_scores.exists():
+        return read_scores(network.held_out_scores)
+    workspace, config, stream = plan.workspace, plan.config, network.stream
     manifest = read_manifest(workspace.manifest)
     storage = stream_storage(workspace, config, stream)
-    if not folds_of(unmeasured_job(manifest, config, stream, head, storage)):
+    if not folds_of(unmeasured_job(manifest, config, stream, network.head, storage)):
         return None
     raise ModelError(
-        f"no training videos are held out from a {stream} {head} yet: run `stpa train` first"
+        f"no training videos are held out from a {network.name} yet: run `stpa train` first"
     )
-
-
-def _num_segments(config: Config) -> int:
-    """Return the K of the scores: the headline's, or the only one of a warm start's features."""
-    stored = stored_sweep(config).values_of_k
-    return config.evaluate.num_segments if config.model.freezes_backbone else stored[0]
-
-
-def _scores_file(workspace: Workspace, config: Config, stream: Stream, head: str) -> Path:
-    data = read_version(workspace.root)
-    determinants = {
-        "training": training_key(config, stream, head, data),
-        "data": data.id,  # of all streams: scores of different data are not fused
-        "num_folds": NUM_FOLDS,
-        "num_segments": _num_segments(config),
-    }
-    name = f"{stream}-{head}-{digest_value(determinants)}.parquet"
-    return workspace.runs / "held_out" / name
 
 
 def _score_fold(
@@ -178,7 +145,7 @@ def _score_fold(
     """Train the head of a fold in a worker; return the logits of the videos held out, by id."""
     source = fold.job.features
     assert source is not None, "heads learn from features"
-    share = memory_share(compute, node_cpus(), NUM_FOLDS)
+    share = memory_share(compute, node_cpus(), HELD_OUT_FOLDS)
     place = Place(device=compute.device, memory_share=share)
     with tempfile.TemporaryDirectory() as folder:
         fit(fold.job, place, LastCheckpoint(fold.job, Path(folder)))

@@ -18,6 +18,7 @@ from stpa.evaluation.localisation.localise import AnnotatedVideo, Measured, load
 from stpa.files import digest_file, write_json
 from stpa.models.checkpoint import WEIGHTS_FILE, load_spec
 from stpa.progress import ReportProgress, silent
+from stpa.stages.plan import Plan
 from stpa.stages.storage import flow_storage, stream_storage
 from stpa.stages.sweep import map_on_cluster
 from stpa.stages.train import find_trained
@@ -40,12 +41,10 @@ class LocalisedNetwork:
     averages: Averages
 
 
-def find_networks(
-    workspace: Workspace, config: Config, streams: Sequence[Stream], heads: Sequence[str]
-) -> dict[str, Path]:
+def find_networks(plan: Plan, streams: Sequence[Stream], heads: Sequence[str]) -> dict[str, Path]:
     """Return the model folders of trained networks by name, such as "rgb stpa"."""
-    models = [find_trained(workspace, config, stream, head) for head in heads for stream in streams]
-    return {model.name: model.folder for model in models}
+    networks = [plan.network(stream, head) for head in heads for stream in streams]
+    return {network.name: find_trained(network).folder for network in networks}
 
 
 def name_network(model_folder: Path) -> dict[str, Path]:

@@ -8,7 +8,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from stpa.config import Config
-from stpa.data.versioning import DataVersion, read_version
+from stpa.data.versioning import DataVersion
 from stpa.errors import RegistryError
 from stpa.params.parts import RollbackParams
 from stpa.progress import ReportProgress, silent
@@ -23,6 +23,7 @@ from stpa.registry.tracking import DESCRIPTION_TAG, Dataset, Tracker, Version, o
 from stpa.stages.candidate import gather_candidate
 from stpa.stages.evaluate import judge_served
 from stpa.stages.notices import note_move, note_rejection
+from stpa.stages.plan import Plan
 from stpa.stages.tracked_metrics import TEST
 from stpa.streams import STREAMS
 from stpa.workspace import Workspace
@@ -33,14 +34,14 @@ JudgeServed = Callable[[Mapping[str, Path], Serving], Judgement]
 _logger = logging.getLogger(__name__)
 
 
-def promote(workspace: Workspace, config: Config, progress: ReportProgress = silent) -> Decision:
-    """Put the networks trained from today's inputs, and their fusion, up for promotion."""
+def promote(plan: Plan, progress: ReportProgress = silent) -> Decision:
+    """Put the networks of a plan, and their fusion, up for promotion."""
     return promote_candidate(
-        workspace,
-        config,
-        gather_candidate(workspace, config),
-        read_version(workspace.root),
-        partial(judge_served, workspace, config),
+        plan.workspace,
+        plan.config,
+        gather_candidate(plan),
+        plan.data,
+        partial(judge_served, plan),
         progress,
     )
 

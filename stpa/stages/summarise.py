@@ -6,8 +6,6 @@ from pathlib import Path
 
 import yaml
 
-from stpa.config import Config
-from stpa.data.versioning import read_version
 from stpa.evaluation.confusions import StreamComparison
 from stpa.evaluation.examples import Example
 from stpa.evaluation.fusion import FUSED
@@ -25,9 +23,9 @@ from stpa.stages.evaluate import find_scores, track_scores
 from stpa.stages.examples import example_videos, explain_videos
 from stpa.stages.fuse import fuse
 from stpa.stages.notices import report_address
+from stpa.stages.plan import Plan
 from stpa.stages.tracked_metrics import TEST, tracked_values_of_k
 from stpa.stages.train import find_trained
-from stpa.workspace import Workspace
 
 
 @dataclass(frozen=True)
@@ -86,21 +84,21 @@ class Summary:
         }
 
 
-def summarise(workspace: Workspace, config: Config, decision: Decision, seconds: float) -> Summary:
+def summarise(plan: Plan, decision: Decision, seconds: float) -> Summary:
     """Gather the metrics of all compared heads; write, and track, summary.json and the report."""
+    workspace, config = plan.workspace, plan.config
     tracker = open_tracker(workspace, config.tracking)
-    candidate = gather_candidate(workspace, config)
+    candidate = gather_candidate(plan)
     run_id = tracker.find_run(candidate.key)
-    heads = config.heads
-    scores = [part for head in heads for part in _all_scores(workspace, config, head)]
+    scores = [part for head in config.heads for part in _all_scores(plan, head)]
     k = config.evaluate.num_segments
     figures: dict[str, dict[str, float]] = {}
     for part in scores:
         figures.setdefault(part.head, {})[part.stream] = part.headline(k)
     *streams, fused = parts = [part for part in scores if part.head == candidate.head]
-    videos = example_videos(workspace, config, streams, fused)
-    examples = explain_videos(workspace, config, candidate.head, candidate.fusion, videos)
-    report = _compose_report(workspace, config, candidate, decision, scores, examples)
+    videos = example_videos(plan, streams, fused)
+    examples = explain_videos(plan, candidate.head, candidate.fusion, videos)
+    report = _compose_report(plan, candidate, decision, scores, examples)
     summary = Summary(
         candidate_head=candidate.head,
         candidate_reason=candidate.reason,
@@ -122,19 +120,18 @@ def summarise(workspace: Workspace, config: Config, decision: Decision, seconds:
     write_json(workspace.summary, summary.to_dict())
     write_report(workspace.report, report)
     if run_id is not None:
-        _track(tracker, run_id, workspace, config, report, decision)
+        _track(tracker, run_id, plan, report, decision)
     return summary
 
 
 def _compose_report(
-    workspace: Workspace,
-    config: Config,
+    plan: Plan,
     candidate: Candidate,
     decision: Decision,
     scores: Sequence[Scores],
     examples: Sequence[Example],
 ) -> Report:
-    data = read_version(workspace.root)
+    config = plan.config
     return Report(
         title=config.promotion.model_name,
         scores=scores,
@@ -147,9 +144,9 @@ def _compose_report(
         reasons=[
             Reason(each.rule, each.passed, each.reason, each.advice) for each in decision.reasons
         ],
-        training_problems=_training_problems(workspace, config),
-        data_version=data.id,
-        git_commit=collect_lineage(data)["git.commit"],
+        training_problems=_training_problems(plan),
+        data_version=plan.data.id,
+        git_commit=collect_lineage(plan.data)["git.commit"],
         parameters=yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False),
         seed=config.train.seed,
         examples=examples,
@@ -159,17 +156,17 @@ def _compose_report(
 def _track(
     tracker: Tracker,
     run_id: str,
-    workspace: Workspace,
-    config: Config,
+    plan: Plan,
     report: Report,
     decision: Decision,
 ) -> None:
     """Keep what was found with the fusion's run; an unchanged one may lack it after a kill."""
+    workspace = plan.workspace
     unchanged = decision.outcome is Outcome.UNCHANGED
     if not unchanged or tracker.read_text(run_id, workspace.report.name) is None:
         tracker.log_files(run_id, workspace.summary)
         tracker.log_files(run_id, workspace.report)
-    fused, evaluate = report.candidate, config.evaluate
+    fused, evaluate = report.candidate, plan.config.evaluate
     if not fused.logits.keys() <= tracked_values_of_k(tracker, run_id, fused, evaluate):
         against = _against_baselines(report)
         tracker.set_metrics(run_id, {f"{TEST}/{name}": value for name, value in against.items()})
@@ -194,15 +191,14 @@ def _against_baselines(report: Report) -> dict[str, float]:
     return figures
 
 
-def _training_problems(workspace: Workspace, config: Config) -> list[TrainingProblem]:
+def _training_problems(plan: Plan) -> list[TrainingProblem]:
     return [
-        TrainingProblem(stream.name, head, problem.message, problem.has_learnt)
-        for head in config.heads
-        for stream in config.streams
-        for problem in find_trained(workspace, config, stream, head).problems
+        TrainingProblem(network.stream.name, network.head, problem.message, problem.has_learnt)
+        for network in plan.networks
+        for problem in find_trained(network).problems
     ]
 
 
-def _all_scores(workspace: Workspace, config: Config, head: str) -> list[Scores]:
-    streams = [find_scores(workspace, config, stream, head) for stream in config.streams]
-    return [*streams, fuse(workspace, config, head)]
+def _all_scores(plan: Plan, head: str) -> list[Scores]:
+    streams = [find_scores(network) for network in plan.of_head(head)]
+    return [*streams, fuse(plan, head)]

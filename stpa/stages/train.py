@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Callable, Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from pydantic import TypeAdapter, ValidationError
@@ -11,18 +11,17 @@ from stpa.compute.heads import fit_head_on_cluster
 from stpa.compute.tasks import cluster
 from stpa.compute.train import fit_on_cluster, remove_checkpoints, storage_of
 from stpa.config import Config
-from stpa.data.versioning import DataVersion, read_version
+from stpa.data.versioning import DataVersion
 from stpa.errors import ModelError
 from stpa.files import atomic_path, read_json, write_json
 from stpa.models.checkpoint import SPEC_FILE, WEIGHTS_FILE
 from stpa.progress import ReportProgress, silent
 from stpa.registry.lineage import collect_lineage, run_name
 from stpa.registry.tracking import Dataset, Tracker, open_tracker
+from stpa.stages.plan import Network, Plan
 from stpa.stages.tracked_metrics import track_epoch, tracked_epochs
 from stpa.stages.training_job import training_job
-from stpa.stages.training_key import training_key
 from stpa.stages.training_progress import TrainingProgress
-from stpa.streams import Stream
 from stpa.training.checkpoint import PROGRESS_FILE
 from stpa.training.job import TrainingJob
 from stpa.training.learning import Problem
@@ -36,87 +35,73 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class TrainedModel:
-    """A trained network and where it came from."""
+    """A trained network, and what is known of its training."""
 
-    stream: Stream
-    head: str
-    key: str
-    """Digest of everything that decides the weights."""
-    folder: Path
-    """Its model folder (`stpa.models.checkpoint`)."""
+    network: Network
     run_id: str
     """Its run in MLflow."""
-    reused: bool
-    """Whether it was there already."""
     problems: tuple[Problem, ...]
     """What its training found to keep it from learning."""
+    reused: bool = True
+    """Whether it was there already."""
 
     @property
-    def name(self) -> str:
-        """As `TrainingJob.name`."""
-        return f"{self.stream} {self.head}"
+    def folder(self) -> Path:
+        """Its model folder (`stpa.models.checkpoint`)."""
+        return self.network.model
 
 
-def train(
-    workspace: Workspace,
-    config: Config,
-    stream: Stream,
-    head: str,
-    progress: ReportProgress = silent,
-) -> TrainedModel:
-    """Train `stream`'s network with `head`, unless it is there from the same inputs.
+def train(plan: Plan, network: Network, progress: ReportProgress = silent) -> TrainedModel:
+    """Train a network of the plan, unless it is there from the same inputs.
 
     Killed and called again, it goes on from the last checkpoint.
     """
-    data = read_version(workspace.root)
-    run = _run_folder(workspace, config, stream, head, data)
-    tracker = open_tracker(workspace, config.tracking)
-    if run.done.exists() and tracker.find_run(run.key) == run.read_record().run_id:
-        logger.info("%s %s is trained already from the same inputs (%s)", stream, head, run.key)
-        return _trained(run, reused=True)
+    config, stream, head = plan.config, network.stream, network.head
+    tracker = open_tracker(plan.workspace, config.tracking)
+    if network.is_trained and tracker.find_run(network.key) == _read_record(network).run_id:
+        logger.info("%s is trained already from the same inputs (%s)", network.name, network.key)
+        return find_trained(network)
 
+    name = run_name(
+        *(stream.name, head),
+        key=network.key,
+        backbone=config.model.backbone,
+        data_version=plan.data.id,
+    )
     run_id = tracker.open_run(
-        run.key,
-        run_name(
-            stream.name, head, key=run.key, backbone=config.model.backbone, data_version=data.id
-        ),
+        network.key,
+        name,
         config.model_dump(mode="json"),
-        collect_lineage(data) | {"stream": stream.name, "head": head},
+        collect_lineage(plan.data) | {"stream": stream.name, "head": head},
     )
     try:
-        job = training_job(workspace, config, stream, head)
-        tracker.log_dataset(run_id, training_videos(workspace, data, job))
-        if not run.result.exists():
-            _fit(job, config, run, run_id, tracker, progress)
-        _log_lost_epochs(tracker, run_id, run)
-        tracker.log_files(run_id, run.model, "network")
-        tracker.log_files(run_id, run.result / PROGRESS_FILE)
-        problems = _judge_learning(job, run)
+        job = training_job(plan.workspace, config, stream, head)
+        tracker.log_dataset(run_id, training_videos(plan.workspace, plan.data, job))
+        if not network.result.exists():
+            _fit(job, config, network, run_id, tracker, progress)
+        _log_lost_epochs(tracker, run_id, network)
+        tracker.log_files(run_id, network.model, "network")
+        tracker.log_files(run_id, network.result / PROGRESS_FILE)
+        problems = _judge_learning(job, network)
         _tag_problems(tracker, run_id, problems)
     except BaseException:
         tracker.close_run(run_id, failed=True)
         raise
     tracker.close_run(run_id)
-    remove_checkpoints(storage_of(config.compute, run.checkpoints))
-    write_json(run.done, asdict(_Record(run_id, tuple(problems))))
-    return _trained(run, reused=False)
+    remove_checkpoints(storage_of(config.compute, network.checkpoints))
+    write_json(network.record, asdict(_Record(run_id, tuple(problems))))
+    return replace(find_trained(network), reused=False)
 
 
-def is_trained(workspace: Workspace, config: Config, stream: Stream, head: str) -> bool:
-    """Tell whether the network is trained from today's data and parameters."""
-    data = read_version(workspace.root)
-    return _run_folder(workspace, config, stream, head, data).done.exists()
-
-
-def find_trained(workspace: Workspace, config: Config, stream: Stream, head: str) -> TrainedModel:
-    """Return the network trained from today's inputs; raise ModelError where there is none."""
-    run = _run_folder(workspace, config, stream, head, read_version(workspace.root))
-    if not run.done.exists():
+def find_trained(network: Network) -> TrainedModel:
+    """Return a network that is trained; raise ModelError where it is not."""
+    if not network.is_trained:
         raise ModelError(
-            f"no {stream} network with head {head} is trained from the current data and "
-            "parameters: run `stpa train` first"
+            f"no {network.stream} network with head {network.head} is trained from the current "
+            "data and parameters: run `stpa train` first"
         )
-    return _trained(run, reused=True)
+    record = _read_record(network)
+    return TrainedModel(network, record.run_id, record.problems)
 
 
 @dataclass(frozen=True)
@@ -127,57 +112,15 @@ class _Record:
     problems: tuple[Problem, ...] = ()  # trainings of older versions were not judged
 
 
-@dataclass(frozen=True)
-class _Run:
-    """The files of one training."""
-
-    stream: Stream
-    head: str
-    key: str
-    folder: Path
-
-    @property
-    def checkpoints(self) -> Path:
-        """Ray Train's storage, while it trains."""
-        return self.folder / "checkpoints"
-
-    @property
-    def result(self) -> Path:
-        """The model folder and the history; there once training has ended."""
-        return self.folder / "result"
-
-    @property
-    def model(self) -> Path:
-        return self.result / "model"
-
-    @property
-    def done(self) -> Path:
-        """There once MLflow has everything too."""
-        return self.folder / "done.json"
-
-    def read_record(self) -> _Record:
-        """Return the record of a training that is done. Raises ModelError where it is broken."""
-        try:
-            return TypeAdapter(_Record).validate_json(self.done.read_bytes())
-        except ValidationError as error:
-            raise ModelError(
-                f"{self.done} is not the record of a training: remove it and run `stpa train`, "
-                f"which writes it again from {self.result}"
-            ) from error
-
-
-def _run_folder(
-    workspace: Workspace, config: Config, stream: Stream, head: str, data: DataVersion
-) -> _Run:
-    key = training_key(config, stream, head, data)
-    return _Run(stream, head, key, workspace.runs / "train" / f"{stream}-{head}-{key}")
-
-
-def _trained(run: _Run, *, reused: bool) -> TrainedModel:
-    record = run.read_record()
-    return TrainedModel(
-        run.stream, run.head, run.key, run.model, record.run_id, reused, record.problems
-    )
+def _read_record(network: Network) -> _Record:
+    """Return the record of a training that is done. Raises ModelError where it is broken."""
+    try:
+        return TypeAdapter(_Record).validate_json(network.record.read_bytes())
+    except ValidationError as error:
+        raise ModelError(
+            f"{network.record} is not the record of a training: remove it and run `stpa train`, "
+            f"which writes it again from {network.result}"
+        ) from error
 
 
 def training_videos(workspace: Workspace, data: DataVersion, job: TrainingJob) -> Dataset:
@@ -188,7 +131,7 @@ def training_videos(workspace: Workspace, data: DataVersion, job: TrainingJob) -
 def _fit(
     job: TrainingJob,
     config: Config,
-    run: _Run,
+    network: Network,
     run_id: str,
     tracker: Tracker,
     progress: ReportProgress,
@@ -225,7 +168,7 @@ def _fit(
         else:
             checkpoint = fit_on_cluster(
                 job,
-                storage=storage_of(config.compute, run.checkpoints),
+                storage=storage_of(config.compute, network.checkpoints),
                 compute=config.compute,
                 decode_seconds=config.data.decode_deadline_seconds,
                 on_epoch=on_epoch,
@@ -234,8 +177,8 @@ def _fit(
             )
             with checkpoint.as_directory() as folder:
                 files = {name: (Path(folder) / name).read_bytes() for name in _KEPT}
-    with atomic_path(run.result) as temporary:
-        model = temporary / run.model.name
+    with atomic_path(network.result) as temporary:
+        model = temporary / network.model.name
         model.mkdir(parents=True)
         for name in (SPEC_FILE, WEIGHTS_FILE):
             (model / name).write_bytes(files[name])
@@ -263,9 +206,9 @@ def _tag_problems(tracker: Tracker, run_id: str, problems: Iterable[Problem]) ->
     tracker.tag_run(run_id, {"stpa.problems": "; ".join(map(str, problems)) or "none"})
 
 
-def _judge_learning(job: TrainingJob, run: _Run) -> list[Problem]:
+def _judge_learning(job: TrainingJob, network: Network) -> list[Problem]:
     """Return what was wrong with a training that has ended."""
-    last = read_json(run.result / PROGRESS_FILE)["history"][-1]
+    last = read_json(network.result / PROGRESS_FILE)["history"][-1]
     check = job.learning_check
     problems = [*check.before(), *check.after(last)]
     for problem in problems:
@@ -274,9 +217,9 @@ def _judge_learning(job: TrainingJob, run: _Run) -> list[Problem]:
     return problems
 
 
-def _log_lost_epochs(tracker: Tracker, run_id: str, run: _Run) -> None:
+def _log_lost_epochs(tracker: Tracker, run_id: str, network: Network) -> None:
     """Log the epochs that a kill kept from MLflow after their checkpoint was written."""
     logged = tracked_epochs(tracker, run_id)
-    for metrics in read_json(run.result / PROGRESS_FILE)["history"]:
+    for metrics in read_json(network.result / PROGRESS_FILE)["history"]:
         if metrics["epoch"] not in logged:
             track_epoch(tracker, run_id, metrics)

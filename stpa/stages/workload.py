@@ -7,13 +7,11 @@ from itertools import product
 from stpa.config import Config
 from stpa.data.manifest import Manifest, Video, read_manifest
 from stpa.data.storage import Folder
-from stpa.data.versioning import read_version
 from stpa.errors import VersioningError
-from stpa.stages.evaluate import is_evaluated
 from stpa.stages.extract import find_missing
 from stpa.stages.feature_files import feature_keys, missing_features, videos_with_features
-from stpa.stages.held_out import is_held_out
-from stpa.stages.train import is_trained
+from stpa.stages.held_out import folds_of
+from stpa.stages.plan import Plan, make_plan
 from stpa.stages.training_job import (
     frames_job,
     unmeasured_job,
@@ -60,7 +58,7 @@ def find_workload(workspace: Workspace, config: Config) -> Workload:
     manifest = read_manifest(workspace.manifest)
     flow_of = manifest.usable if config.reads_optical_flow else []
     to_extract = find_missing(workspace, config.optical_flow, flow_of)
-    is_versioned = _is_versioned(workspace)
+    plan = _plan_of_last_extraction(workspace, config)
     jobs: dict[str, TrainingJob] = {}
     to_train, to_hold_out, to_evaluate = [], [], []
     for head, stream in product(config.heads, config.streams):
@@ -68,16 +66,17 @@ def find_workload(workspace: Workspace, config: Config) -> Workload:
         job = unmeasured_job(manifest, config, stream, head, storage)
         name = job.name
         jobs[name] = job
+        network = plan.network(stream, head) if plan else None
         # New flow is another data version, which flow networks and all scores depend on.
-        stays = is_versioned and not (to_extract and stream.reads_optical_flow)
-        if not (stays and is_trained(workspace, config, stream, head)):
+        flow_is_new = to_extract and stream.reads_optical_flow
+        if network is None or flow_is_new or not network.is_trained:
             to_train.append(name)
-        if config.fits_fusion and (
-            to_extract or name in to_train or not is_held_out(workspace, config, job)
-        ):
-            to_hold_out.append(name)
-        if to_extract or name in to_train or not is_evaluated(workspace, config, stream, head):
+        scored = None if to_extract or name in to_train else network
+        if scored is None or not scored.scores.exists():
             to_evaluate.append(name)
+        is_held_out = scored is not None and scored.held_out_scores.exists()
+        if config.fits_fusion and folds_of(job) and not is_held_out:
+            to_hold_out.append(name)
     return Workload(
         videos=tuple(manifest.usable),
         test_videos=tuple(manifest.select("test")),
@@ -107,10 +106,9 @@ def _find_missing_features(
     return missing
 
 
-def _is_versioned(workspace: Workspace) -> bool:
-    """Return whether the last extraction was from the ingested videos."""
+def _plan_of_last_extraction(workspace: Workspace, config: Config) -> Plan | None:
+    """Return the plan, if the last extraction was from the ingested videos."""
     try:
-        read_version(workspace.root)
+        return make_plan(workspace, config)
     except VersioningError:
-        return False
-    return True
+        return None

@@ -207,7 +207,7 @@ class TestParams:
             ("data: [", "is not readable YAML"),
             ("\x00", "is not readable YAML"),
             ("", "must hold sections"),
-            ("version: 2\ndata: 3", "missing key train"),
+            ("version: 3\ndata: 3", "missing key train"),
         ],
     )
     def test_a_broken_file(self, stpa, workspace, text, reason):

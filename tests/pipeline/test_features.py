@@ -16,7 +16,7 @@ from stpa.compute.heads import fit_head_on_cluster
 from stpa.compute.tasks import cluster
 from stpa.config import Config
 from stpa.data.manifest import read_manifest
-from stpa.data.versioning import read_version, tracked_hash
+from stpa.data.versioning import tracked_hash
 from stpa.errors import ConfigError, DataError, ModelError
 from stpa.files import digest_file
 from stpa.models.checkpoint import WEIGHTS_FILE
@@ -24,18 +24,20 @@ from stpa.models.network import ActionNetwork
 from stpa.params import check_params
 from stpa.search.study import Outcome
 from stpa.stages import held_out
+from stpa.stages import plan as plan_of
 from stpa.stages.candidate import gather_candidate
 from stpa.stages.choose import choose_head
-from stpa.stages.evaluate import evaluate, find_scores, today_sweep
+from stpa.stages.evaluate import evaluate, find_scores
 from stpa.stages.extract import extract
 from stpa.stages.features import store_features
 from stpa.stages.fuse import find_fusion, fuse
-from stpa.stages.held_out import folds_of, is_held_out, score_held_out
+from stpa.stages.held_out import folds_of, score_held_out
 from stpa.stages.ingest import ingest
+from stpa.stages.plan import configured_sweep, make_plan
 from stpa.stages.search import search
 from stpa.stages.search_plan import read_plan
 from stpa.stages.sweep import sweep_on_cluster
-from stpa.stages.train import find_trained, train
+from stpa.stages.train import TrainedModel, find_trained, train
 from stpa.stages.training_job import training_job
 from stpa.streams import FLOW, RGB
 from stpa.workspace import Workspace
@@ -122,13 +124,16 @@ def test_only_what_is_missing_or_damaged_is_made_again_and_equals_it(
 def test_scores_from_features_are_those_of_the_whole_network(
     workspace: Workspace, config: Config, head: str
 ) -> None:
-    model = train(workspace, config, FLOW, head)
-    assert train(workspace, config, FLOW, head).reused
-    scores = evaluate(workspace, config, FLOW, head)
-    trained = find_trained(workspace, config, FLOW, head)
-    assert trained.folder == model.folder
+    plan = make_plan(workspace, config)
+    network = plan.network(FLOW, head)
+    model = train(plan, network)
+    assert train(plan, network).reused
+    scores = evaluate(plan, network)
+    assert find_trained(network).folder == model.folder
     videos = read_manifest(workspace.manifest).select("test")
-    whole = sweep_on_cluster(workspace, config, FLOW, model.folder, videos, today_sweep(config))
+    whole = sweep_on_cluster(
+        workspace, config, FLOW, model.folder, videos, configured_sweep(config)
+    )
     for k, logits in scores.logits.items():
         seen = np.stack([whole[video.video_id][k] for video in videos])
         np.testing.assert_allclose(logits, seen, atol=0.02 * np.abs(seen).max())
@@ -214,10 +219,10 @@ def test_a_whole_network_starts_warm_on_the_cluster_as_it_does_here(
         Path("params.yaml"),
     )
     with pytest.raises(DataError, match="flow features of 4 of 4 videos are not stored"):
-        train(workspace, warm, FLOW, "stpa")
+        train_flow(workspace, warm)
     store_features(workspace, warm)
     try:
-        model = train(workspace, warm, FLOW, "stpa")
+        model = train_flow(workspace, warm)
         job = training_job(workspace, warm, FLOW, "stpa")
         here = load_file(fit_here(job, tmp_path)[-1] / WEIGHTS_FILE)
     finally:
@@ -229,6 +234,11 @@ def test_a_whole_network_starts_warm_on_the_cluster_as_it_does_here(
     start = ActionNetwork(job.spec, warm.model.pretrained).state_dict()
     stem = "backbone.pyramid.conv_stem.weight"
     assert not torch.equal(on_cluster[stem], start[stem])  # the whole network has learnt
+
+
+def train_flow(workspace: Workspace, config: Config) -> TrainedModel:
+    plan = make_plan(workspace, config)
+    return train(plan, plan.network(FLOW, "stpa"))
 
 
 class TestHeldOut:
@@ -251,56 +261,59 @@ class TestHeldOut:
     def test_each_training_video_is_scored_once_for_its_inputs(
         self, workspace: Workspace, config: Config, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        scores = score_held_out(workspace, config, RGB, "tsn")
+        plan = make_plan(workspace, config)
+        scores = score_held_out(plan, plan.network(RGB, "tsn"))
         assert scores is not None
         expected = [video.video_id for video in read_manifest(workspace.manifest).select("train")]
         assert list(scores.video_ids) == expected
         assert list(scores.logits) == [config.evaluate.num_segments]
         monkeypatch.setattr(held_out, "map_on_cluster", None)
-        again = score_held_out(workspace, config, RGB, "tsn")
+        again = score_held_out(plan, plan.network(RGB, "tsn"))
         assert again is not None
         np.testing.assert_array_equal(again.at(3), scores.at(3))
         other = config.model_copy(
             update={"train": config.train.model_copy(update={"weight_decay": 0.5})}
         )
+        anew = make_plan(workspace, other)
         with pytest.raises(TypeError):  # other inputs: scored anew
-            score_held_out(workspace, other, RGB, "tsn")
+            score_held_out(anew, anew.network(RGB, "tsn"))
 
     def test_new_optical_flow_holds_out_both_streams_again(
         self, workspace: Workspace, config: Config, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        job = training_job(workspace, config, RGB, "tsn")
-        score_held_out(workspace, config, RGB, "tsn")
-        assert is_held_out(workspace, config, job)
-        other = replace(read_version(workspace.root), optical_flow="another")
-        monkeypatch.setattr(held_out, "read_version", lambda root: other)
-        assert not is_held_out(workspace, config, job)
+        made = make_plan(workspace, config)
+        other = replace(made.data, optical_flow="another")
+        monkeypatch.setattr(plan_of, "read_version", lambda root: other)
+        remade = make_plan(workspace, config)
+        assert remade.network(RGB, "tsn").key == made.network(RGB, "tsn").key
+        for network in made.networks:
+            now = remade.network(network.stream, network.head)
+            assert now.held_out_scores != network.held_out_scores
 
     def test_they_weigh_the_streams_and_choose_the_head(
         self, workspace: Workspace, config: Config
     ) -> None:
-        for head in ("stpa", "tsn"):
-            for stream in (RGB, FLOW):
-                train(workspace, config, stream, head)
-                evaluate(workspace, config, stream, head)
+        plan = make_plan(workspace, config)
+        for network in plan.networks:
+            train(plan, network)
+            evaluate(plan, network)
         with pytest.raises(ModelError, match="no training videos are held out from a flow tsn yet"):
-            find_fusion(workspace, config, "tsn")
-        for head in ("stpa", "tsn"):
-            for stream in (RGB, FLOW):
-                score_held_out(workspace, config, stream, head)
-        choice = choose_head(workspace, config)
+            find_fusion(plan, "tsn")
+        for network in plan.networks:
+            score_held_out(plan, network)
+        choice = choose_head(plan)
         assert re.match(r"on training videos held out, stpa is ahead of tsn by", choice.reason)
-        candidate = gather_candidate(workspace, config)
+        candidate = gather_candidate(plan)
         assert candidate.head == choice.head
-        fusion = find_fusion(workspace, config, choice.head)
+        fusion = find_fusion(plan, choice.head)
         assert candidate.fusion == fusion
         assert fusion.weights is not None
-        rgb, flow = (find_scores(workspace, config, each, choice.head) for each in (RGB, FLOW))
+        rgb, flow = map(find_scores, plan.of_head(choice.head))
         np.testing.assert_allclose(
-            fuse(workspace, config, choice.head).at(3),
+            fuse(plan, choice.head).at(3),
             fusion.weights["rgb"] * rgb.at(3) + fusion.weights["flow"] * flow.at(3),
         )
         named = config.model_copy(
             update={"promotion": config.promotion.model_copy(update={"candidate": "stpa"})}
         )
-        assert choose_head(workspace, named).head == "stpa"
+        assert choose_head(make_plan(workspace, named)).head == "stpa"

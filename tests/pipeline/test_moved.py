@@ -13,9 +13,10 @@ from stpa.params.parts import PredictParams
 from stpa.registry.tracking import default_uri, open_tracker
 from stpa.registry.tracking.connection import unheard_warnings
 from stpa.stages.evaluate import evaluate
+from stpa.stages.plan import make_plan
 from stpa.stages.predict import predict
 from stpa.stages.promote import promote
-from stpa.streams import FLOW, RGB
+from stpa.streams import RGB
 from stpa.workspace import Workspace, exclusive
 
 
@@ -45,9 +46,10 @@ def test_it_predicts_and_promotes_where_it_is_and_leaves_the_original_alone(
     before = files(retrained)
     config = judged_at_another_k(copy)
     with exclusive(copy):
-        for stream in (RGB, FLOW):
-            evaluate(copy, config, stream, "stpa")
-        assert promote(copy, config).champion_version == 2
+        plan = make_plan(copy, config)
+        for network in plan.of_head("stpa"):
+            evaluate(plan, network)
+        assert promote(plan).champion_version == 2
     assert files(retrained) == before
 
     moved = Workspace(tmp_path / "a shelf" / "moved #1")
@@ -75,7 +77,8 @@ def test_a_run_holds_what_was_judged_and_the_series_over_k_apart(copy: Workspace
     tracker = open_tracker(copy, load_config(copy.params).tracking)
     config = judged_at_another_k(copy)
     with exclusive(copy):
-        scores = evaluate(copy, config, RGB, "stpa")
+        plan = make_plan(copy, config)
+        scores = evaluate(plan, plan.network(RGB, "stpa"))
     run_id = tracker.find_run(scores.model_key) or ""
     run = tracker.client.get_run(run_id)
     assert run.data.tags["test.num_segments"] == "1"

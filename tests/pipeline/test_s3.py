@@ -27,6 +27,7 @@ from stpa.params import load_config
 from stpa.stages.evaluate import evaluate
 from stpa.stages.extract import extract
 from stpa.stages.ingest import ingest
+from stpa.stages.plan import make_plan
 from stpa.stages.train import train
 from stpa.streams import FLOW, RGB
 from stpa.weights import read_weights
@@ -275,11 +276,11 @@ def test_networks_are_trained_and_swept_from_the_bucket_where_the_disk_is_empty(
         if read_from == "remote":
             shutil.rmtree(workspace.videos)
             shutil.rmtree(workspace.optical_flow)
-        for stream in (RGB, FLOW):
-            folder = train(workspace, config, stream, "tsn").folder
-            weights[read_from, stream] = load_file(folder / WEIGHTS_FILE)
-            scores = evaluate(workspace, config, stream, "tsn")
-            logits[read_from, stream] = scores.at(3)
+        plan = make_plan(workspace, config)
+        for network in plan.of_head("tsn"):
+            folder = train(plan, network).folder
+            weights[read_from, network.stream] = load_file(folder / WEIGHTS_FILE)
+            logits[read_from, network.stream] = evaluate(plan, network).at(3)
     copies = list((tmp_path / "cache" / "objects").iterdir())
     assert len(copies) == 2 * NUM_GROUPS, "the classes look alike"
     for stream in (RGB, FLOW):

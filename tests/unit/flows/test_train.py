@@ -3,6 +3,7 @@
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from prefect import flow
@@ -10,13 +11,18 @@ from prefect.testing.utilities import prefect_test_harness
 
 from stpa.errors import InterruptedTrainingError, ModelError
 from stpa.flows import train
-from stpa.streams import RGB, Stream
+from stpa.stages.plan import Network
+from stpa.streams import FLOW, RGB, Stream
 
 
 @pytest.fixture(scope="module", autouse=True)
 def _server() -> Iterator[None]:
     with prefect_test_harness(server_startup_timeout=120):
         yield
+
+
+def make_network(stream: Stream) -> Network:
+    return Network(stream, "stpa", "key", Path(), Path(), Path())
 
 
 @pytest.mark.parametrize(
@@ -32,8 +38,8 @@ def test_what_ends_one_training_is_told_at_once_and_the_other_ends(
 ):
     said_before_the_end: list[str] = []
 
-    def run(_root: Path, _config: object, stream: Stream, _head: str, _progress: object) -> Stream:
-        if stream == RGB:
+    def run(_plan: object, network: Network, _progress: object) -> Network:
+        if network.stream == RGB:
             raise fault
         for _ in range(600):
             said_before_the_end[:] = [
@@ -42,11 +48,12 @@ def test_what_ends_one_training_is_told_at_once_and_the_other_ends(
             if said_before_the_end == told:
                 break
             time.sleep(0.1)
-        return stream
+        return network
 
-    monkeypatch.setattr(train, "open_workspace", lambda root: (root, None))
     monkeypatch.setattr(train, "run_train", run)
-    together = flow(train._train_together)
+    plan: Any = None  # which `run` does not look at
+    turns = {make_network(RGB): "1 of 2", make_network(FLOW): "2 of 2"}
+    together = flow(validate_parameters=False)(train._train_together)
     with pytest.raises(type(fault), match=str(fault)):
-        together(Path(), "stpa", {"rgb": "1 of 2", "flow": "2 of 2"})
+        together(plan, turns)
     assert said_before_the_end == told

@@ -9,7 +9,7 @@ from stpa.data.versioning import DataVersion
 from stpa.errors import ConfigError, RegistryError
 from stpa.evaluation.fusion import Fusion
 from stpa.params.parts import RollbackParams
-from stpa.registry.candidate import Candidate, Network, Serving
+from stpa.registry.candidate import Candidate, Serving, TrainedStream
 from stpa.registry.judgement import Judgement
 from stpa.registry.promotion import Outcome
 from stpa.registry.tracking import Tracker, open_tracker
@@ -37,7 +37,7 @@ def workspace(tmp_path: Path) -> Workspace:
 
 
 @pytest.fixture
-def networks(workspace: Workspace, config: Config) -> dict[Stream, Network]:
+def networks(workspace: Workspace, config: Config) -> dict[Stream, TrainedStream]:
     tracker = open_tracker(workspace, config.tracking)
     found = {}
     for stream in (RGB, FLOW):
@@ -45,7 +45,7 @@ def networks(workspace: Workspace, config: Config) -> dict[Stream, Network]:
         folder.mkdir(parents=True)
         (folder / "weights.safetensors").write_text(stream.name)
         run_id = tracker.open_run(f"{stream}-key", stream.name, {}, {})
-        found[stream] = Network(folder, run_id)
+        found[stream] = TrainedStream(folder, run_id)
     return found
 
 
@@ -66,7 +66,9 @@ class Judge:
         return self.answer
 
 
-def candidate(networks: dict[Stream, Network], key: str, num_right: int, data: str) -> Candidate:
+def candidate(
+    networks: dict[Stream, TrainedStream], key: str, num_right: int, data: str
+) -> Candidate:
     right = [True] * num_right + [False] * (20 - num_right)
     fusion = Fusion("fitted", {"rgb": 0.25, "flow": 1.5})
     return Candidate(
@@ -75,7 +77,7 @@ def candidate(networks: dict[Stream, Network], key: str, num_right: int, data: s
 
 
 def test_the_three_models_are_registered_once_and_the_fusion_names_its_networks(
-    workspace: Workspace, config: Config, networks: dict[Stream, Network]
+    workspace: Workspace, config: Config, networks: dict[Stream, TrainedStream]
 ):
     judge = Judge(judgement([True] * 20))
     for expected in (Outcome.PROMOTED, Outcome.UNCHANGED):
@@ -97,7 +99,7 @@ def test_the_three_models_are_registered_once_and_the_fusion_names_its_networks(
 
 
 def test_the_fusions_run_holds_metrics_lineage_params_and_the_test_videos(
-    workspace: Workspace, config: Config, networks: dict[Stream, Network]
+    workspace: Workspace, config: Config, networks: dict[Stream, TrainedStream]
 ):
     judge = Judge(judgement([True]))
     promote_candidate(workspace, config, candidate(networks, "k1", 15, "d1"), DATA, judge)
@@ -116,7 +118,7 @@ def test_the_fusions_run_holds_metrics_lineage_params_and_the_test_videos(
 
 
 def test_networks_are_shown_below_their_first_fusion_and_linked_by_each(
-    workspace: Workspace, config: Config, networks: dict[Stream, Network]
+    workspace: Workspace, config: Config, networks: dict[Stream, TrainedStream]
 ):
     judge = Judge(judgement([True] * 20))
     for key in ("k1", "k2"):
@@ -132,7 +134,7 @@ def test_networks_are_shown_below_their_first_fusion_and_linked_by_each(
 
 
 def test_a_champion_on_the_same_data_is_not_judged_again(
-    workspace: Workspace, config: Config, networks: dict[Stream, Network]
+    workspace: Workspace, config: Config, networks: dict[Stream, TrainedStream]
 ):
     judge = Judge(judgement([True] * 20))
     promote_candidate(workspace, config, candidate(networks, "k1", 15, "d1"), DATA, judge)
@@ -143,7 +145,7 @@ def test_a_champion_on_the_same_data_is_not_judged_again(
 
 
 def test_a_champion_is_judged_on_new_data_from_the_registry_once(
-    workspace: Workspace, config: Config, networks: dict[Stream, Network]
+    workspace: Workspace, config: Config, networks: dict[Stream, TrainedStream]
 ):
     judge = Judge(judgement([True] * 20, data_version="d2"))
     promote_candidate(workspace, config, candidate(networks, "k1", 15, "d1"), DATA, judge)
@@ -157,7 +159,7 @@ def test_a_champion_is_judged_on_new_data_from_the_registry_once(
 
 
 def test_a_damaged_record_is_judged_again(
-    workspace: Workspace, config: Config, networks: dict[Stream, Network]
+    workspace: Workspace, config: Config, networks: dict[Stream, TrainedStream]
 ):
     judge = Judge(judgement([True] * 10 + [False] * 10, data_version="d1"))
     promote_candidate(workspace, config, candidate(networks, "k1", 15, "d1"), DATA, judge)
@@ -168,9 +170,9 @@ def test_a_damaged_record_is_judged_again(
 
 
 def test_a_failure_closes_the_run_as_failed(
-    workspace: Workspace, config: Config, networks: dict[Stream, Network]
+    workspace: Workspace, config: Config, networks: dict[Stream, TrainedStream]
 ):
-    broken = {stream: Network(Path("nowhere"), n.run_id) for stream, n in networks.items()}
+    broken = {stream: TrainedStream(Path("nowhere"), n.run_id) for stream, n in networks.items()}
     with pytest.raises(RegistryError, match="nowhere"):
         promote_candidate(
             workspace, config, candidate(broken, "k1", 15, "d1"), DATA, Judge(judgement([True]))
@@ -180,7 +182,7 @@ def test_a_failure_closes_the_run_as_failed(
 
 
 def test_an_unknown_rule_stops_before_anything_is_registered(
-    workspace: Workspace, config: Config, networks: dict[Stream, Network]
+    workspace: Workspace, config: Config, networks: dict[Stream, TrainedStream]
 ):
     rules = config.promotion.model_copy(update={"rules": ["luck"]})
     config = config.model_copy(update={"promotion": rules})
@@ -192,7 +194,7 @@ def test_an_unknown_rule_stops_before_anything_is_registered(
 
 
 def test_rollback_serves_the_champion_before(
-    workspace: Workspace, config: Config, networks: dict[Stream, Network], tracker: Tracker
+    workspace: Workspace, config: Config, networks: dict[Stream, TrainedStream], tracker: Tracker
 ):
     judge = Judge(judgement([True] * 15 + [False] * 5))
     promote_candidate(workspace, config, candidate(networks, "k1", 15, "d1"), DATA, judge)
@@ -206,7 +208,7 @@ def test_rollback_serves_the_champion_before(
 
 
 def test_each_decision_leaves_one_notice_with_its_reasons(
-    workspace: Workspace, config: Config, networks: dict[Stream, Network]
+    workspace: Workspace, config: Config, networks: dict[Stream, TrainedStream]
 ):
     judge = Judge(judgement([True] * 20))
     for num_right, key in ((15, "k1"), (18, "k2"), (16, "k3")):

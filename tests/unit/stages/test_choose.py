@@ -7,12 +7,14 @@ import numpy as np
 import pytest
 
 from stpa.config import Config
+from stpa.data.versioning import DataVersion
 from stpa.evaluation.fusion import Fusion
 from stpa.evaluation.scores import Scores
 from stpa.params import check_params
 from stpa.stages import choose, fuse
 from stpa.stages.choose import choose_head
 from stpa.stages.held_out import HeldOut
+from stpa.stages.plan import Plan
 from stpa.workspace import Workspace
 from tests.workspaces import small_params
 
@@ -54,7 +56,7 @@ def held_out(monkeypatch: pytest.MonkeyPatch):
                 logits={3: noise + {"stpa": stpa, "tsn": tsn}[head] * labels},
             )
 
-        def find(workspace: Workspace, config: Config, head: str) -> HeldOut:
+        def find(plan: Plan, head: str) -> HeldOut:
             return HeldOut((scores("rgb", head), scores("flow", head)), tuple(group_of))
 
         for module in (choose, fuse):
@@ -63,13 +65,14 @@ def held_out(monkeypatch: pytest.MonkeyPatch):
     return make
 
 
-WORKSPACE = Workspace(Path())
+def plan(*arguments: Any, **options: Any) -> Plan:
+    return Plan(Workspace(Path()), config(*arguments, **options), DataVersion("v", "m", "f"), ())
 
 
 @pytest.mark.parametrize(("stpa", "tsn", "chosen"), [(4, 1, "stpa"), (1, 4, "tsn"), (2, 2, "tsn")])
 def test_the_better_head_is_chosen_and_the_average_where_they_tie(held_out, stpa, tsn, chosen):
     held_out(stpa, tsn)
-    choice = choose_head(WORKSPACE, config())
+    choice = choose_head(plan())
     assert choice.head == chosen
     ahead, behind = ("tsn", "stpa") if tsn > stpa else ("stpa", "tsn")
     assert f"{ahead} is ahead of {behind} by" in choice.reason
@@ -78,7 +81,7 @@ def test_the_better_head_is_chosen_and_the_average_where_they_tie(held_out, stpa
 
 def test_a_lead_by_few_recordings_is_no_lead(held_out):
     held_out(1.3, 1.0, num_recordings=60)
-    assert choose_head(WORKSPACE, config()).head == "stpa"
+    assert choose_head(plan()).head == "stpa"
     gain = np.array([0.3, -0.2] * 30)
     one_by_one = choose._mean_over_groups(gain, [f"g{n}" for n in range(60)])
     in_pairs = choose._mean_over_groups(gain, [f"g{n % 2}" for n in range(60)])
@@ -91,24 +94,24 @@ def test_a_lead_by_few_recordings_is_no_lead(held_out):
 
 def test_a_named_head_is_taken_unseen(held_out):
     held_out(9, 0)
-    choice = choose_head(WORKSPACE, config("tsn"))
+    choice = choose_head(plan("tsn"))
     assert (choice.head, choice.reason) == ("tsn", "promotion.candidate names it")
 
 
 def test_without_another_head_there_is_no_choice(held_out):
     held_out(0, 9)
-    choice = choose_head(WORKSPACE, config(is_alone=True))
+    choice = choose_head(plan(is_alone=True))
     assert (choice.head, choice.reason) == ("stpa", "no other is trained")
 
 
 def test_with_a_fixed_rule_a_named_head_needs_nothing_held_out():
-    choice = choose_head(WORKSPACE, config("stpa", late_fusion="average_logits"))
+    choice = choose_head(plan("stpa", late_fusion="average_logits"))
     assert (choice.head, choice.fusion) == ("stpa", Fusion("average_logits"))
 
 
 def test_where_no_recording_can_be_spared_the_first_head_is_taken(monkeypatch):
     for module in (choose, fuse):
-        monkeypatch.setattr(module, "find_held_out", lambda workspace, config, head: None)
-    choice = choose_head(WORKSPACE, config())
+        monkeypatch.setattr(module, "find_held_out", lambda plan, head: None)
+    choice = choose_head(plan())
     assert choice.head == "stpa"
     assert choice.reason == "no training videos are held out to compare heads by"

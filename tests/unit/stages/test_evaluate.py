@@ -2,13 +2,13 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from stpa.config import Config, OpticalFlowConfig
 from stpa.data.manifest import Manifest
+from stpa.data.versioning import DataVersion
 from stpa.evaluation import predict
 from stpa.models.checkpoint import load_model
 from stpa.models.network import ActionNetwork
@@ -16,6 +16,7 @@ from stpa.registry.candidate import Serving
 from stpa.registry.judgement import Judgement, MultiLabelJudgement, SingleLabelJudgement
 from stpa.stages import evaluate as stage
 from stpa.stages.evaluate import judge_served
+from stpa.stages.plan import Plan
 from stpa.workspace import Workspace
 from tests.unit.models.test_network import SPEC
 from tests.unit.stages.test_sweep import VIDEOS, make_config, make_material
@@ -51,10 +52,13 @@ def test_flow_that_is_not_stored_is_taken_anew_and_seen_where_workers_compute(
     monkeypatch.setattr(predict, "load_shared", load)
     monkeypatch.setattr(stage, "map_on_cluster", map_here)
     monkeypatch.setattr(stage, "read_manifest", lambda _: Manifest(videos))
-    monkeypatch.setattr(stage, "read_version", lambda _: SimpleNamespace(id="0123456789ab"))
     judgement = judge_served(
-        workspace,
-        make_config(workspace, "exact", gpus_per_worker=1),
+        Plan(
+            workspace,
+            make_config(workspace, "exact", gpus_per_worker=1),
+            DataVersion("videos", "manifest", "flow"),
+            networks=(),
+        ),
         {"rgb": tmp_path / "rgb", "flow": tmp_path / "flow"},
         Serving(
             class_names=SPEC.class_names,

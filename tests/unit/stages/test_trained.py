@@ -8,20 +8,18 @@ from typing import Any
 import numpy as np
 import pytest
 
-from stpa.config import Config
 from stpa.data.manifest import Manifest
 from stpa.data.versioning import DataVersion
 from stpa.errors import ModelError
 from stpa.evaluation.scores import Scores
 from stpa.params import load_config
 from stpa.stages import candidate
-from stpa.stages import train as stage
+from stpa.stages import plan as stage
 from stpa.stages.candidate import gather_candidate
+from stpa.stages.plan import Plan, make_plan
 from stpa.stages.train import find_trained
-from stpa.stages.training_key import training_key
 from stpa.streams import FLOW, RGB, Stream
 from stpa.training.learning import Problem
-from stpa.workspace import Workspace
 from tests.workspaces import make_video, make_workspace, small_params
 
 HEAD = "stpa"
@@ -31,26 +29,21 @@ NOTABLE = {"name": "too_few_steps", "message": "only 6 steps", "has_learnt": Tru
 
 
 @pytest.fixture
-def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Workspace:
+def plan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Plan:
     monkeypatch.setattr(stage, "read_version", lambda root: DATA)
-    return make_workspace(tmp_path, small_params())
+    workspace = make_workspace(tmp_path, small_params())
+    return make_plan(workspace, load_config(workspace.params))
 
 
 @pytest.fixture
-def config(workspace: Workspace) -> Config:
-    return load_config(workspace.params)
-
-
-@pytest.fixture
-def keep(workspace: Workspace, config: Config) -> Callable[[Stream, str], Path]:
+def keep(plan: Plan) -> Callable[[Stream, str], Path]:
     """Return a function that writes the record of a stream's training."""
 
     def write(stream: Stream, text: str) -> Path:
-        key = training_key(config, stream, HEAD, DATA)
-        done = workspace.runs / "train" / f"{stream}-{HEAD}-{key}" / "done.json"
-        done.parent.mkdir(parents=True)
-        done.write_text(text)
-        return done
+        record = plan.network(stream, HEAD).record
+        record.parent.mkdir(parents=True)
+        record.write_text(text)
+        return record
 
     return write
 
@@ -64,42 +57,40 @@ def keep(workspace: Workspace, config: Config) -> Callable[[Stream, str], Path]:
     ],
 )
 def test_every_problem_of_a_training_is_kept(
-    workspace: Workspace,
-    config: Config,
+    plan: Plan,
     keep: Callable[[Stream, str], Path],
     kept: dict[str, Any],
     problems: tuple[Problem, ...],
 ) -> None:
     keep(RGB, json.dumps({"run_id": "abc", **kept}))
-    trained = find_trained(workspace, config, RGB, HEAD)
+    trained = find_trained(plan.network(RGB, HEAD))
     assert (trained.run_id, trained.problems) == ("abc", problems)
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"run_id": "abc", "problems": ["one class"]}'])
 def test_a_broken_record_is_named_with_what_to_do(
-    workspace: Workspace, config: Config, keep: Callable[[Stream, str], Path], text: str
+    plan: Plan, keep: Callable[[Stream, str], Path], text: str
 ) -> None:
     done = keep(RGB, text)
     with pytest.raises(ModelError) as raised:
-        find_trained(workspace, config, RGB, HEAD)
+        find_trained(plan.network(RGB, HEAD))
     assert str(raised.value).startswith(f"{done} is not the record of a training: remove it")
 
 
 def test_only_a_network_that_has_learnt_nothing_counts_as_failed(
-    workspace: Workspace,
-    config: Config,
+    plan: Plan,
     keep: Callable[[Stream, str], Path],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     for stream, problems in ((RGB, [NOTABLE]), (FLOW, [NOTABLE, FATAL])):
         keep(stream, json.dumps({"run_id": "abc", "problems": problems}))
     labels = np.eye(2, dtype=bool)
-    logits = {config.evaluate.num_segments: labels.astype(np.float32)}
+    logits = {plan.config.evaluate.num_segments: labels.astype(np.float32)}
     fused = Scores("fused", "stpa", "key", "data", ("a", "b"), False, ("x", "y"), labels, logits)
     monkeypatch.setattr(candidate, "fuse_by", lambda *arguments: fused)
     manifest = Manifest((make_video("x", group="g1"), make_video("y", group="g2")))
     monkeypatch.setattr(candidate, "read_manifest", lambda path: manifest)
-    judgement = gather_candidate(workspace, config).judgement
+    judgement = gather_candidate(plan).judgement
     assert judgement.failed == {"flow stpa": "one class for all"}
     assert judgement.learnt == ("rgb stpa",)
     assert judgement.groups == ("g1", "g2")
