@@ -214,7 +214,7 @@ class ModelConfig(Section):
     """N, feature maps in the pyramid, from the top layer down."""
     downsampling: str
     """R of eq. 1, from each map to the size of the top one: a name in `DOWNSAMPLINGS` there."""
-    heads: Annotated[dict[str, dict[str, OptionValue]], Field(min_length=1)]
+    heads: Annotated[dict[str, dict[str, Any]], Field(min_length=1)]
     """The heads to train and to judge, each with its options: names in `stpa.models.heads.HEADS`,
     the most elaborate first."""
 
@@ -413,11 +413,9 @@ class RegisteredConfig(Section):
 class PromotionConfig(RegisteredConfig):
     """All of `promotion`."""
 
-    rules: Annotated[list[str], Field(min_length=1)]
-    """Names in `stpa.registry.rules.RULES`; all must pass."""
-    min_gain: float
-    """Top-1, or mAP where a video has any number of labels, that the challenger must gain on the
-    champion; negative tolerates a loss."""
+    rules: Annotated[dict[str, dict[str, Any]], Field(min_length=1)]
+    """What is demanded of a challenger, all of it: names in `stpa.registry.rules.RULES`, each with
+    its limits."""
     candidate: str
     """The head that is put up for promotion: one of `model.heads`; or auto, the one that finds the
     labels of held-out training videos likelier, where `evaluate.late_fusion` is fitted; of heads

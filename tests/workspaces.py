@@ -32,7 +32,11 @@ NUM_GROUPS = 4
 NUM_EPOCHS = 8
 """Enough of them that a kill after the first is before the last."""
 
-RULES = ["same_data_version", "knows_all_classes", "no_worse_than_champion"]
+RULES = {
+    "same_data_version": {},
+    "knows_all_classes": {},
+    "no_worse_than_champion": {"min_gain": 0.0},
+}
 """Without above_chance: so few videos cannot show it."""
 
 SMALL_FLOW: dict[str, Any] = {

@@ -1,6 +1,6 @@
 """Find the errors of parameters, all of them at once, each with what to write instead."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import fields, is_dataclass
 from difflib import get_close_matches
 from inspect import signature
@@ -11,6 +11,7 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from stpa.config import Config
 from stpa.errors import ConfigError
+from stpa.options import Options
 from stpa.params.document import WEIGHTS, value_at
 
 
@@ -22,16 +23,16 @@ def check_params(params: dict[str, Any], origin: Path) -> Config:
 
 
 def _with_read_options(params: dict[str, Any]) -> dict[str, Any]:
-    """Return the parameters with the options of heads as their types have them: 1e-4 is a text in
-    YAML, and a number to a head."""
-    from stpa.models.heads import HEADS
-
-    model = params["model"]
-    heads = {
-        name: TypeAdapter(HEADS[name].Options).validate_python(options).to_dict()
-        for name, options in model["heads"].items()
-    }
-    return {**params, "model": {**model, "heads": heads}}
+    """Return the parameters with options as their types have them: a whole number may stand for
+    a fraction."""
+    read = dict(params)
+    for (section, key), kinds in _option_types().items():
+        options = {
+            name: TypeAdapter(kinds[name]).validate_python(values).to_dict()
+            for name, values in params[section][key].items()
+        }
+        read[section] = read[section] | {key: options}
+    return read
 
 
 def find_faults(params: dict[str, Any]) -> list[str]:
@@ -40,7 +41,7 @@ def find_faults(params: dict[str, Any]) -> list[str]:
         *_unknown_names(params),
         *_wrong_flow_options(params),
         *_missing_files(params),
-        *_wrong_heads(params),
+        *_wrong_options(params),
         *_misfits(params),
         *find_misshapes(params, Config),
     ]
@@ -104,7 +105,6 @@ def _unknown_names(params: dict[str, Any]) -> Iterator[str]:
     from stpa.models.backbones import TOP_LAYERS, known_backbone
     from stpa.models.stems import FLOW_STEMS
     from stpa.optical_flow import ESTIMATORS
-    from stpa.registry.rules import RULES
     from stpa.training.optim import SCHEDULES
 
     registries = {
@@ -116,7 +116,6 @@ def _unknown_names(params: dict[str, Any]) -> Iterator[str]:
         ("train", "schedule"): SCHEDULES,
         ("evaluate", "grid"): GRIDS,
         ("evaluate", "late_fusion"): [*FUSION_RULES, FITTED],
-        ("promotion", "rules"): RULES,
     }
     for place, known in registries.items():
         for name in _names(params, *place):
@@ -141,17 +140,27 @@ def _wrong_flow_options(params: dict[str, Any]) -> Iterator[str]:
                 yield f"optical_flow.options of {name}: {error}"
 
 
-def _wrong_heads(params: dict[str, Any]) -> Iterator[str]:
-    """Check the options of each head where it declares them."""
-    from stpa.models.heads import HEADS
+def _wrong_options(params: dict[str, Any]) -> Iterator[str]:
+    """Check the options of what is named where it declares them."""
+    for (section, key), kinds in _option_types().items():
+        chosen = value_at(params, section, key)
+        for name, options in chosen.items() if isinstance(chosen, dict) else ():
+            place = f"{section}.{key}.{name}"
+            if name not in kinds:
+                yield f"{place} is unknown: choose from {', '.join(kinds)}"
+            elif isinstance(options, dict):
+                yield from find_misshapes(options, kinds[name], place)
 
-    heads = value_at(params, "model", "heads")
-    for name, options in heads.items() if isinstance(heads, dict) else ():
-        place = f"model.heads.{name}"
-        if name not in HEADS:
-            yield f"{place} is unknown: choose from {', '.join(HEADS)}"
-        elif isinstance(options, dict):
-            yield from find_misshapes(options, HEADS[name].Options, place)
+
+def _option_types() -> dict[tuple[str, str], Mapping[str, type[Options]]]:
+    """Return the type of each name's options, by the section and key that hold them."""
+    from stpa.models.heads import HEADS
+    from stpa.registry.rules import RULES
+
+    return {
+        ("model", "heads"): {name: head.Options for name, head in HEADS.items()},
+        ("promotion", "rules"): RULES,
+    }
 
 
 def _missing_files(params: dict[str, Any]) -> Iterator[str]:

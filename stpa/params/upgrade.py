@@ -134,6 +134,15 @@ def _to_3(params: Edits) -> None:
     params.remove("evaluate.baseline")
     params.add("model.heads", heads)
     params.nest("train.streams", {name: f"train.{name}" for name in ("rgb", "flow")})
+    names = params.get("promotion.rules")
+    if isinstance(names, list):
+        min_gain = {"min_gain": params.get("promotion.min_gain")}
+        limits = {"no_worse_than_champion": min_gain}
+        rules = CommentedMap({name: CommentedMap(limits.get(name, {})) for name in names})
+        for section in rules.values():
+            section.fa.set_flow_style()
+        params.set("promotion.rules", rules)
+    params.remove("promotion.min_gain")
     if params.get("evaluate.late_fusion") != "fitted":
         params.set("promotion.candidate", "stpa")  # as auto was, where nothing was held out
 

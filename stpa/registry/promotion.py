@@ -21,7 +21,7 @@ from stpa.registry.aliases import (
     switch,
 )
 from stpa.registry.judgement import Judgement
-from stpa.registry.rules import Verdict, check_rules, judge
+from stpa.registry.rules import Verdict, judge, make_rules
 from stpa.registry.tracking import Tracker, Version
 
 DECISION_TAG = "stpa.decision"
@@ -82,7 +82,7 @@ def promote(
 
     One that was rolled back is not promoted again, or every retraining would undo the rollback.
     """
-    check_rules(config.rules)
+    rules = make_rules(config.rules)
     model_name = config.model_name
     finish_interrupted(tracker, model_name, on_moved)
     point(tracker, model_name, CHALLENGER, challenger.number)
@@ -102,7 +102,7 @@ def promote(
     served = (
         None if champion is None else judge_champion(tracker.version(challenger.name, champion))
     )
-    verdicts = judge(judgement, served, config)
+    verdicts = judge(judgement, served, rules)
     if not all(verdict.passed for verdict in verdicts):
         decision = Decision(Outcome.REJECTED, champion, previous, verdicts)
         _record(tracker, challenger, decision)

@@ -18,7 +18,7 @@ from stpa.registry.candidate import Candidate, Serving, read_serving
 from stpa.registry.judgement import Judgement, read_judgement
 from stpa.registry.lineage import collect_lineage, run_name
 from stpa.registry.promotion import Decision, Outcome
-from stpa.registry.rules import check_rules
+from stpa.registry.rules import make_rules
 from stpa.registry.tracking import DESCRIPTION_TAG, Dataset, Tracker, Version, open_tracker
 from stpa.stages.candidate import gather_candidate
 from stpa.stages.evaluate import judge_served
@@ -58,7 +58,7 @@ def promote_candidate(
 
     The champion is judged by `judge` unless its judgement on this data version is on record.
     """
-    check_rules(config.promotion.rules)
+    make_rules(config.promotion.rules)  # an unknown one is told before anything is registered
     tracker = open_tracker(workspace, config.tracking)
     judgement = candidate.judgement
     run_id = _open_run(tracker, config, candidate, data)

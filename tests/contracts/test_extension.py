@@ -39,7 +39,8 @@ from dataclasses import dataclass
 from typing import Annotated, ClassVar
 
 from stpa.models.heads.base import Frames, HeadInputs, HeadOutput, MergingHead, State, Tail
-from stpa.models.heads.options import AtLeast, HeadOptions
+from stpa.models.heads.options import HeadOptions
+from stpa.options import AtLeast
 
 
 @dataclass(frozen=True)
@@ -80,6 +81,23 @@ def brightening():
     return lambda frames: np.repeat(
         np.diff(frames.mean(axis=-1, keepdims=True, dtype=np.float32), axis=0), 2, axis=-1
     )
+'''
+
+RULE = '''
+from dataclasses import dataclass
+
+from stpa.registry.rules.base import Rule, Ruling
+
+
+@dataclass(frozen=True)
+class ManyVideos(Rule):
+    """Demands that enough videos were judged."""
+
+    fewest: int
+
+    def __call__(self, challenger, champion):
+        num_videos = len(challenger.video_ids)
+        return Ruling(num_videos >= self.fewest, f"{num_videos} of {self.fewest} videos")
 '''
 
 DATASET = '''
@@ -152,15 +170,15 @@ ADDITIONS = {
             ]
         },
     ),
-    "promotion rule": Addition(
-        {},
+    "promotion rule with a limit of its own": Addition(
+        {"stpa/registry/rules/many_videos.py": RULE},
         {
-            "stpa/registry/rules.py": [
+            "stpa/registry/rules/__init__.py": [
                 (
-                    "RULES: dict[str, Rule] = {",
-                    "    'many_videos': lambda challenger, champion, config: Ruling("
-                    "len(challenger.video_ids) >= 2, 'enough'),",
-                )
+                    "from stpa.registry.rules.knows_all_classes import KnowsAllClasses",
+                    "from stpa.registry.rules.many_videos import ManyVideos",
+                ),
+                ("RULES: dict[str, type[Rule]] = {", '    "many_videos": ManyVideos,'),
             ]
         },
     ),
@@ -212,7 +230,10 @@ def test_all_additions_are_trained_judged_fused_served_and_reported(
     params = small_params(
         data={"dataset": "toy"},
         optical_flow=SMALL_FLOW | {"estimator": "brightening"},
-        promotion={"rules": ["same_data_version", "many_videos"], "candidate": "peak"},
+        promotion={
+            "rules": {"same_data_version": {}, "many_videos": {"fewest": 2}},
+            "candidate": "peak",
+        },
     )
     params["evaluate"]["late_fusion"] = "loudest"
     params["train"]["schedule"] = "even"
@@ -242,6 +263,7 @@ def test_all_additions_are_trained_judged_fused_served_and_reported(
     assert "streams fused by loudest" in told
     summary = read_json(Workspace(workspace.root).summary)
     assert summary["outcome"] == "promoted"
+    assert "of 2 videos" in workspace.report.read_text(encoding="utf-8")
     assert {"rgb_top1", "flow_top1", "step_top1", "fused_top1"} <= summary.keys()
     scores = {path.name.rpartition("-")[0] for path in workspace.runs.glob("evaluate/*.parquet")}
     assert scores == {f"{each}-{head}" for each in streams for head in ("peak", "tsn")}

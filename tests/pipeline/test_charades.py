@@ -131,7 +131,9 @@ def test_another_k_is_judged_by_map_and_can_be_tried_though_it_is_rejected(
     workspace: Workspace, tmp_path: Path
 ) -> None:
     changed = params(num_segments=1)
-    changed["promotion"] |= {"rules": list(RULES), "min_gain": 1.0}
+    changed["promotion"]["rules"] = {name: {} for name in RULES} | {
+        "no_worse_than_champion": {"min_gain": 1.0}
+    }
     workspace.params.write_text(yaml.safe_dump(changed, allow_unicode=True), encoding="utf-8")
     done = run_stpa("retrain", "--workspace", workspace.root)
     assert done.returncode == 0, done.stderr

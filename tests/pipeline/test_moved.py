@@ -35,7 +35,7 @@ def judged_at_another_k(workspace: Workspace) -> Config:
     """Change the parameters such that other models than the champion are to be registered."""
     params = yaml.safe_load(workspace.params.read_text(encoding="utf-8"))
     params["evaluate"]["num_segments"] = 1
-    params["promotion"]["min_gain"] = -1.0
+    params["promotion"]["rules"]["no_worse_than_champion"]["min_gain"] = -1.0
     workspace.params.write_text(yaml.safe_dump(params, allow_unicode=True), encoding="utf-8")
     return load_config(workspace.params)
 

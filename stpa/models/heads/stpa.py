@@ -34,7 +34,8 @@ from stpa.models.heads.base import (
     State,
     Tail,
 )
-from stpa.models.heads.options import AtLeast, HeadOptions, OneOf
+from stpa.models.heads.options import HeadOptions
+from stpa.options import AtLeast, OneOf
 from stpa.shapes import Float
 
 MAP_NORMS: dict[str, Callable[[AttentionState], torch.Tensor]] = {

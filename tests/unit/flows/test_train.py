@@ -3,16 +3,19 @@
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 from prefect import flow
 from prefect.testing.utilities import prefect_test_harness
 
+from stpa.data.versioning import DataVersion
 from stpa.errors import InterruptedTrainingError, ModelError
 from stpa.flows import train
-from stpa.stages.plan import Network
+from stpa.params import check_params
+from stpa.stages.plan import Network, Plan
 from stpa.streams import FLOW, RGB, Stream
+from stpa.workspace import Workspace
+from tests.workspaces import small_params
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -51,8 +54,9 @@ def test_what_ends_one_training_is_told_at_once_and_the_other_ends(
         return network
 
     monkeypatch.setattr(train, "run_train", run)
-    plan: Any = None  # which `run` does not look at
     turns = {make_network(RGB): "1 of 2", make_network(FLOW): "2 of 2"}
+    config = check_params(small_params(), Path("params.yaml"))
+    plan = Plan(Workspace(Path()), config, DataVersion("v", "m", "f"), tuple(turns))
     together = flow(validate_parameters=False)(train._train_together)
     with pytest.raises(type(fault), match=str(fault)):
         together(plan, turns)

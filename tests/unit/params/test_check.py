@@ -129,7 +129,7 @@ class TestFaults:
         params["data"]["max_quarantined"] = 7
         params["model"]["backbone"] = "resnt50"
         params["optical_flow"]["estimator"] = "farnback"
-        params["promotion"]["rules"] = ["above_chance", "luck"]
+        params["promotion"]["rules"]["luck"] = {}
         params["evaluate"]["num_segments"] = 4
         told = faults_of(params)
         assert "params.yaml has 7 error(s): " in told
@@ -139,7 +139,7 @@ class TestFaults:
             "data.max_quarantined is 7: input should be less than or equal to 1",
             "model.backbone 'resnt50' is unknown to timm (did you mean resnet50?)",
             "optical_flow.estimator 'farnback' is unknown: choose from ",
-            "promotion.rules 'luck' is unknown: choose from same_data_version, ",
+            "promotion.rules.luck is unknown: choose from same_data_version, ",
             "evaluate.num_segments 4 is not in evaluate.sweep",
         ):
             assert fault in told
@@ -275,7 +275,8 @@ class TestFaults:
         params["train"] |= {"short_side": 200, "momentum": 1, "seed": "x"}
         params["compute"] |= {"workers_per_stream": 50, "cpus_per_worker": 0}
         params["model"] |= {"pretrained": "/nowhere/w.safetensors", "num_scales": 9}
-        params["promotion"] |= {"rules": [], "model_name": "a/b", "min_gain": float("nan")}
+        rules = {"no_worse_than_champion": {"min_gain": float("nan")}, "has_learnt": {"x": 1}}
+        params["promotion"] |= {"rules": rules, "model_name": "a/b"}
         params["evaluate"] |= {"num_segments": 4, "frames_per_task": 0}
         told = faults_of(params)
         assert "has 15 error(s)" in told
@@ -286,9 +287,9 @@ class TestFaults:
             "train.momentum is 1: input should be less than 1",
             "train.batch_size 32 is below compute.workers_per_stream 50",
             "model.pretrained /nowhere/w.safetensors is not a file",
-            "promotion.rules is []: list should have at least 1 item",
+            "unknown key promotion.rules.has_learnt.x",
             "promotion.model_name 'a/b' is no name for MLflow",
-            "promotion.min_gain is nan: input should be a finite number",
+            "promotion.rules.no_worse_than_champion.min_gain is nan: input should be a finite",
             "evaluate.num_segments 4 is not in evaluate.sweep",
         ):
             assert fault in told

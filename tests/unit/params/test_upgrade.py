@@ -121,6 +121,7 @@ MOVED = {
     "train.attention_weight": "model.heads.stpa.attention_weight",
     "train.rgb": "train.streams.rgb",
     "train.flow": "train.streams.flow",
+    "promotion.min_gain": "promotion.rules.no_worse_than_champion.min_gain",
 }
 """Keys of format 1 that stand elsewhere."""
 MOVED_OF_2 = MOVED | {
@@ -143,7 +144,9 @@ def test_an_upgraded_file_is_sound_and_keeps_its_values(write, file, moved, bare
     after = read_params(upgraded)
     assert check_params(after, upgraded).version == FORMAT
     changes = find_changes(before, after)
-    assert [each.key for each in changes if ABSENT not in (each.old, each.new)] in ([], ["version"])
+    changed = [each.key for each in changes if ABSENT not in (each.old, each.new)]
+    assert set(changed) <= {"version", "promotion.rules"}
+    assert list(after["promotion"]["rules"]) == before["promotion"]["rules"]
     gone = {each.key for each in changes if each.new == ABSENT}
     assert gone == {*moved, "evaluate.baseline"}
     for old, new in moved.items():
@@ -170,7 +173,7 @@ def test_an_upgraded_file_keeps_every_line_of_what_stays_in_place(write):
     document = read_document(write(text))
     upgrade(document, FORMAT_1)
     upgraded = document.text(document.head).splitlines()
-    moved = {key.rpartition(".")[2] for key in MOVED} | {"baseline"}
+    moved = {key.rpartition(".")[2] for key in MOVED} | {"baseline", "rules"}
     kept = [line for line in text.splitlines() if line.strip().partition(":")[0] not in moved]
     known = {line.strip() for line in upgraded}  # streams stand one level deeper
     assert [line for line in kept if line.strip() not in known] == []

@@ -184,7 +184,7 @@ def test_a_failure_closes_the_run_as_failed(
 def test_an_unknown_rule_stops_before_anything_is_registered(
     workspace: Workspace, config: Config, networks: dict[Stream, TrainedStream]
 ):
-    rules = config.promotion.model_copy(update={"rules": ["luck"]})
+    rules = config.promotion.model_copy(update={"rules": {"luck": {}}})
     config = config.model_copy(update={"promotion": rules})
     with pytest.raises(ConfigError, match="'luck'"):
         promote_candidate(

@@ -25,6 +25,12 @@ WEAK, GOOD, BEST = (judgement([True] * right + [False] * (20 - right)) for right
 WRITES = ["set_alias", "tag_version", "tag_model", "untag_model", "log_text"]
 
 
+LIMITS: dict[str, Any] = {name: {} for name in RULES}
+LIMITS["no_worse_than_champion"] = {"min_gain": 0.0}
+    "no_worse_than_champion": {"min_gain": 0.0}
+}
+
+
 class Bench:
     """A model whose networks are 10 versions ahead of its fusion, to tell them apart."""
 
@@ -56,9 +62,7 @@ class Bench:
             return champion
 
         version = self.tracker.version(fusion_model(self.model_name), number)
-        config = PromotionConfig(
-            model_name=self.model_name, rules=list(RULES), min_gain=0.0, candidate="stpa"
-        )
+        config = PromotionConfig(model_name=self.model_name, rules=LIMITS, candidate="stpa")
         on_moved = self.moves.append
         return promote(self.tracker, version, challenger, judge_champion, config, on_moved)
 
@@ -230,9 +234,7 @@ def test_a_record_of_an_earlier_version_has_no_advice(bench: Bench):
 
 
 def test_an_unknown_rule_stops_before_any_alias_moves(bench: Bench):
-    config = PromotionConfig(
-        model_name=bench.model_name, rules=["luck"], min_gain=0.0, candidate="stpa"
-    )
+    config = PromotionConfig(model_name=bench.model_name, rules={"luck": {}}, candidate="stpa")
     with pytest.raises(ConfigError, match="'luck': known are"):
         promote(bench.tracker, bench.versions[1], GOOD, lambda _: GOOD, config)
     assert bench.aliases() == {}

@@ -5,7 +5,6 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from stpa.config import PromotionConfig
 from stpa.errors import ConfigError
 from stpa.registry.judgement import (
     Judgement,
@@ -14,7 +13,7 @@ from stpa.registry.judgement import (
     judge_scores,
     read_judgement,
 )
-from stpa.registry.rules import RULES, check_rules, judge
+from stpa.registry.rules import RULES, Rule, judge, make_rules
 from tests.unit.registry.judgements import judgement
 from tests.unit.registry.judgements import multi_label_judgement as many
 
@@ -35,13 +34,10 @@ def constant(labels: str) -> Judgement:
     )
 
 
-def limits(min_gain: float = 0.0, rules: list[str] | None = None) -> PromotionConfig:
-    return PromotionConfig(
-        model_name="m",
-        rules=list(RULES) if rules is None else rules,
-        min_gain=min_gain,
-        candidate="stpa",
-    )
+def rules(min_gain: float = 0.0) -> dict[str, Rule]:
+    """Return all rules, with their limits."""
+    limits = {"no_worse_than_champion": {"min_gain": min_gain}}
+    return make_rules({name: limits.get(name, {}) for name in RULES})
 
 
 @pytest.mark.parametrize(
@@ -88,7 +84,7 @@ def limits(min_gain: float = 0.0, rules: list[str] | None = None) -> PromotionCo
 def test_a_rule_passes_only_what_it_should(
     rule: str, challenger: Judgement, champion: Judgement | None, passes: bool
 ):
-    passed, reason, advice = RULES[rule](challenger, champion, limits())
+    passed, reason, advice = rules()[rule](challenger, champion)
     assert passed is passes
     assert reason
     assert "\n" not in reason + advice
@@ -98,13 +94,13 @@ def test_a_rule_passes_only_what_it_should(
 @pytest.mark.parametrize(("min_gain", "passes"), [(0.3, True), (0.31, False), (-0.5, True)])
 def test_the_gain_must_reach_its_limit_exactly(min_gain: float, passes: bool):
     champion, challenger = judgement([True] * 6 + [False] * 4), judgement([True] * 9 + [False])
-    passed, _, _ = RULES["no_worse_than_champion"](challenger, champion, limits(min_gain))
+    passed, _, _ = rules(min_gain)["no_worse_than_champion"](challenger, champion)
     assert passed is passes
 
 
 def test_the_gain_comes_with_the_exact_mcnemar_p_value():
     champion, challenger = judgement([False] * 6 + [True]), judgement([True] * 6 + [False])
-    _, reason, _ = RULES["no_worse_than_champion"](challenger, champion, limits())
+    _, reason, _ = rules()["no_worse_than_champion"](challenger, champion)
     assert "6 won, 1 lost, McNemar p = 0.12" in reason  # 2 (C(7,6) + C(7,7)) / 2^7 = 0.125
 
 
@@ -118,25 +114,25 @@ def test_the_gain_comes_with_the_exact_mcnemar_p_value():
 def test_too_few_videos_and_too_little_learnt_ask_for_different_things(
     challenger: Judgement, advice: str
 ):
-    assert advice in RULES["above_chance"](challenger, None, limits()).advice
+    assert advice in rules()["above_chance"](challenger, None).advice
 
 
 def test_lost_classes_are_named():
-    _, reason, _ = RULES["knows_all_classes"](
-        judgement(HALF, classes="ab"), judgement(HALF, classes="abcd"), limits()
+    _, reason, _ = rules()["knows_all_classes"](
+        judgement(HALF, classes="ab"), judgement(HALF, classes="abcd")
     )
     assert reason == "2 of the champion's classes are lost: c, d"
 
 
 def test_every_rule_is_applied_after_one_has_failed():
-    verdicts = judge(judgement([True, False]), judgement([True, True]), limits())
+    verdicts = judge(judgement([True, False]), judgement([True, True]), rules())
     assert [verdict.rule for verdict in verdicts] == list(RULES)
     assert [verdict.passed for verdict in verdicts] == [True, True, True, False, False]
 
 
 def test_an_unknown_rule_lists_the_known_ones():
     with pytest.raises(ConfigError, match=r"'above_chanse': known are same_data_version, .*"):
-        check_rules(["above_chance", "above_chanse"])
+        make_rules({"above_chance": {}, "above_chanse": {}})
 
 
 @pytest.mark.parametrize(
@@ -163,7 +159,7 @@ def test_a_judgement_survives_its_file(tmp_path: Path):
 
 
 def test_the_gain_in_map_comes_with_its_interval():
-    _, reason, _ = RULES["no_worse_than_champion"](many(0.3), many(3), limits())
+    _, reason, _ = rules()["no_worse_than_champion"](many(0.3), many(3))
     assert re.fullmatch(
         r"mAP 0\.\d+ against the champion's 0\.\d+: gain \+0\.\d+, at least \+0\.000 wanted "
         r"\(95% interval \+0\.\d+ to \+0\.\d+\)",

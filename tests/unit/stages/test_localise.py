@@ -160,7 +160,7 @@ def test_networks_that_are_not_trained_are_named(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.setattr("stpa.stages.train.read_version", lambda root: DataVersion("m", "v", "f"))
+    monkeypatch.setattr("stpa.stages.plan.read_version", lambda root: DataVersion("m", "v", "f"))
     assert run(monkeypatch, "--truth", table, "-w", workspace.root) == 1
     assert "no rgb network with head stpa is trained" in capsys.readouterr().err
 
