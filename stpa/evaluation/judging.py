@@ -1,10 +1,13 @@
 """What stands for how good a classifier is: one answer a video, or any number of labels.
 
 Which of the two holds follows from the data (`Manifest.multi_label`). All that differs between
-them in reports, tracking and promotion is behind `Judging`, chosen by `judging_of`.
+them in reports, tracking and promotion is behind `Judging`, chosen by `judging_of`. A new metric is
+a function and an entry in `ACCURACIES` or, of any number of labels, in `PRECISIONS`.
 """
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -25,13 +28,28 @@ Labels = Bool[np.ndarray, "videos classes"]
 """Whether a video shows a class."""
 _OfAny = Float[np.ndarray, "*videos classes"]
 
-TITLES = {
-    "top1": "top-1",
-    "mean_class_accuracy": "mean over classes",
-    "top5": "top-5",
-    "map": "mAP",
-    "wap": "wAP",
+
+class Metric(NamedTuple):
+    """A figure in [0, 1], of which more is better."""
+
+    title: str
+    """What a person reads; files and MLflow have its name in the registry."""
+    of: Callable[[Logits, Any], float]
+    """Of logits and each video's class index or, where it has any number of labels, `Labels`."""
+    fewest_classes: int = 1
+    """With fewer of them it says nothing."""
+
+
+ACCURACIES = {
+    "top1": Metric("top-1", top1),
+    "mean_class_accuracy": Metric("mean over classes", mean_class_accuracy),
+    "top5": Metric("top-5", top5, fewest_classes=6),
 }
+PRECISIONS = {
+    "map": Metric("mAP", mean_average_precision),
+    "wap": Metric("wAP", weighted_average_precision),
+}
+TITLES = {name: metric.title for name, metric in (ACCURACIES | PRECISIONS).items()}
 """What a person reads for a figure's name in files and in MLflow."""
 
 
@@ -72,13 +90,7 @@ class SingleLabel(Judging):
     gain_test = "McNemar's exact test"
 
     def figures(self, logits: Logits, labels: Labels) -> dict[str, float]:
-        indices = labels.argmax(axis=1)
-        found = {
-            "top1": top1(logits, indices),
-            "mean_class_accuracy": mean_class_accuracy(logits, indices),
-        }
-        many_classes = logits.shape[1] > 5
-        return found | ({"top5": top5(logits, indices)} if many_classes else {})
+        return _measure(ACCURACIES, logits, labels.argmax(axis=1))
 
     def interval(self, logits: Logits, labels: Labels, seed: int) -> Interval:
         return wilson_interval(correct(logits, labels.argmax(axis=1)))
@@ -102,10 +114,7 @@ class MultiLabel(Judging):
     gain_test = None
 
     def figures(self, logits: Logits, labels: Labels) -> dict[str, float]:
-        return {
-            "map": mean_average_precision(logits, labels),
-            "wap": weighted_average_precision(logits, labels),
-        }
+        return _measure(PRECISIONS, logits, labels)
 
     def interval(self, logits: Logits, labels: Labels, seed: int) -> Interval:
         return map_interval(logits, labels, seed)
@@ -117,6 +126,15 @@ class MultiLabel(Judging):
         from scipy.special import expit  # slow to import
 
         return expit(logits)
+
+
+def _measure(metrics: Mapping[str, Metric], logits: Logits, shown: Any) -> dict[str, float]:
+    num_classes = logits.shape[1]
+    return {
+        name: metric.of(logits, shown)
+        for name, metric in metrics.items()
+        if num_classes >= metric.fewest_classes
+    }
 
 
 SINGLE_LABEL, MULTI_LABEL = SingleLabel(), MultiLabel()
