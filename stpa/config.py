@@ -10,10 +10,9 @@ together with the faults of all others; `info.data` has the earlier ones that ar
 """
 
 import re
-import shlex
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_serializer, field_validator
+from pydantic import BaseModel, ConfigDict, Field, PlainSerializer, field_validator
 
 from stpa.redaction import hide_path
 from stpa.streams import STREAMS, Stream
@@ -380,7 +379,7 @@ class EvaluateConfig(Section):
     """A video of which a sweep looks at more frames is parted over several tasks, if the head's
     states merge; others are a task each."""
     late_fusion: str
-    """How the two streams' logits become one: a fixed rule, a name in
+    """How the streams' logits become one: a fixed rule, a name in
     `stpa.evaluation.fusion.FUSION_RULES`; or fitted, weights found on training recordings that are
     held out in turn, while heads learn from the features of the others."""
 
@@ -486,39 +485,14 @@ class TrackingConfig(Section):
     experiment: Annotated[str, Field(min_length=1)]
 
 
-class NoticesConfig(Section):
-    """Where decisions and failed trainings are told; null: not there. They decide no result."""
+def _without_secrets(notices: dict[str, str | None]) -> dict[str, str | None]:
+    """Leave out what follows an address's host, wherever parameters are kept or shown."""
+    return {name: setting and hide_path(setting) for name, setting in notices.items()}
 
-    webhook: str | None
-    """An http(s) address that takes JSON by POST. `$NAME` in it is taken from the environment; what
-    follows the host, which may be a secret, is left out wherever parameters are kept or shown."""
-    command: str | None
-    """A command line, run without a shell in the workspace, that takes JSON on its standard
-    input."""
-    file: str | None
-    """A file, relative to the workspace, that gets a line of JSON for each."""
 
-    @field_validator("webhook")
-    @classmethod
-    def _is_an_address(cls, webhook: str | None) -> str | None:
-        if webhook is not None and not re.match(r"https?://[^/]|\$", webhook):
-            raise ValueError("notices.webhook must begin with http:// or https://, or be $NAME")
-        return webhook
-
-    @field_validator("command")
-    @classmethod
-    def _is_a_command_line(cls, command: str | None) -> str | None:
-        try:
-            is_empty = command is not None and not shlex.split(command)
-        except ValueError as error:
-            raise ValueError(f"notices.command is no command line: {error}") from error
-        if is_empty:
-            raise ValueError("notices.command is empty: set it to null")
-        return command
-
-    @field_serializer("webhook")
-    def _without_its_path(self, webhook: str | None) -> str | None:
-        return webhook and hide_path(webhook)
+Notices = Annotated[dict[str, str | None], PlainSerializer(_without_secrets)]
+"""Where decisions and failed trainings are told: names in `stpa.channels.CHANNELS`, each with its
+setting; null: not there. They decide no result."""
 
 
 class Config(Section):
@@ -534,7 +508,7 @@ class Config(Section):
     promotion: PromotionConfig
     compute: ComputeConfig
     tracking: TrackingConfig
-    notices: NoticesConfig
+    notices: Notices
 
     @property
     def streams(self) -> tuple[Stream, ...]:

@@ -42,6 +42,7 @@ def find_faults(params: dict[str, Any]) -> list[str]:
         *_wrong_flow_options(params),
         *_missing_files(params),
         *_wrong_options(params),
+        *_wrong_channels(params),
         *_misfits(params),
         *find_misshapes(params, Config),
     ]
@@ -161,6 +162,13 @@ def _option_types() -> dict[tuple[str, str], Mapping[str, type[Options]]]:
         ("model", "heads"): {name: head.Options for name, head in HEADS.items()},
         ("promotion", "rules"): RULES,
     }
+
+
+def _wrong_channels(params: dict[str, Any]) -> Iterator[str]:
+    from stpa.channels import find_wrong_channels
+
+    notices = params.get("notices")
+    return find_wrong_channels(notices) if isinstance(notices, dict) else iter(())
 
 
 def _missing_files(params: dict[str, Any]) -> Iterator[str]:

@@ -5,7 +5,7 @@ They work on a workspace of an earlier format, and whatever is wrong with the re
 
 from stpa.config import (
     DecodeConfig,
-    NoticesConfig,
+    Notices,
     RegisteredConfig,
     Section,
     StoreConfig,
@@ -28,7 +28,7 @@ class RollbackParams(PagesParams):
 class NoticesParams(Section):
     """What delivering notices reads."""
 
-    notices: NoticesConfig
+    notices: Notices
 
 
 class PredictParams(RollbackParams):
