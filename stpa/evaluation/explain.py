@@ -94,7 +94,7 @@ class Explanation:
     class_names: tuple[str, ...]
     multi_label: bool
     scores: Float[np.ndarray, " classes"]
-    """Those of both streams, fused, or of the only one."""
+    """Those of all streams, fused, or of the only one."""
     contrast: Contrast
     streams: Mapping[str, StreamEvidence]
     fps: float
@@ -112,7 +112,7 @@ class Explanation:
         return None if index is None else self.class_names[index]
 
     def probabilities(self) -> dict[str, Float[np.ndarray, " classes"]]:
-        """Return the probabilities of all classes: fused, if there are two streams, and alone."""
+        """Return the probabilities of all classes by each stream and, of several, fused."""
         logits = {FUSED: self.scores} if len(self.streams) > 1 else {}
         logits |= {stream: seen.logits for stream, seen in self.streams.items()}
         convert = judging_of(self.multi_label).probabilities

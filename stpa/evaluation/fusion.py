@@ -124,7 +124,7 @@ def _check_alike(first: Scores, other: Scores) -> None:
         if getattr(first, what) != getattr(other, what):
             raise DataError(
                 f"the {first.stream} and {other.stream} scores differ in their {what}: "
-                "evaluate both streams on the same data and fuse again"
+                "evaluate all streams on the same data and fuse again"
             )
 
 

@@ -56,7 +56,7 @@ def _broken(folder: Path, error: Exception) -> ModelError:
     return ModelError(f"{folder} is not a whole model folder: {first_line(error)}")
 
 
-@lru_cache(maxsize=2)  # the two networks of a fusion
+@lru_cache(maxsize=8)  # the networks of a fusion
 def load_shared(folder: Path, device: str) -> ActionNetwork:
     """Return the network of `load_model` on a device, the same one as long as it is asked for.
 

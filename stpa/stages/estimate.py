@@ -201,8 +201,8 @@ def _count(names: Sequence[str]) -> str:
 
 
 def _unchanged(work: Workload) -> Iterator[str]:
-    if num_there := len(work.videos) - len(work.to_extract):
-        yield f"the optical flow of {num_there} videos"
+    if work.num_extracted:
+        yield f"the optical flow of {work.num_extracted} videos"
     for done, missing in (("trained", work.to_train), ("evaluated", work.to_evaluate)):
         if names := [name for name in work.jobs if name not in missing]:
             yield f"{done} are {', '.join(names)}"

@@ -47,6 +47,7 @@ def extract_untracked(
     Killed and called again, it goes on with the next video.
     """
     videos = read_manifest(workspace.manifest).usable if config.reads_optical_flow else []
+    workspace.optical_flow.mkdir(parents=True, exist_ok=True)  # a version has it, if empty
     keep_only(
         workspace.optical_flow, {workspace.optical_flow / video.flow_path for video in videos}
     )
@@ -54,7 +55,8 @@ def extract_untracked(
     num_done = len(videos) - len(missing)
     progress(num_done, len(videos))
     if not missing:
-        logger.info("the optical flow of all %d videos is there", len(videos))
+        if videos:
+            logger.info("the optical flow of all %d videos is there", len(videos))
         return
     files = WorkerFiles.of(workspace.optical_flow, config)
     extract_one = partial(

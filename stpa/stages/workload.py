@@ -32,6 +32,8 @@ class Workload:
     test_videos: tuple[Video, ...]
     to_extract: tuple[Video, ...]
     """Videos whose optical flow is missing."""
+    num_extracted: int
+    """Of videos whose optical flow is there."""
     to_store: Mapping[Stream, tuple[Video, ...]]
     """Videos whose features are missing, where heads learn from features."""
     jobs: Mapping[str, TrainingJob]
@@ -81,6 +83,7 @@ def find_workload(workspace: Workspace, config: Config) -> Workload:
         videos=tuple(manifest.usable),
         test_videos=tuple(manifest.select("test")),
         to_extract=tuple(to_extract),
+        num_extracted=len(flow_of) - len(to_extract),
         to_store=_find_missing_features(workspace, config, manifest, to_extract),
         jobs=jobs,
         to_train=tuple(to_train),

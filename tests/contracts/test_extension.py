@@ -100,6 +100,23 @@ class ManyVideos(Rule):
         return Ruling(num_videos >= self.fewest, f"{num_videos} of {self.fewest} videos")
 '''
 
+CHANNEL = '''
+from stpa.channels.base import Channel
+
+
+class Notebook(Channel):
+    """A text file of sentences."""
+
+    def check(self, setting):
+        if not setting.endswith(".txt"):
+            raise ValueError("must end in .txt")
+
+    def send(self, workspace, setting, line):
+        import json
+
+        (workspace.root / setting).write_text(json.loads(line)["text"])
+'''
+
 DATASET = '''
 from stpa.data.datasets.folder import FolderDataset
 
@@ -182,6 +199,30 @@ ADDITIONS = {
             ]
         },
     ),
+    "metric": Addition(
+        {},
+        {
+            "stpa/evaluation/judging.py": [
+                (
+                    '    "mean_class_accuracy": Metric("mean over classes", mean_class_accuracy),',
+                    "    'error': Metric('error', lambda logits, right: 1 - top1(logits, right)),",
+                )
+            ]
+        },
+    ),
+    "channel for notices": Addition(
+        {"stpa/channels/notebook.py": CHANNEL},
+        {
+            "stpa/channels/__init__.py": [
+                (
+                    'CHANNELS: dict[str, Channel] = {"webhook": Webhook(), "command": Command(), '
+                    '"file": File()}',
+                    "from stpa.channels.notebook import Notebook\n\n"
+                    "CHANNELS['notebook'] = Notebook()",
+                )
+            ]
+        },
+    ),
     "learning-rate schedule": Addition(
         {},
         {
@@ -237,6 +278,7 @@ def test_all_additions_are_trained_judged_fused_served_and_reported(
     )
     params["evaluate"]["late_fusion"] = "loudest"
     params["train"]["schedule"] = "even"
+    params["notices"]["notebook"] = "told.txt"
     streams = params["train"]["streams"]
     streams["step"] = streams["rgb"]
     for settings in streams.values():
@@ -263,7 +305,9 @@ def test_all_additions_are_trained_judged_fused_served_and_reported(
     assert "streams fused by loudest" in told
     summary = read_json(Workspace(workspace.root).summary)
     assert summary["outcome"] == "promoted"
-    assert "of 2 videos" in workspace.report.read_text(encoding="utf-8")
+    assert "Promoted: version 1" in (workspace.root / "told.txt").read_text(encoding="utf-8")
+    page = workspace.report.read_text(encoding="utf-8")
+    assert all(each in page for each in ("of 2 videos", "one step", "error"))
     assert {"rgb_top1", "flow_top1", "step_top1", "fused_top1"} <= summary.keys()
     scores = {path.name.rpartition("-")[0] for path in workspace.runs.glob("evaluate/*.parquet")}
     assert scores == {f"{each}-{head}" for each in streams for head in ("peak", "tsn")}
@@ -271,7 +315,6 @@ def test_all_additions_are_trained_judged_fused_served_and_reported(
     last = history["history"][-1]
     assert last["loss"] == pytest.approx(last["classification"] + 0.01 * last["size"], rel=1e-4)
     assert last["learning_rate"] == history["history"][0]["learning_rate"]  # even
-    assert "one step" in workspace.report.read_text(encoding="utf-8")
     answer = stpa("predict", next(source.rglob("*.avi")))
     assert "small-fusion version 1 (champion)" in answer
     assert len(pd.read_parquet(next(workspace.runs.glob("evaluate/step-peak-*.parquet")))) > 0

@@ -27,8 +27,6 @@ WRITES = ["set_alias", "tag_version", "tag_model", "untag_model", "log_text"]
 
 LIMITS: dict[str, Any] = {name: {} for name in RULES}
 LIMITS["no_worse_than_champion"] = {"min_gain": 0.0}
-    "no_worse_than_champion": {"min_gain": 0.0}
-}
 
 
 class Bench:

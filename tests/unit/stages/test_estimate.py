@@ -53,6 +53,7 @@ def make_work(config: Config, **changes: Any) -> Workload:
         videos=tuple(videos),
         test_videos=tuple(manifest.select("test")),
         to_extract=tuple(videos),
+        num_extracted=0,
         to_store={},
         jobs=jobs,
         to_train=NETWORKS,
@@ -159,7 +160,7 @@ def test_where_the_time_is_unknown_the_steps_are_told_alone_and_why():
 
 
 def test_where_all_is_done_that_is_all_that_is_told():
-    work = make_work(make_config(), to_extract=(), to_train=(), to_evaluate=())
+    work = make_work(make_config(), to_extract=(), num_extracted=9, to_train=(), to_evaluate=())
     names = ", ".join(NETWORKS)
     assert list(describe(work, None)) == [
         f"unchanged: the optical flow of 9 videos; trained are {names}; evaluated are {names}"
