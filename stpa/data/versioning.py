@@ -1,46 +1,31 @@
 """Which data: DVC keeps every version of videos, manifest and optical flow, and names them.
 
-The only module that runs DVC. Names are content hashes, so the same content has the same
-version on every machine.
+Names are content hashes, so the same content has the same version on every machine.
 """
 
-import errno
 import json
-import logging
 import os
 import re
 import shutil
-import subprocess
-import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from configparser import Error as ConfigParserError
 from configparser import RawConfigParser
 from contextlib import contextmanager
 from dataclasses import astuple, dataclass
-from itertools import chain
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-import psutil
 import yaml
-from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_fixed
 
+from stpa.data.dvc import run_dvc
 from stpa.errors import RemoteError, VersioningError, first_line
 from stpa.files import TEMPORARY_PREFIX, atomic_path, digest_value, write_text
-from stpa.safe_path import SAFE_PATH
-
-logger = logging.getLogger(__name__)
 
 EXTRACT = "extract"
 """The stage of dvc.yaml that makes optical flow."""
 LOCK_FILE = "dvc.lock"
 REMOTE = "storage"
-LOCK_WAIT_SECONDS = 600.0
-"""How long to wait for another DVC process in the same workspace."""
-_REMOTE_COMMANDS = ("push", "fetch", "status", "list-url")
-"""What asks the remote."""
-_LOCK_MESSAGES = ("is busy", "Unable to acquire lock", "Unable to read RWLock-file")
 
 
 @dataclass(frozen=True)
@@ -57,10 +42,6 @@ class DataVersion:
         return digest_value(astuple(self))
 
 
-class _LockedError(VersioningError):
-    """Another process holds DVC's lock, or died with it."""
-
-
 def initialise(root: Path, remote: str) -> None:
     """Make `root` a DVC repository whose default remote is `remote`, where it is not yet so.
 
@@ -70,7 +51,7 @@ def initialise(root: Path, remote: str) -> None:
     # Below the top of a Git repository, or in an ignored folder of one, DVC must not ask Git.
     in_git = (root / ".git").exists()
     if not (root / ".dvc").is_dir():
-        _dvc(root, "init", *([] if in_git else ["--no-scm"]))
+        run_dvc(root, "init", *([] if in_git else ["--no-scm"]))
     local = "://" not in remote and not Path(remote).is_absolute()
     settings = {
         "core": {
@@ -98,7 +79,7 @@ def track(root: Path, paths: Sequence[Path]) -> None:
         )
     for path in paths:
         _remove_half_written(_pointer(path))
-    _dvc(root, "add", *(str(path.relative_to(root)) for path in paths))
+    run_dvc(root, "add", *(str(path.relative_to(root)) for path in paths))
 
 
 def commit_extraction(root: Path) -> None:
@@ -108,7 +89,7 @@ def commit_extraction(root: Path) -> None:
             f"{root / 'dvc.yaml'} has no stage {EXTRACT}: run `stpa init {root} --upgrade`"
         )
     _remove_half_written(root / LOCK_FILE)
-    _dvc(root, "commit", "--force", EXTRACT)
+    run_dvc(root, "commit", "--force", EXTRACT)
 
 
 def push(root: Path) -> None:
@@ -118,7 +99,7 @@ def push(root: Path) -> None:
     """
     if not _absent_from_remote(root):
         return
-    _dvc(root, "push")
+    run_dvc(root, "push")
     if absent := _absent_from_remote(root):
         raise VersioningError(
             f"{len(absent)} of the tracked paths in {root} did not reach the DVC remote "
@@ -167,7 +148,7 @@ def restore(root: Path, remote: str, version: DataVersion) -> None:
     _write_pointer(_pointer(root / "data" / "manifest.csv"), version.manifest)
     _write_lock(root, version)
     _pointer(root / "data" / "features").unlink(missing_ok=True)  # others: made again when needed
-    _dvc(root, "checkout", "--force")
+    run_dvc(root, "checkout", "--force")
     commit_extraction(root)
     under_way.unlink()
 
@@ -187,7 +168,7 @@ def _fetch(root: Path, remote: str, version: DataVersion) -> None:
             _write_pointer(pointer, content)
         targets = [str(pointer.relative_to(root)) for pointer in pointers]
         try:
-            _dvc(root, "fetch", *targets)
+            run_dvc(root, "fetch", *targets)
             absent = _compare_with_remote(root, ("deleted", "missing"), *targets)
         except RemoteError as error:
             raise RemoteError(f"{remote} does not give the version: {error}") from error
@@ -239,7 +220,7 @@ def list_objects(root: Path, folder: Path) -> dict[str, str]:
     if content is None:
         command = "features" if folder.name == "features" else "ingest"
         raise VersioningError(f"{folder} is not versioned: run `stpa {command}` first")
-    cache = Path(_dvc(root, "cache", "dir").strip())
+    cache = Path(run_dvc(root, "cache", "dir").strip())
     listing = cache / "files" / "md5" / content[:2] / f"{content[2:]}.dir"
     try:
         entries = json.loads(listing.read_text(encoding="utf-8"))
@@ -277,7 +258,7 @@ def _refuse_to_lose_videos(root: Path) -> None:
         present = path.is_file() or (path.is_dir() and any(path.iterdir()))
         tracked = _pointer(path).exists()
         if present and not (
-            tracked and _dvc(root, "status", "--json", str(_pointer(path))).strip() == "{}"
+            tracked and run_dvc(root, "status", "--json", str(_pointer(path))).strip() == "{}"
         ):
             raise VersioningError(
                 f"{path} holds what no data version has: run `stpa ingest`, or move it away, first"
@@ -304,7 +285,7 @@ def _answers(root: Path, remote: str, *, refusal: bool = False) -> bool:
     """
     with _trial(root, remote) as trial:
         try:
-            _dvc(trial, "list-url", f"remote://{REMOTE}")
+            run_dvc(trial, "list-url", f"remote://{REMOTE}")
         except RemoteError as error:
             if "does not exist" in str(error):
                 return False
@@ -360,77 +341,5 @@ def _compare_with_remote(root: Path, wanted: Sequence[str], *targets: str) -> li
 
     "new" is in the cache alone, "deleted" in the remote alone, "missing" in neither.
     """
-    states = json.loads(_dvc(root, "status", "--cloud", "--json", *targets))
+    states = json.loads(run_dvc(root, "status", "--cloud", "--json", *targets))
     return [path for path, state in states.items() if state in wanted]
-
-
-def _dvc(root: Path, *arguments: str) -> str:
-    """Run one DVC command in `root` and return its output; wait while another one holds it."""
-    for attempt in Retrying(
-        retry=retry_if_exception_type(_LockedError),
-        wait=wait_fixed(1),
-        stop=stop_after_delay(LOCK_WAIT_SECONDS),
-        before_sleep=lambda _state: _release_stale_lock(root / ".dvc" / "tmp" / "rwlock"),
-        reraise=True,
-    ):
-        with attempt:
-            return _run_dvc(root, *arguments)
-    raise AssertionError("the last attempt returns or raises")
-
-
-def _run_dvc(root: Path, *arguments: str) -> str:
-    process = subprocess.run(
-        [sys.executable, "-m", "dvc", *arguments],
-        cwd=root,
-        env=os.environ | SAFE_PATH | {"DVC_NO_ANALYTICS": "1"},
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        errors="replace",
-    )
-    if process.returncode == 0:
-        return process.stdout
-    if any(message in process.stderr for message in _LOCK_MESSAGES):
-        raise _LockedError(
-            f"another DVC process is at work in {root}: wait until it is done, or stop it"
-        )
-    kind = RemoteError if arguments[0] in _REMOTE_COMMANDS else VersioningError
-    raise kind(f"dvc {arguments[0]} failed: {_reason(process.stderr)}")
-
-
-def _reason(stderr: str) -> str:
-    """Pick the line that says why, from under DVC's invitations to its chat room."""
-    lines = [line.removeprefix("ERROR: ") for line in stderr.splitlines() if "ERROR: " in line]
-    reason = lines[-1].removeprefix("unexpected error - ") if lines else "it does not say why"
-    if os.strerror(errno.ENOSPC) in reason:
-        return "no space is left on the disk: free some and run the same command again"
-    return reason
-
-
-def _release_stale_lock(path: Path) -> None:
-    """Remove DVC's record of busy paths where no process in it can still be at work.
-
-    DVC itself forgets processes that are gone, but not one whose number another process has
-    now, as after the restart of a container, and it stops for good at a half-written record.
-    """
-    try:
-        written = path.stat().st_mtime
-        lock = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return
-    except ValueError:
-        logger.warning("removed %s: DVC was killed while it wrote it", path)
-        path.unlink(missing_ok=True)
-        return
-    holders = [*lock.get("write", {}).values(), *chain(*lock.get("read", {}).values())]
-    if not any(_at_work(holder["pid"], written) for holder in holders):
-        logger.warning("removed %s: the processes it names are gone", path)
-        path.unlink(missing_ok=True)
-
-
-def _at_work(pid: int, since: float) -> bool:
-    """Tell whether process `pid` is alive and was so at the time `since`."""
-    try:
-        return psutil.Process(pid).create_time() <= since
-    except psutil.NoSuchProcess:
-        return False

@@ -3,7 +3,7 @@
 `version` in a params file is its format, `stpa.config.FORMAT` the one that this stpa reads; a file
 without `version` has format 1. To add, rename or remove a key of params.yaml:
 
-1. change `stpa/config.py`, params.yaml and, where they differ from it, the other presets;
+1. change `stpa/config/`, params.yaml and, where they differ from it, the other presets;
 2. write into the step that leads to the next release's format what keeps the old behaviour, with
    the methods of `Edits`: `params.add("train.patience", None)`, `params.rename("data.folds",
    "data.num_folds")`, `params.remove("train.crop")`. A key that is added takes its place and its

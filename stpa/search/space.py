@@ -7,7 +7,8 @@ from typing import Annotated, Any
 
 from pydantic import Discriminator, Field, StrictInt, Tag, field_validator
 
-from stpa.config import Info, PositiveInt, Section
+from stpa.config import Section
+from stpa.config.base import Info, PositiveInt
 from stpa.streams import STREAMS, Stream
 
 Number = StrictInt | float

@@ -120,7 +120,7 @@ def _write(workspace: Workspace, document: Document, params: Path) -> tuple[Path
     """Write both files, params.yaml last, as it makes the folder a workspace."""
     backups = write_pipeline(workspace)
     head = (
-        f"# Made from {_origin(params)} by stpa {package_version()}; edit freely. stpa/config.py "
+        f"# Made from {_origin(params)} by stpa {package_version()}; edit freely. stpa/config/ "
         f"explains every key.\n{document.head}"
     )
     write_text(workspace.params, document.text(head))

@@ -5,6 +5,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+from tests.workspaces import REPOSITORY
+
+MOST_LINES = 400
+
 
 def run_python(code: str, folder: Path) -> str:
     """Run `code` as in a notebook: in `folder`, which comes first on the path."""
@@ -17,6 +21,13 @@ def run_python(code: str, folder: Path) -> str:
         text=True,
         check=True,
     ).stdout.strip()
+
+
+def test_no_module_is_too_long_to_be_read_at_once():
+    modules = [path for folder in ("stpa", "flows") for path in (REPOSITORY / folder).rglob("*.py")]
+    lengths = {path: len(path.read_text(encoding="utf-8").splitlines()) for path in modules}
+    assert len(lengths) > 200
+    assert {path for path, length in lengths.items() if length > MOST_LINES} == set()
 
 
 def test_a_persons_folders_named_stpa_and_flows_hide_nothing_and_stay_theirs(tmp_path):

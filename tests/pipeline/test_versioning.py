@@ -175,17 +175,17 @@ def test_a_restoration_that_is_cut_off_goes_on_and_nothing_is_versioned_meanwhil
     write(root / "data" / "videos" / "class" / "a.avi", "another a")
     track(root)
     versioning.commit_extraction(root)
-    run = versioning._dvc
+    run = versioning.run_dvc
 
     def die_at_checkout(root: Path, *arguments: str) -> str:
         if arguments[0] == "checkout":
             raise KeyboardInterrupt
         return run(root, *arguments)
 
-    monkeypatch.setattr(versioning, "_dvc", die_at_checkout)
+    monkeypatch.setattr(versioning, "run_dvc", die_at_checkout)
     with pytest.raises(KeyboardInterrupt):
         versioning.restore(root, "dvc-remote", older)
-    monkeypatch.setattr(versioning, "_dvc", run)
+    monkeypatch.setattr(versioning, "run_dvc", run)
     with pytest.raises(VersioningError, match="cut off: run `stpa data restore` once more"):
         track(root)
     versioning.restore(root, "dvc-remote", older)
@@ -287,7 +287,7 @@ def test_a_lock_record_that_a_kill_left_half_written_is_released(root):
 
 
 def test_a_live_holder_of_the_lock_is_waited_for_then_named_an_obstacle(root, monkeypatch):
-    monkeypatch.setattr(versioning, "LOCK_WAIT_SECONDS", 1.5)
+    monkeypatch.setattr("stpa.data.dvc.LOCK_WAIT_SECONDS", 1.5)
     lock_record(root, os.getpid())
     with pytest.raises(VersioningError, match="another DVC process is at work in"):
         track(root)
