@@ -10,6 +10,7 @@ from safetensors.torch import load_file, save_file
 from stpa.errors import ModelError, first_line
 from stpa.files import atomic_path
 from stpa.models.network import ActionNetwork, NetworkSpec
+from stpa.streams import STREAMS
 
 SPEC_FILE = "model.json"
 WEIGHTS_FILE = "weights.safetensors"
@@ -56,7 +57,7 @@ def _broken(folder: Path, error: Exception) -> ModelError:
     return ModelError(f"{folder} is not a whole model folder: {first_line(error)}")
 
 
-@lru_cache(maxsize=8)  # the networks of a fusion
+@lru_cache(maxsize=len(STREAMS))  # the networks of a fusion
 def load_shared(folder: Path, device: str) -> ActionNetwork:
     """Return the network of `load_model` on a device, the same one as long as it is asked for.
 

@@ -4,15 +4,16 @@ from pathlib import Path
 
 from stpa.models.checkpoint import load_shared, save_model
 from stpa.models.network import ActionNetwork
+from stpa.streams import STREAMS
 from tests.unit.models.test_network import SPEC
 
 
-def test_two_networks_stay_loaded_and_no_third(tmp_path: Path) -> None:
-    folders = [tmp_path / name for name in ("rgb", "flow", "other")]
-    for folder in folders:
+def test_the_networks_of_a_fusion_stay_loaded_and_no_others(tmp_path: Path) -> None:
+    *fused, other = [tmp_path / name for name in (*STREAMS, "other")]
+    for folder in (*fused, other):
         save_model(folder, ActionNetwork(SPEC))
-    rgb, flow = (load_shared(folder, "cpu") for folder in folders[:2])
-    assert rgb is load_shared(folders[0], "cpu")
-    assert flow is load_shared(folders[1], "cpu")
-    load_shared(folders[2], "cpu")
-    assert rgb is not load_shared(folders[0], "cpu")
+    loaded = [load_shared(folder, "cpu") for folder in fused]
+    for folder, network in zip(fused, loaded, strict=True):
+        assert load_shared(folder, "cpu") is network
+    load_shared(other, "cpu")
+    assert load_shared(fused[0], "cpu") is not loaded[0]
