@@ -302,7 +302,8 @@ class TestHeldOut:
         for network in plan.networks:
             score_held_out(plan, network)
         choice = choose_head(plan)
-        assert re.match(r"on training videos held out, stpa is ahead of tsn by", choice.reason)
+        # Of random features: which one it is, is left to chance.
+        assert re.match(r"on training videos held out, \w+ is ahead of \w+ by", choice.reason)
         candidate = gather_candidate(plan)
         assert candidate.head == choice.head
         fusion = find_fusion(plan, choice.head)
