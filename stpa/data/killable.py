@@ -5,9 +5,14 @@ A decoder may hang or crash on a damaged file. Then a process of its own ends, a
 
 import resource
 import signal
+import sys
+import threading
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import Future, as_completed
-from multiprocessing import get_context
+from concurrent.futures import FIRST_COMPLETED, Future, wait
+from importlib import import_module
+from itertools import islice
+from multiprocessing.context import SpawnContext, SpawnProcess
+from types import ModuleType
 from typing import Any, TypeVar
 
 from pebble import ProcessExpired, ProcessPool
@@ -18,6 +23,9 @@ from stpa.data.deadline import decoding, limit_decoding
 Key = TypeVar("Key")
 Result = TypeVar("Result")
 
+CALLS_PER_PROCESS = 2
+"""One under way and one waiting or done: results are held in memory until they are taken."""
+
 
 def call_killable(
     function: Callable[..., Result],
@@ -25,41 +33,106 @@ def call_killable(
     limits: DecodeConfig,
     num_processes: int,
 ) -> Iterator[tuple[Key, Result | str]]:
-    """Yield, as each is done, the key of a call and its result, or the reason why there is none.
+    """Yield what `KillablePool.call` yields, by a pool of its own."""
+    if calls:
+        with KillablePool(limits, min(num_processes, len(calls))) as pool:
+            yield from pool.call(function, calls)
 
-    A call may take any time as long as frames come (`stpa.data.deadline.on_progress`).
+
+class KillablePool:
+    """Processes that decode; one that dies is replaced."""
+
+    def __init__(self, limits: DecodeConfig, num_processes: int) -> None:
+        self.limits = limits
+        self._num_processes = num_processes
+        # spawn: a fork of a process with threads can inherit a lock that nobody will release.
+        self._pool = ProcessPool(num_processes, context=_Context())
+
+    def __enter__(self) -> "KillablePool":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def warm_up(self, module: str) -> None:
+        """Start the processes now, and let them import `module` while this one does other work."""
+        for _ in range(self._num_processes):
+            self._pool.schedule(import_module, (module,))
+
+    def call(
+        self, function: Callable[..., Result], calls: Mapping[Key, tuple[Any, ...]]
+    ) -> Iterator[tuple[Key, Result | str]]:
+        """Yield the key of each call, as it is done, and its result or why there is none.
+
+        Calls go on while the caller works on what was yielded, up to `CALLS_PER_PROCESS` ahead. A
+        call may take any time as long as frames come (`stpa.data.deadline.on_progress`).
+        """
+        remaining = iter(calls.items())
+        running: dict[Future[Result], Key] = {}
+
+        def make_calls() -> None:
+            num_free = CALLS_PER_PROCESS * self._num_processes - len(running)
+            for key, arguments in islice(remaining, num_free):
+                scheduled = (function, arguments, self.limits)
+                running[self._pool.schedule(_call_in_time, scheduled)] = key
+
+        try:
+            make_calls()
+            while running:
+                future = wait(running, return_when=FIRST_COMPLETED).done.pop()
+                key = running.pop(future)
+                make_calls()  # before the caller works on this one
+                yield key, self._result(future)
+        finally:
+            for future in running:
+                future.cancel()
+
+    def close(self) -> None:
+        """End the processes, whatever they are doing."""
+        self._pool.stop()
+        self._pool.join()
+
+    def _result(self, future: Future[Result]) -> Result | str:
+        limits = self.limits
+        try:
+            return future.result()
+        except ProcessExpired as error:
+            if error.exitcode == -signal.SIGALRM:
+                return (
+                    f"gives no frame for {limits.decode_deadline_seconds:g} s "
+                    "(data.decode_deadline_seconds)"
+                )
+            return "crashes its decoder"
+        except MemoryError:
+            if limits.decode_memory_gib:
+                return (
+                    f"takes over {limits.decode_memory_gib:g} GiB of memory to decode "
+                    "(data.decode_memory_gib)"
+                )
+            return "takes more memory than there is"
+
+
+class _Process(SpawnProcess):
+    """A process that does not import the script that started it.
+
+    multiprocessing would: a script without `if __name__ == "__main__"` would then run once more in
+    each process. What is called here is always in a module of its own.
     """
-    if not calls:
-        return
-    # spawn: a fork of a process with threads can inherit a lock that nobody will release.
-    pool = ProcessPool(min(num_processes, len(calls)), context=get_context("spawn"))
-    try:
-        keys: dict[Future[Result], Key] = {
-            pool.schedule(_call_in_time, (function, arguments, limits)): key
-            for key, arguments in calls.items()
-        }
-        for future in as_completed(keys):
-            found: Result | str
+
+    _lock = threading.Lock()
+
+    def start(self) -> None:
+        with self._lock:
+            script = sys.modules["__main__"]
+            sys.modules["__main__"] = ModuleType("__main__")
             try:
-                found = future.result()
-            except ProcessExpired as error:
-                found = "crashes its decoder"
-                if error.exitcode == -signal.SIGALRM:
-                    found = (
-                        f"gives no frame for {limits.decode_deadline_seconds:g} s "
-                        "(data.decode_deadline_seconds)"
-                    )
-            except MemoryError:
-                found = "takes more memory than there is"
-                if limits.decode_memory_gib:
-                    found = (
-                        f"takes over {limits.decode_memory_gib:g} GiB of memory to decode "
-                        "(data.decode_memory_gib)"
-                    )
-            yield keys[future], found
-    finally:
-        pool.stop()
-        pool.join()
+                super().start()
+            finally:
+                sys.modules["__main__"] = script
+
+
+class _Context(SpawnContext):
+    Process = _Process
 
 
 def _call_in_time(

@@ -1,0 +1,60 @@
+"""Processes that may die: how far ahead they work, and what they do not run."""
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from stpa.data.killable import CALLS_PER_PROCESS, KillablePool
+from tests.unit.data.conftest import make_limits
+
+NUM_CALLS = 20
+UNGUARDED = """
+from pathlib import Path
+from stpa.data.killable import call_killable
+from tests.unit.data.conftest import make_limits
+from tests.unit.data.test_killable import leave_mark
+
+print("the script runs")
+[(_, found)] = call_killable(leave_mark, {{"a": (Path({mark!r}),)}}, make_limits(), 1)
+print(found)
+"""
+
+
+def leave_mark(path: Path) -> str:
+    path.touch()
+    return "was called"
+
+
+def test_calls_are_made_ahead_of_the_caller_but_only_so_far(tmp_path: Path) -> None:
+    calls = {number: (tmp_path / str(number),) for number in range(NUM_CALLS)}
+    most_ahead = 1 + CALLS_PER_PROCESS
+    with KillablePool(make_limits(), 1) as pool:
+        results = pool.call(leave_mark, calls)
+        next(results)
+        deadline = time.monotonic() + 60
+        while len(list(tmp_path.iterdir())) < most_ahead:
+            assert time.monotonic() < deadline, "nothing is called ahead"
+            time.sleep(0.05)
+        time.sleep(1)
+        assert len(list(tmp_path.iterdir())) == most_ahead
+        assert {found for _, found in results} == {"was called"}
+    assert len(list(tmp_path.iterdir())) == NUM_CALLS
+
+
+def test_calls_that_nobody_waits_for_any_more_are_not_made(tmp_path: Path) -> None:
+    calls = {number: (tmp_path / str(number),) for number in range(NUM_CALLS)}
+    with KillablePool(make_limits(), 1) as pool:
+        results = pool.call(leave_mark, calls)
+        next(results)
+        results.close()  # pyright: ignore[reportAttributeAccessIssue]
+        [(_, found)] = pool.call(leave_mark, {"last": (tmp_path / "last",)})
+        assert found == "was called"
+    assert len(list(tmp_path.iterdir())) < NUM_CALLS
+
+
+def test_a_script_without_a_main_guard_is_not_run_once_more(tmp_path: Path) -> None:
+    script = tmp_path / "script.py"
+    script.write_text(UNGUARDED.format(mark=str(tmp_path / "mark")))
+    done = subprocess.run([sys.executable, script], capture_output=True, text=True)
+    assert done.stdout.splitlines() == ["the script runs", "was called"], done.stderr
