@@ -1,6 +1,5 @@
 """Name the action in a video file: compute its optical flow, run the networks, fuse."""
 
-import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,13 +8,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from stpa.data.clips import ClipReader, stored_frames
 from stpa.data.manifest import Video
-from stpa.data.probe import Probe, probe
-from stpa.data.sampling import test_positions
+from stpa.data.probe import probe
 from stpa.data.storage import Folder, Storage
-from stpa.data.transforms import centre_crop, test_crops
-from stpa.errors import DataError
 from stpa.evaluation.explain import (
     Contrast,
     Explanation,
@@ -25,12 +20,11 @@ from stpa.evaluation.explain import (
 )
 from stpa.evaluation.fusion import Fusion
 from stpa.evaluation.localisation.maps import attention_shares
+from stpa.evaluation.reading import Clip, NetworkInput, Reading, describe_video
 from stpa.models.checkpoint import load_model, load_shared
 from stpa.models.heads import Pyramid
 from stpa.models.network import ActionNetwork
-from stpa.optical_flow.extract import extract_video
-from stpa.shapes import Float, Int, UInt8
-from stpa.streams import RGB
+from stpa.shapes import Float
 
 Predict = Callable[[Path], Float[np.ndarray, " classes"]]
 """From a video file to its logits by class; see `NetworkSpec.multi_label` for probabilities."""
@@ -38,13 +32,10 @@ Predict = Callable[[Path], Float[np.ndarray, " classes"]]
 
 @dataclass(frozen=True)
 class _Look:
-    """One network's only pass over a video."""
+    """One network's only pass over a clip."""
 
-    positions: Int[np.ndarray, " time"]
-    clip: UInt8[np.ndarray, "time channels height width"]
-    """Its centre crop."""
     pyramid: Pyramid
-    """Of that crop."""
+    """Of the centre crop."""
     logits: Float[np.ndarray, " classes"]
 
 
@@ -65,13 +56,25 @@ class Classifier:
         spec = next(iter(networks.values())).spec
         self.class_names, self.multi_label = spec.class_names, spec.multi_label
         self._fusion = fusion
-        self._num_segments = num_segments
-        self._num_crops = num_crops
-        self._optical_flow = optical_flow
+        self.reading = Reading(
+            {
+                stream: NetworkInput(
+                    network.spec.stream, network.spec.short_side, network.spec.input_size
+                )
+                for stream, network in networks.items()
+            },
+            num_segments,
+            num_crops,
+            optical_flow,
+        )
 
     def scores(self, video: Video, storage: Storage) -> Float[np.ndarray, " classes"]:
         """Classify a video in `storage`. Raises DataError when it does not decode."""
-        return self._fuse(self._look(video, storage))
+        return self.score_clips(self.reading.read(video, storage))
+
+    def score_clips(self, clips: Mapping[str, Clip]) -> Float[np.ndarray, " classes"]:
+        """Classify what `reading` has read of a video."""
+        return self._fuse(self._look(clips))
 
     def explain(
         self, video: Video, storage: Storage, stored_flow: Storage | None = None
@@ -81,49 +84,29 @@ class Classifier:
         `stored_flow` holds its optical flow, made as this classifier takes it. Without it, the
         flow is computed again.
         """
-        looks = self._look(video, storage, stored_flow)
+        clips = self.reading.read(video, storage, stored_flow, with_pictures=True)
+        return self.explain_clips(clips, video.fps)
+
+    def explain_clips(self, clips: Mapping[str, Clip], fps: float) -> Explanation:
+        """Do as `explain` with what `reading` has read, with pictures, of a video."""
+        looks = self._look(clips)
         scores = self._fuse(looks)
         contrast = best_contrast(scores, self.multi_label)
-        bound_px = self._optical_flow["bound_px"]
+        bound_px = self.reading.optical_flow["bound_px"]
         return Explanation(
             class_names=self.class_names,
             multi_label=self.multi_label,
             scores=scores,
             contrast=contrast,
             streams={
-                stream: _explain(self.networks[stream], look, video, storage, contrast, bound_px)
+                stream: _explain(self.networks[stream], clips[stream], look, contrast, bound_px)
                 for stream, look in looks.items()
             },
-            fps=video.fps,
+            fps=fps,
         )
 
-    def _look(
-        self, video: Video, storage: Storage, stored_flow: Storage | None = None
-    ) -> dict[str, _Look]:
-        with tempfile.TemporaryDirectory() as folder:
-            flow_storage = stored_flow or Folder(Path(folder))
-            reads_flow = [each.spec.stream.reads_optical_flow for each in self.networks.values()]
-            if any(reads_flow) and stored_flow is None:
-                with storage.local(video.path) as path:
-                    extract_video(
-                        path,
-                        Path(folder) / video.flow_path,
-                        num_frames=video.num_frames,
-                        source_sha256=video.sha256,
-                        **self._optical_flow,
-                    )
-            return {
-                stream: _look(
-                    network,
-                    video,
-                    flow_storage if is_flow else storage,
-                    self._num_segments,
-                    self._num_crops,
-                )
-                for (stream, network), is_flow in zip(
-                    self.networks.items(), reads_flow, strict=True
-                )
-            }
+    def _look(self, clips: Mapping[str, Clip]) -> dict[str, _Look]:
+        return {stream: _look(network, clips[stream]) for stream, network in self.networks.items()}
 
     def _fuse(self, looks: Mapping[str, _Look]) -> Float[np.ndarray, " classes"]:
         if self._fusion is None:
@@ -134,67 +117,31 @@ class Classifier:
 
 
 @torch.inference_mode()
-def _look(
-    network: ActionNetwork, video: Video, storage: Storage, num_segments: int, num_crops: int
-) -> _Look:
-    """Read the clip of TSN's test positions and run the network; `storage` holds its stream."""
-    spec = network.spec
-    num_frames, span = stored_frames(video, spec.stream)
-    positions = test_positions(num_frames, num_segments, span)
-    clip = ClipReader(spec.stream, storage, spec.short_side).read(video, positions)
-    crops = test_crops(clip, spec.input_size, num_crops, spec.stream)
-    frames = torch.from_numpy(crops).flatten(0, 1).to(network.mean.device)
+def _look(network: ActionNetwork, clip: Clip) -> _Look:
+    num_crops, num_positions = clip.crops.shape[:2]
+    frames = torch.from_numpy(clip.crops).flatten(0, 1).to(network.mean.device)
     pyramid = network.pyramid(frames)
     logits = network.classify(network.frame_states(pyramid, num_crops)).mean(dim=0)
-    centre = [maps[: len(positions)] for maps in pyramid]
-    return _Look(positions, crops[0], centre, logits.cpu().numpy())
+    return _Look([maps[:num_positions] for maps in pyramid], logits.cpu().numpy())
 
 
 @torch.inference_mode()
 def _explain(
-    network: ActionNetwork,
-    look: _Look,
-    video: Video,
-    storage: Storage,
-    contrast: Contrast,
-    bound_px: float,
+    network: ActionNetwork, clip: Clip, look: _Look, contrast: Contrast, bound_px: float
 ) -> StreamEvidence:
-    """Find the evidence for a contrast, and the RGB pictures that it lies on in `storage`."""
-    spec = network.spec
-    indices = spec.stream.middle_frames(look.positions, video.num_frames)
-    pictures, flow = look.clip, None
-    if spec.stream.rest_level is not None:  # the middle frame of each span shows what moved
-        pictures = ClipReader(RGB, storage, spec.short_side).read(video, indices)
-        pictures = centre_crop(pictures, spec.input_size)
-    if spec.stream.reads_optical_flow:
-        flow = middle_flow(look.clip, bound_px)
+    """Find the evidence for a contrast, next to the RGB pictures that it lies on."""
+    assert clip.pictures is not None, "clips of an explanation are read with pictures"
+    stream = network.spec.stream
     weights = torch.from_numpy(contrast.weights(len(look.logits))).to(network.mean.device)
     attention = attention_shares(network, look.pyramid) if network.attends else None
     return StreamEvidence(
-        frames=pictures.transpose(0, 2, 3, 1),
-        flow=flow,
-        indices=indices,
+        frames=clip.pictures.transpose(0, 2, 3, 1),
+        flow=middle_flow(clip.crops[0], bound_px) if stream.reads_optical_flow else None,
+        indices=clip.indices,
         evidence=network.evidence(look.pyramid, weights).cpu().numpy(),
         frame_weights=network.frame_weights(look.pyramid).cpu().numpy(),
         logits=look.logits,
         attention=None if attention is None else attention.cpu().numpy(),
-    )
-
-
-def describe_video(path: Path, found: Probe | str) -> Video:
-    """Describe a file that is in no manifest. Raises DataError where `found` is its fault."""
-    if isinstance(found, str):
-        raise DataError(f"{path} cannot be classified: {found}")
-    return Video(
-        video_id=path.stem,
-        path=path.name,
-        labels=(),
-        intervals=(),
-        group="",
-        split="test",
-        status="ok",
-        reason="",
-        **found.measures,
     )
 
 

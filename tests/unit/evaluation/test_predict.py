@@ -18,7 +18,7 @@ from stpa.data.manifest import Video
 from stpa.data.probe import probe
 from stpa.data.storage import Folder
 from stpa.errors import DataError
-from stpa.evaluation import predict
+from stpa.evaluation import predict, reading
 from stpa.evaluation.fusion import FUSION_RULES, Fusion, average_sigmoids
 from stpa.evaluation.k_sweep import Sweep, sweep_video
 from stpa.evaluation.predict import Classifier, describe_video, load_and_score
@@ -131,7 +131,7 @@ def test_a_file_is_read_once_for_each_need_and_each_network_runs_once(
     video: Video, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     read: list[str] = []
-    load, extract = predict.ClipReader.read, predict.extract_video
+    load, extract = reading.ClipReader.read, reading.extract_video
 
     def count_load(reader: ClipReader, *arguments: Any) -> np.ndarray:
         read.append(reader.stream.name)
@@ -141,8 +141,8 @@ def test_a_file_is_read_once_for_each_need_and_each_network_runs_once(
         read.append("extract")
         extract(*arguments, **settings)
 
-    monkeypatch.setattr(predict.ClipReader, "read", count_load)
-    monkeypatch.setattr(predict, "extract_video", count_extract)
+    monkeypatch.setattr(reading.ClipReader, "read", count_load)
+    monkeypatch.setattr(reading, "extract_video", count_extract)
     both = classifier("rgb", "flow")
     both.explain(video, Folder(path.parent))
     assert read == ["extract", "rgb", "flow", "rgb"]  # the last: the pictures under the flow's heat
@@ -208,7 +208,7 @@ def test_stored_flow_gives_the_same_explanation_without_a_new_extraction(
     expected = both.explain(video, videos)
     sizes = {"num_frames": video.num_frames, "source_sha256": video.sha256}
     extract_video(path, tmp_path / "stored" / video.flow_path, **sizes, **SMALL_FLOW)
-    monkeypatch.delattr(predict, "extract_video")
+    monkeypatch.delattr(reading, "extract_video")
     found = both.explain(video, videos, stored_flow=Folder(tmp_path / "stored"))
     np.testing.assert_array_equal(found.scores, expected.scores)
 
