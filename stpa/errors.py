@@ -16,6 +16,10 @@ class ConfigError(StpaError):
     """A params file cannot be read, or has keys that are unknown or out of range."""
 
 
+class UsageError(ConfigError):
+    """The arguments of a command name nothing, or contradict each other."""
+
+
 class DataError(StpaError):
     """Videos, labels, splits or stored optical flow are missing or unusable."""
 

@@ -130,15 +130,20 @@ def show_decision(decision: "Decision") -> None:
             RESULTS.print(f"{verdict.rule}: {escape(verdict.advice)}", soft_wrap=True)
 
 
-def show_prediction(prediction: "Prediction") -> None:
-    """Show the likeliest classes of a video, and where the picture is."""
+def show_prediction(
+    prediction: "Prediction", count: int = 5, threshold: float | None = None
+) -> None:
+    """Show a video's `count` likeliest classes that reach a threshold, and its picture's path."""
     table = Table("class", "probability")
-    for name, probability in prediction.best(5):
-        table.add_row(escape(name), f"{probability:.3f}")
-    RESULTS.print(table)
-    RESULTS.print(
-        f"by {prediction.model}; picture: {escape(str(prediction.picture))}", soft_wrap=True
-    )
+    for name, probability in prediction.best(count):
+        if threshold is None or probability >= threshold:
+            table.add_row(escape(name), f"{probability:.3f}")
+    if table.row_count:
+        RESULTS.print(table)
+    else:
+        RESULTS.print(f"no class reaches {threshold:g}")
+    picture = f"; picture: {escape(str(prediction.picture))}" if prediction.picture else ""
+    RESULTS.print(f"by {prediction.model}{picture}", soft_wrap=True)
 
 
 def show_summary(workspace: Workspace, summary: "Summary") -> None:

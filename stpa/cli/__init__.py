@@ -18,9 +18,9 @@ from stpa.cli.deploy import deploy
 from stpa.cli.init import init
 from stpa.cli.jobs import INTERRUPTED, AttachOption, StopOption, attend_job, submit_job
 from stpa.cli.localise import localise
+from stpa.cli.predict import predict
 from stpa.cli.search import search
 from stpa.cli.workspace import (
-    ChallengerOption,
     HeadOption,
     StreamOption,
     WorkspaceOption,
@@ -32,11 +32,11 @@ from stpa.cli.workspace import (
     open_part,
     open_workspace,
 )
-from stpa.errors import InterruptedTrainingError, StpaError, one_line
+from stpa.errors import InterruptedTrainingError, StpaError, UsageError, one_line
 from stpa.flows.server import keep_records, start_server
 from stpa.local_server import MLFLOW_PORT, PREFECT_PORT
-from stpa.params.parts import PagesParams, PredictParams, RollbackParams
-from stpa.results import RESULTS, show_decision, show_findings, show_prediction, show_summary
+from stpa.params.parts import PagesParams, RollbackParams
+from stpa.results import RESULTS, show_decision, show_findings, show_summary
 from stpa.terminal import TERMINAL, log_to_terminal
 from stpa.version import package_version
 from stpa.workspace import Workspace, require_room
@@ -56,7 +56,11 @@ app.command()(init)
 app.command()(search)
 app.command()(localise)
 app.command()(attention)
+app.command()(predict)
 app.command()(deploy)
+
+WRONG_ARGUMENTS = 2
+"""The exit code that typer has for them too."""
 
 SourceArgument = Annotated[
     Path | None, typer.Argument(help="A folder of videos; default: data.source.")
@@ -78,7 +82,7 @@ def main() -> None:
         if debug:
             raise
         TERMINAL.console.print(f"[red]error:[/] {escape(_one_line(error))}", soft_wrap=True)
-        sys.exit(1)
+        sys.exit(WRONG_ARGUMENTS if isinstance(error, UsageError) else 1)
 
 
 def _show_version(wanted: bool) -> bool:
@@ -278,24 +282,6 @@ def retrain(
         with server:
             summary = retrain_flow(place.root, source)
         show_summary(place, summary)
-
-
-@app.command()
-def predict(
-    video: Annotated[Path, typer.Argument(help="A video file.")],
-    picture: Annotated[
-        Path | None, typer.Option(help="Where to write the picture; default: beside the report.")
-    ] = None,
-    challenger: ChallengerOption = False,
-    workspace: WorkspaceOption = Path(),
-) -> None:
-    """Name the action in a video by the champion, and draw what decided."""
-    from stpa.stages.predict import predict as run
-
-    place, params = open_part(workspace, PredictParams)
-    with TERMINAL.console.status(f"looking at {escape(video.name)}"):
-        prediction = run(place, params, video, picture, challenger=challenger)
-    show_prediction(prediction)
 
 
 @app.command()

@@ -7,6 +7,9 @@ from importlib.metadata import version as installed_version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import yaml
+
+from stpa.errors import RegistryError, first_line
 from stpa.files import atomic_path, digest_value
 from stpa.registry.tracking.artifacts import Artifacts
 from stpa.registry.tracking.connection import reporting, unheard_warnings
@@ -15,6 +18,7 @@ from stpa.registry.tracking.runs import KEY_TAG
 if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion
 
+MODEL_FILE = "MLmodel"
 _SERVED_MODEL = Path(__file__).parents[1] / "served_model.py"
 _REQUIREMENTS = ("mlflow", "torch", "timm", "opencv-contrib-python-headless", "av")
 
@@ -90,19 +94,13 @@ class Models(Artifacts):
     @reporting
     def download_model(self, version: Version, cache: Path) -> DownloadedModel:
         """Fetch a version's files into a folder of `cache`, unless they are there."""
-        with unheard_warnings():
-            from mlflow.models import Model
-
         # The run's id is unique over all servers; a version's number is not.
         folder = cache / f"{version.name}-{version.number}-{version.run_id[:8]}"
         if not folder.exists():
             with atomic_path(folder) as temporary:
                 temporary.mkdir()
                 self.fetch_files(version.run_id, version.artifact, temporary)
-        model = folder / version.artifact
-        flavor = Model.load(str(model)).flavors["python_function"]
-        networks = {name: model / entry["path"] for name, entry in flavor["artifacts"].items()}
-        return DownloadedModel(networks, flavor["config"])
+        return read_model(folder / version.artifact)
 
     @reporting
     def registered(self, name: str) -> RegisteredModel:
@@ -148,6 +146,22 @@ class Models(Artifacts):
     def untag_model(self, name: str, tag: str) -> None:
         """Delete a tag of a registered model as a whole."""
         self.client.delete_registered_model_tag(name, tag)
+
+
+def read_model(folder: Path) -> DownloadedModel:
+    """Read a registered model's own folder, which MLflow need not be asked for.
+
+    Raises RegistryError where it is none.
+    """
+    try:
+        described = yaml.safe_load((folder / MODEL_FILE).read_text(encoding="utf-8"))
+        flavor = described["flavors"]["python_function"]
+        networks = {name: folder / entry["path"] for name, entry in flavor["artifacts"].items()}
+        return DownloadedModel(networks, flavor["config"])
+    except (OSError, ValueError, TypeError, KeyError, yaml.YAMLError) as error:
+        raise RegistryError(
+            f"{folder} is not the folder of a registered model ({first_line(error)})"
+        ) from error
 
 
 def _version(found: "ModelVersion") -> Version:
