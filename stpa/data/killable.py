@@ -15,6 +15,7 @@ from multiprocessing.context import SpawnContext, SpawnProcess
 from types import ModuleType
 from typing import Any, TypeVar
 
+import psutil
 from pebble import ProcessExpired, ProcessPool
 
 from stpa.config import DecodeConfig
@@ -141,8 +142,22 @@ def _call_in_time(
     """Call `function`, or die: the alarm ends a decoder that hangs in C, and orphans too."""
     limit_decoding(limits.decode_deadline_seconds)
     if limits.decode_memory_gib:
-        num_bytes = int(limits.decode_memory_gib * 2**30)
-        _, hard = resource.getrlimit(resource.RLIMIT_DATA)
-        resource.setrlimit(resource.RLIMIT_DATA, (num_bytes, hard))
+        # On top of what libraries hold: PyTorch's alone take 1 GB once they are imported.
+        held = psutil.Process().memory_info().data
+        _limit_memory(held + int(limits.decode_memory_gib * 2**30))
     with decoding():
         return function(*arguments)
+
+
+def lift_memory_limit() -> None:
+    """Let this process take any memory until its next call: the video has decoded within the
+    limit, and what is computed from it may need a GPU's libraries.
+    """
+    _limit_memory(resource.RLIM_INFINITY)
+
+
+def _limit_memory(num_bytes: int) -> None:
+    _, hard = resource.getrlimit(resource.RLIMIT_DATA)
+    if hard != resource.RLIM_INFINITY:
+        num_bytes = hard if num_bytes == resource.RLIM_INFINITY else min(num_bytes, hard)
+    resource.setrlimit(resource.RLIMIT_DATA, (num_bytes, hard))

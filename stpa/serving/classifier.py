@@ -60,7 +60,8 @@ class Classifier:
         self, sources: Sequence[Source], threshold: float | None = None, *, explain: bool = False
     ) -> Iterator[tuple[Source, Result]]:
         """Yield each source with its result, as it is done; with `explain`, with what decided."""
-        with tempfile.TemporaryDirectory() as folder:
+        # A process whose call is given up may still be writing there.
+        with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
             calls = {}
             for source in sources:
                 if source.error is not None:

@@ -8,6 +8,7 @@ from pathlib import Path
 import cv2
 
 from stpa.config import DecodeConfig
+from stpa.data.killable import lift_memory_limit
 from stpa.data.probe import Probe, probe, reason_of
 from stpa.data.storage import Folder
 from stpa.errors import DataError
@@ -46,6 +47,7 @@ def prepare(
             found = probe(path, limits)
             if not isinstance(found, Probe):
                 return found
+            lift_memory_limit()
             video = describe_video(path, found)
             clips = reading.read(video, Folder(path.parent), with_pictures=with_pictures)
         except (DataError, OSError) as error:

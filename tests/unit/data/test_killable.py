@@ -5,7 +5,9 @@ import sys
 import time
 from pathlib import Path
 
-from stpa.data.killable import CALLS_PER_PROCESS, KillablePool
+import numpy as np
+
+from stpa.data.killable import CALLS_PER_PROCESS, KillablePool, lift_memory_limit
 from tests.unit.data.conftest import make_limits
 
 NUM_CALLS = 20
@@ -40,6 +42,33 @@ def test_calls_are_made_ahead_of_the_caller_but_only_so_far(tmp_path: Path) -> N
         assert len(list(tmp_path.iterdir())) == most_ahead
         assert {found for _, found in results} == {"was called"}
     assert len(list(tmp_path.iterdir())) == NUM_CALLS
+
+
+def hold_and_take(num_bytes: int, held: list[np.ndarray] = []) -> str:  # noqa: B006
+    """Keep so many bytes for the calls that follow."""
+    held.append(np.ones(num_bytes, np.uint8))
+    return f"{len(held)}"
+
+
+def test_a_limit_of_memory_is_on_top_of_what_libraries_hold(tmp_path: Path) -> None:
+    with KillablePool(make_limits(decode_memory_gib=0.5), 1) as pool:
+        calls = dict.fromkeys(range(3), (400 * 2**20,))
+        assert [found for _, found in pool.call(hold_and_take, calls)] == ["1", "2", "3"]
+        [(_, found)] = pool.call(hold_and_take, {"large": (600 * 2**20,)})
+        assert found == "takes over 0.5 GiB of memory to decode (data.decode_memory_gib)"
+
+
+def take_unlimited(num_bytes: int) -> str:
+    lift_memory_limit()
+    return f"took {np.ones(num_bytes, np.uint8).size}"
+
+
+def test_a_limit_is_lifted_for_one_call_alone(tmp_path: Path) -> None:
+    with KillablePool(make_limits(decode_memory_gib=0.5), 1) as pool:
+        [(_, found)] = pool.call(take_unlimited, {"a": (600 * 2**20,)})
+        assert found == f"took {600 * 2**20}"
+        [(_, found)] = pool.call(hold_and_take, {"b": (600 * 2**20,)})
+        assert found.startswith("takes over 0.5 GiB")
 
 
 def test_calls_that_nobody_waits_for_any_more_are_not_made(tmp_path: Path) -> None:
