@@ -19,6 +19,7 @@ SHARE_RETRAINING = (
     "test_bad_input",
     "test_estimate",
     "test_moved",
+    "test_predict",
     "test_prefect_records",
     "test_restore",
     "test_retrain",

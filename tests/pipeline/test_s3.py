@@ -21,9 +21,10 @@ from stpa.config import ComputeConfig
 from stpa.data import versioning
 from stpa.data.storage import RemoteFiles
 from stpa.data.versioning import read_version
-from stpa.errors import ModelError, RemoteError, VersioningError
+from stpa.errors import DataError, ModelError, RemoteError, VersioningError
 from stpa.models.checkpoint import WEIGHTS_FILE
 from stpa.params import load_config
+from stpa.serving.download import download
 from stpa.stages.evaluate import evaluate
 from stpa.stages.extract import extract
 from stpa.stages.ingest import ingest
@@ -362,3 +363,15 @@ def test_a_training_keeps_its_checkpoints_in_a_bucket_and_goes_on_from_there(rem
     assert_same_tensors(resumed / WEIGHTS_FILE, undisturbed / WEIGHTS_FILE)
     remove_checkpoints(storage)
     assert not fsspec.url_to_fs(storage)[0].exists(storage)
+
+
+def test_a_video_at_an_address_is_fetched_to_be_classified(remote, tmp_path):
+    video = b"as it is stored"
+    fsspec.url_to_fs(remote)[0].pipe(f"{remote}/clips/a.mp4", video)
+    path = download(f"{remote}/clips/a.mp4", tmp_path)
+    assert path.suffix == ".mp4"
+    assert path.read_bytes() == video
+    with pytest.raises(DataError, match="cannot be fetched"):
+        download(f"{remote}/clips/gone.mp4", tmp_path)
+    with pytest.raises(DataError, match="is larger than"):
+        download(f"{remote}/clips/a.mp4", tmp_path, largest_gib=1e-9)
