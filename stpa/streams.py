@@ -6,10 +6,12 @@ add an entry to `STREAMS`, and a section of that name to `train.streams` in para
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-import numpy as np
+if TYPE_CHECKING:  # the command line checks its arguments by this module, before anything heavy
+    import numpy as np
 
-from stpa.shapes import Int, UInt8
+    from stpa.shapes import Int, UInt8
 
 STACK_LENGTH = 5
 """Steps from frame to frame that a motion stream sees at each position (TSN, section 3.2)."""
@@ -19,18 +21,18 @@ FLOW_ZERO = 128.0
 
 
 def single_frames(
-    frames: UInt8[np.ndarray, "time 1 3 height width"],
-) -> UInt8[np.ndarray, "time 3 height width"]:
+    frames: "UInt8[np.ndarray, 'time 1 3 height width']",
+) -> "UInt8[np.ndarray, 'time 3 height width']":
     """Return one frame per position."""
     return frames[:, 0]
 
 
 def differences(
-    frames: UInt8[np.ndarray, "time span 3 height width"],
-) -> UInt8[np.ndarray, "time channels height width"]:
+    frames: "UInt8[np.ndarray, 'time span 3 height width']",
+) -> "UInt8[np.ndarray, 'time channels height width']":
     """Return the change from each frame to the next, R G B R G B ..., in half levels about 128."""
-    steps = np.diff(frames.astype(np.int16), axis=1)
-    levels = np.clip(steps // 2 + 128, 0, 255).astype(np.uint8)
+    wide = frames.astype("int16")
+    levels = ((wide[:, 1:] - wide[:, :-1]) // 2 + 128).clip(0, 255).astype("uint8")
     return levels.reshape(len(frames), -1, *frames.shape[3:])
 
 
@@ -54,7 +56,7 @@ class Stream:
     """The level of 255 where nothing moves; None for pictures."""
     rightward_channels: tuple[int, ...] = ()
     """Channels that count motion to the right: in a mirror they change their sign."""
-    stack: Callable[[np.ndarray], np.ndarray] = single_frames
+    stack: "Callable[[np.ndarray], np.ndarray]" = single_frames
     """What it makes of the frames of a video at each position; of stored flow, nothing more."""
 
     def __str__(self) -> str:
@@ -70,11 +72,11 @@ class Stream:
         return num_frames - 1 if self.reads_optical_flow else num_frames
 
     def middle_frames(
-        self, positions: Int[np.ndarray, " time"], num_frames: int
-    ) -> Int[np.ndarray, " time"]:
+        self, positions: "Int[np.ndarray, ' time']", num_frames: int
+    ) -> "Int[np.ndarray, ' time']":
         """Return the frames of a video of `num_frames` that positions stand for: of several frames
         in a row, the middle one."""
-        return np.minimum(positions + self.span // 2, num_frames - 1)
+        return (positions + self.span // 2).clip(max=num_frames - 1)
 
 
 RGB = Stream("rgb", title="RGB", colour="#d95f02", span=1, channels=3)
