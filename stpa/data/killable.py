@@ -114,10 +114,10 @@ class KillablePool:
 
 
 class _Process(SpawnProcess):
-    """A process that does not import the script that started it.
+    """A process that does not import the script that started it, and that Ctrl-C does not reach.
 
-    multiprocessing would: a script without `if __name__ == "__main__"` would then run once more in
-    each process. What is called here is always in a module of its own.
+    multiprocessing would import it: a script without `if __name__ == "__main__"` would then run
+    once more in each process. What is called here is always in a module of its own.
     """
 
     _lock = threading.Lock()
@@ -126,9 +126,12 @@ class _Process(SpawnProcess):
         with self._lock:
             script = sys.modules["__main__"]
             sys.modules["__main__"] = ModuleType("__main__")
+            # The child inherits it, before its imports: Ctrl-C is for the caller, who ends it.
+            blocked = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
             try:
                 super().start()
             finally:
+                signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
                 sys.modules["__main__"] = script
 
 

@@ -1,5 +1,6 @@
 """Processes that may die: how far ahead they work, and what they do not run."""
 
+import signal
 import subprocess
 import sys
 import time
@@ -80,6 +81,17 @@ def test_calls_that_nobody_waits_for_any_more_are_not_made(tmp_path: Path) -> No
         [(_, found)] = pool.call(leave_mark, {"last": (tmp_path / "last",)})
         assert found == "was called"
     assert len(list(tmp_path.iterdir())) < NUM_CALLS
+
+
+def get_blocked_signals() -> set[int]:
+    return signal.pthread_sigmask(signal.SIG_BLOCK, ())
+
+
+def test_control_c_is_for_the_caller_alone() -> None:
+    with KillablePool(make_limits(), 1) as pool:
+        [(_, blocked)] = pool.call(get_blocked_signals, {"a": ()})
+    assert blocked == {signal.SIGINT}
+    assert signal.SIGINT not in get_blocked_signals()
 
 
 def test_a_script_without_a_main_guard_is_not_run_once_more(tmp_path: Path) -> None:
