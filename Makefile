@@ -47,7 +47,7 @@ bench: .venv/.ready ## Run all benchmarks but dataset_scale (hours on two cores)
 	$(BIN)/python -m benchmarks.features
 	$(BIN)/python -m benchmarks.scaling
 	$(BIN)/python -m benchmarks.overhead
-	$(BIN)/python -m benchmarks.predict
+	OMP_WAIT_POLICY=passive $(BIN)/python -m benchmarks.predict
 
 check: .venv/.ready ## Formatting, lint, types, import layers and dependencies
 	$(BIN)/ruff format --check .

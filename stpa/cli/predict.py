@@ -187,7 +187,6 @@ def _predict_each(
     if not sources:
         return
     from stpa.serving.load import load_registered
-    from stpa.stages.predict import name_pictures, predict_each
 
     with TERMINAL.console.status("loading the model"):
         classifier = load_registered(
@@ -197,6 +196,8 @@ def _predict_each(
             challenger=options.challenger,
             num_processes=min(len(sources), len(os.sched_getaffinity(0))),
         )
+        # It imports torch, which `load_registered` does once the decoding processes have started.
+        from stpa.stages.predict import name_pictures, predict_each
     pictures = name_pictures(sources, options.picture) if options.picture else None
     with closing(classifier), TERMINAL.bar("predict") as progress:
         for source, result in predict_each(
@@ -244,7 +245,7 @@ def _show_table(results: Iterable[Result]) -> None:
 
 
 def _conclude(num_sources: int, num_done: int, num_failed: int, out: Path | None) -> None:
-    """Say, on standard error, what became of how many videos."""
+    """Print, on standard error, how many videos have an answer."""
     line = f"{num_sources - num_failed} of {num_sources} videos have an answer"
     if num_done:
         line += f", {num_done} from before"

@@ -36,6 +36,9 @@ def load(model: str | Path, tracking_uri: str | None = None) -> "Classifier":
     workspace, whose champion is loaded, or the folder of a registered model (with MLmodel in it).
     `tracking_uri` is MLflow's address; default: that of MLFLOW_TRACKING_URI. A workspace's models
     are where its params.yaml says. Raises RegistryError where there is no such model.
+
+    A program that imports torch before, and has no GPU, runs faster with OMP_WAIT_POLICY=passive in
+    its environment.
     """
     from stpa.params import load_part
     from stpa.params.parts import PredictParams
@@ -143,6 +146,9 @@ def _open(
     try:
         found = find()
 
+        # OpenMP reads it when torch is imported. Its threads would spin while they wait for one
+        # another, on cores that the processes that decode need.
+        os.environ.setdefault("OMP_WAIT_POLICY", "passive")
         import torch
 
         from stpa.evaluation import predict
