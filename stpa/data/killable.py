@@ -17,6 +17,7 @@ from typing import Any, TypeVar
 
 import psutil
 from pebble import ProcessExpired, ProcessPool
+from pebble.pool.process import dictionary_values
 
 from stpa.config import DecodeConfig
 from stpa.data.deadline import decoding, limit_decoding
@@ -26,6 +27,8 @@ Result = TypeVar("Result")
 
 CALLS_PER_PROCESS = 2
 """One under way and one waiting or done: results are held in memory until they are taken."""
+LOST_CALL_SECONDS = 10.0
+"""After so long without a result, calls whose process is gone are looked for."""
 
 
 def call_killable(
@@ -80,7 +83,11 @@ class KillablePool:
         try:
             make_calls()
             while running:
-                future = wait(running, return_when=FIRST_COMPLETED).done.pop()
+                done, _ = wait(running, LOST_CALL_SECONDS, FIRST_COMPLETED)
+                if not done:
+                    self._end_lost_calls()
+                    continue
+                future = done.pop()
                 key = running.pop(future)
                 make_calls()  # before the caller works on this one
                 yield key, self._result(future)
@@ -92,6 +99,16 @@ class KillablePool:
         """End the processes, whatever they are doing."""
         self._pool.stop()
         self._pool.join()
+
+    def _end_lost_calls(self) -> None:
+        """Give up calls whose process died before pebble had read that it took them.
+
+        Pebble itself looks for the call of a process only at the moment when that has ended.
+        """
+        manager = self._pool._pool_manager
+        for task in dictionary_values(manager.task_manager.tasks):
+            if task.worker_id and task.worker_id not in manager.worker_manager.workers:
+                manager.handle_worker_expiration((task.worker_id, None))
 
     def _result(self, future: Future[Result]) -> Result | str:
         limits = self.limits

@@ -1,14 +1,24 @@
 """Processes that may die: how far ahead they work, and what they do not run."""
 
+import os
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pytest
+from pebble.pool.process import TaskManager
 
-from stpa.data.killable import CALLS_PER_PROCESS, KillablePool, lift_memory_limit
+from stpa.data import killable
+from stpa.data.killable import (
+    CALLS_PER_PROCESS,
+    KillablePool,
+    call_killable,
+    lift_memory_limit,
+)
 from tests.unit.data.conftest import make_limits
 
 NUM_CALLS = 20
@@ -81,6 +91,29 @@ def test_calls_that_nobody_waits_for_any_more_are_not_made(tmp_path: Path) -> No
         [(_, found)] = pool.call(leave_mark, {"last": (tmp_path / "last",)})
         assert found == "was called"
     assert len(list(tmp_path.iterdir())) < NUM_CALLS
+
+
+def wait_or_crash(seconds: float) -> str:
+    if not seconds:
+        os.kill(os.getpid(), signal.SIGSEGV)
+    time.sleep(seconds)
+    return "waited"
+
+
+def test_a_call_is_not_lost_if_its_process_dies_before_it_is_known_to_have_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    start, delays = TaskManager.task_start, iter([0])
+
+    def start_late(*arguments: Any) -> None:
+        time.sleep(next(delays, 1))  # none for the call that waits, which is taken first
+        start(*arguments)
+
+    monkeypatch.setattr(TaskManager, "task_start", start_late)
+    monkeypatch.setattr(killable, "LOST_CALL_SECONDS", 1)
+    calls = {"waits": (8.0,), "crashes": (0.0,)}
+    found = dict(call_killable(wait_or_crash, calls, make_limits(), 2))
+    assert found == {"waits": "waited", "crashes": "crashes its decoder"}
 
 
 def get_blocked_signals() -> set[int]:
