@@ -128,7 +128,7 @@ def _find_in_folder(folder: Path) -> _Found:
             f"{folder} is neither a workspace (with params.yaml) nor a registered model's folder "
             f"(with {MODEL_FILE}): name one, or models:/NAME@ALIAS"
         )
-    return _Found(read_model(folder), str(folder), str(folder))
+    return _Found(read_model(folder, str(folder)), str(folder), str(folder))
 
 
 def _open(

@@ -100,7 +100,8 @@ class Models(Artifacts):
             with atomic_path(folder) as temporary:
                 temporary.mkdir()
                 self.fetch_files(version.run_id, version.artifact, temporary)
-        return read_model(folder / version.artifact)
+        what = f"what is stored of {version.name} version {version.number}"
+        return read_model(folder / version.artifact, what)
 
     @reporting
     def registered(self, name: str) -> RegisteredModel:
@@ -148,10 +149,10 @@ class Models(Artifacts):
         self.client.delete_registered_model_tag(name, tag)
 
 
-def read_model(folder: Path) -> DownloadedModel:
+def read_model(folder: Path, what: str) -> DownloadedModel:
     """Read a registered model's own folder, which MLflow need not be asked for.
 
-    Raises RegistryError where it is none.
+    Raises RegistryError, which calls it `what`, where it is none.
     """
     try:
         described = yaml.safe_load((folder / MODEL_FILE).read_text(encoding="utf-8"))
@@ -159,9 +160,8 @@ def read_model(folder: Path) -> DownloadedModel:
         networks = {name: folder / entry["path"] for name, entry in flavor["artifacts"].items()}
         return DownloadedModel(networks, flavor["config"])
     except (OSError, ValueError, TypeError, KeyError, yaml.YAMLError) as error:
-        raise RegistryError(
-            f"{folder} is not the folder of a registered model ({first_line(error)})"
-        ) from error
+        reason = error.strerror if isinstance(error, OSError) else first_line(error)
+        raise RegistryError(f"{what} is not whole: {MODEL_FILE}: {reason}") from error
 
 
 def _version(found: "ModelVersion") -> Version:
