@@ -1,4 +1,4 @@
-"""Two-stream video action classifiers: train, judge and ship them.
+"""Video action classifiers of one or more streams: train, judge and ship them.
 
 Start at `stpa.stages` for the pipeline, at `stpa.models` for the networks.
 

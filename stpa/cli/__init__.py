@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from stpa.evaluation.scores import Scores
 
 app = typer.Typer(
-    help="Train, judge and ship two-stream video action classifiers.",
+    help="Train, judge and ship video action classifiers.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},

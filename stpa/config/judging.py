@@ -40,7 +40,7 @@ class RegisteredConfig(Section):
     """The part of `promotion` that finds a registered model."""
 
     model_name: str
-    """Registered as <model_name>-rgb, -flow and -fusion."""
+    """Registered as <model_name>-STREAM, one per stream, and <model_name>-fusion."""
 
     @field_validator("model_name")
     @classmethod

@@ -143,7 +143,8 @@ def _to_3(params: Edits) -> None:
             section.fa.set_flow_style()
         params.set("promotion.rules", rules)
     params.remove("promotion.min_gain")
-    if params.get("evaluate.late_fusion") != "fitted":
+    is_fitted = params.get("evaluate.late_fusion") == "fitted"
+    if params.get("promotion.candidate") == "auto" and not is_fitted:
         params.set("promotion.candidate", "stpa")  # as auto was, where nothing was held out
 
 

@@ -1,4 +1,4 @@
-"""What is put up for promotion: three models' worth of files, and how they were judged."""
+"""What is put up for promotion: the networks and their fusion, and how they were judged."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

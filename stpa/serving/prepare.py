@@ -11,7 +11,7 @@ from stpa.config import DecodeConfig
 from stpa.data.killable import lift_memory_limit
 from stpa.data.probe import Probe, probe, reason_of
 from stpa.data.storage import Folder
-from stpa.errors import DataError
+from stpa.errors import DataError, first_line
 from stpa.evaluation.reading import Clip, Reading, describe_video
 from stpa.serving.download import download
 from stpa.serving.sources import is_address
@@ -52,4 +52,6 @@ def prepare(
             clips = reading.read(video, Folder(path.parent), with_pictures=with_pictures)
         except (DataError, OSError) as error:
             return reason_of(error, path)
+        except (ValueError, RuntimeError, cv2.error) as error:  # of a library, by this one video
+            return f"cannot be read: {first_line(error)}"
     return Prepared(clips, video.fps, video.num_frames, found.remarks)

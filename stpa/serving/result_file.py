@@ -68,7 +68,9 @@ class ResultFile:
         """Those that were there."""
         self._lines = _lines_of(path)
         self._is_csv = path.suffix.lower() == ".csv"
-        is_new = not self._lines.exists()
+        if self.rows and not self._lines.exists():  # of a table: whole before anything is added
+            with atomic_path(self._lines) as temporary:
+                temporary.write_text(self._encode(self.rows), encoding="utf-8")
         self._descriptor = os.open(self._lines, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o666)
         try:
             fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -80,8 +82,6 @@ class ResultFile:
             os.ftruncate(self._descriptor, len(whole))
         if self._is_csv and not whole:
             os.write(self._descriptor, _csv_line(self._columns).encode())
-        if is_new and self.rows:  # of a table
-            self.append(self.rows)
 
     def append(self, rows: Iterable[Row]) -> None:
         """Add rows: all of them or, if this process is killed, none."""

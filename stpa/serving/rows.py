@@ -39,13 +39,12 @@ def row_of(result: Result, source: Source, model: str, columns: Sequence[str]) -
 def is_done(row: Row, source: Source, model: str) -> bool:
     """Return whether `row` is what `model` answered for this very file.
 
-    An address has no size or time that is known ahead: one that was read is done.
+    What could not be read is tried again: a full disk or a lost connection may be over. An address
+    has no size or time that is known ahead: one that was read is done.
     """
-    if row["path"] != source.name or row["model"] != model:
+    if row["path"] != source.name or row["model"] != model or row["error"]:
         return False
-    if is_address(source.path):
-        return not row["error"]
-    return (row["bytes"] or None, row["modified"] or None) == (
+    return is_address(source.path) or (row["bytes"] or None, row["modified"] or None) == (
         source.size or None,
         source.modified or None,
     )

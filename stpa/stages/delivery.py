@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 from pydantic import ValidationError
 
-from stpa.channels import CHANNELS, DeliveryError, find_wrong_channels
+from stpa.channels import CHANNELS, find_wrong_channels
 from stpa.errors import ConfigError, StpaError, first_line, one_line
 from stpa.params import load_part
 from stpa.params.parts import NoticesParams
@@ -51,7 +51,7 @@ def _send_all(workspace: Workspace, name: str, setting: str, records: list[Recor
     for record in records:
         try:
             CHANNELS[name].send(workspace, setting, _as_line(record.notice))
-        except DeliveryError as error:
+        except Exception as error:  # a channel's fault costs no retraining
             logger.warning(
                 "%d notice(s) could not be delivered by notices.%s and are tried again at the next "
                 "run: %s",

@@ -117,14 +117,16 @@ def find_scores(network: Network) -> Scores:
 def judge_served(plan: Plan, networks: Mapping[str, Path], serving: Serving) -> Judgement:
     """Judge a registered fusion's networks, by stream, on the current test videos, as it serves.
 
-    Today's stored optical flow is its own only if it is made as it was for its training;
-    otherwise the flow of each test video is taken anew in that way.
+    The stored optical flow is its own only if it is made as it was for its training; otherwise,
+    or where none is stored any more, the flow of each test video is taken anew in that way.
     """
     assert serving.fusion is not None, "a fusion"
     workspace, config = plan.workspace, plan.config
     manifest = read_manifest(workspace.manifest)
     videos = manifest.select("test")
-    if serving.optical_flow == config.optical_flow:
+    reads_flow = any(STREAMS[stream].reads_optical_flow for stream in networks)
+    is_stored = config.reads_optical_flow and serving.optical_flow == config.optical_flow
+    if is_stored or not reads_flow:
         k = serving.num_segments
         sweep = Sweep((k,), config.evaluate.grid, serving.num_crops)
         stacked = {}

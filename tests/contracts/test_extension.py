@@ -1,4 +1,4 @@
-"""What README's table "to add ... change ..." promises, done on a copy of the code, and run.
+"""What README's table "to add ... change ..." promises of most rows, done on a copy, and run.
 
 Each addition is made as a user would make it: the files below are written or get an entry. Then the
 real command line retrains a small workspace whose parameters name all of them, with Ray's workers,

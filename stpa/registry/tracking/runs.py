@@ -79,8 +79,8 @@ class Runs(Artifacts):
 
         A finished one is left as it is, an interrupted one reopened.
 
-        Nested `params` are logged flat (`train.rgb.epochs`) and whole, as params.yaml. A flat
-        one keeps the value it was first logged with: MLflow forbids to change it.
+        Nested `params` are logged flat (`train.streams.rgb.epochs`) and whole, as params.yaml. A
+        flat one keeps the value it was first logged with: MLflow forbids to change it.
         """
         run_id = self.find_run(key)
         if parent is not None:

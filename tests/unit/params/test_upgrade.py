@@ -168,6 +168,16 @@ def test_what_was_trained_and_served_before_heads_had_sections_still_is(
     assert document.values["promotion"]["candidate"] == candidate
 
 
+def test_a_head_that_was_named_for_promotion_still_is(write):
+    values = yaml.safe_load(FORMAT_2.read_text(encoding="utf-8"))
+    values["evaluate"]["late_fusion"] = "average_logits"
+    values["promotion"]["candidate"] = "tsn"
+    path = write(yaml.safe_dump(values, sort_keys=False))
+    document = read_document(path)
+    upgrade(document, path)
+    assert document.values["promotion"]["candidate"] == "tsn"
+
+
 def test_an_upgraded_file_keeps_every_line_of_what_stays_in_place(write):
     text = FORMAT_1.read_text(encoding="utf-8")
     document = read_document(write(text))
