@@ -32,11 +32,13 @@ def map_here(
 @pytest.mark.parametrize(
     ("labels", "kind"), [(("left",), SingleLabelJudgement), ((), MultiLabelJudgement)]
 )
+@pytest.mark.parametrize("why", ["made otherwise", "its stream was given up"])
 def test_flow_that_is_not_stored_is_taken_anew_and_seen_where_workers_compute(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     labels: tuple[str, ...],
     kind: type[Judgement],
+    why: str,
 ) -> None:
     videos = (VIDEOS[0].model_copy(update={"labels": labels}), *VIDEOS[1:])
     workspace = Workspace(tmp_path)
@@ -52,10 +54,17 @@ def test_flow_that_is_not_stored_is_taken_anew_and_seen_where_workers_compute(
     monkeypatch.setattr(predict, "load_shared", load)
     monkeypatch.setattr(stage, "map_on_cluster", map_here)
     monkeypatch.setattr(stage, "read_manifest", lambda _: Manifest(videos))
+    config = make_config(workspace, "exact", gpus_per_worker=1)
+    optical_flow = OpticalFlowConfig.model_validate(SMALL_FLOW | {"bound_px": 20.0})
+    if why == "its stream was given up":
+        optical_flow = config.optical_flow
+        streams = {"rgb": config.train.streams["rgb"]}
+        train = config.train.model_copy(update={"streams": streams})
+        config = config.model_copy(update={"train": train})
     judgement = judge_served(
         Plan(
             workspace,
-            make_config(workspace, "exact", gpus_per_worker=1),
+            config,
             DataVersion("videos", "manifest", "flow"),
             networks=(),
         ),
@@ -65,7 +74,7 @@ def test_flow_that_is_not_stored_is_taken_anew_and_seen_where_workers_compute(
             num_segments=4,
             num_crops=1,
             late_fusion="average_logits",
-            optical_flow=OpticalFlowConfig.model_validate(SMALL_FLOW | {"bound_px": 20.0}),
+            optical_flow=optical_flow,
         ),
     )
     assert judgement.video_ids == tuple(video.video_id for video in VIDEOS)
