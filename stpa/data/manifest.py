@@ -121,6 +121,11 @@ class Manifest:
         """Videos that cannot be used, each with its reason."""
         return [video for video in self.videos if video.status == "quarantined"]
 
+    @property
+    def group_of(self) -> dict[str, str]:
+        """The group of each video, by its id."""
+        return {video.video_id: video.group for video in self.videos}
+
     def select(self, split: Split) -> list[Video]:
         """Return the usable videos of one split."""
         return [video for video in self.usable if video.split == split]

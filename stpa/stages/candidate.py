@@ -47,7 +47,7 @@ def gather_candidate(plan: Plan) -> Candidate:
 def _judgement(
     workspace: Workspace, fused: Scores, num_segments: int, models: Iterable[TrainedModel]
 ) -> Judgement:
-    group_of = {video.video_id: video.group for video in read_manifest(workspace.manifest).videos}
+    group_of = read_manifest(workspace.manifest).group_of
     failures = {
         model.network.name: [each for each in model.problems if not each.has_learnt]
         for model in models

@@ -120,9 +120,7 @@ def find_held_out(plan: Plan, head: str) -> HeldOut | None:
     scores = tuple(each for each in found if each is not None)
     if len(scores) < len(found):
         return None
-    group_of = {
-        video.video_id: video.group for video in read_manifest(plan.workspace.manifest).videos
-    }
+    group_of = read_manifest(plan.workspace.manifest).group_of
     return HeldOut(scores, tuple(group_of[video_id] for video_id in scores[0].video_ids))
 
 
