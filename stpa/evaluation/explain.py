@@ -9,7 +9,6 @@ from stpa.evaluation.fusion import FUSED
 from stpa.evaluation.judging import judging_of
 from stpa.optical_flow.codec import dequantise
 from stpa.shapes import Float, Int, UInt8
-from stpa.streams import FLOW
 
 
 @dataclass(frozen=True)
@@ -150,5 +149,5 @@ def middle_flow(
     stacks: UInt8[np.ndarray, "time channels height width"], bound_px: float
 ) -> Float[np.ndarray, "time 2 height width"]:
     """Return the middle frame of each stack of stored flow (channels x y x y ...), in px."""
-    middle = 2 * (FLOW.span // 2)
+    middle = stacks.shape[1] // 4 * 2  # the x of a pair
     return dequantise(stacks[:, middle : middle + 2], bound_px)

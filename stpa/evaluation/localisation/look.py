@@ -79,7 +79,7 @@ def look_at(
     height, width = resized.shape[2:]
     clip = np.ascontiguousarray(centre_crop(resized, spec.input_size))
     stacks = None
-    if spec.stream == FLOW:
+    if spec.stream.reads_optical_flow:
         stacks = clip
     elif flow_storage is not None:
         # Stacks around the frames, but for the first and the last ones. Stored flow has other
