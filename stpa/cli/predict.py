@@ -162,7 +162,7 @@ def _predict_many(
             file = stack.enter_context(closing(ResultFile(options.out, options.columns)))
         done = _find_done(workspace, params, sources, file.rows if file else [], options)
         remaining = [source for source in sources if source not in done]
-        num_failed = sum(bool(row["error"]) for row in done.values())
+        num_failed = 0  # of these alone: what could not be read before is tried again
         results: dict[Source, Result] = {}
         for source, result, model in _predict_each(workspace, params, remaining, options):
             num_failed += result.error is not None
