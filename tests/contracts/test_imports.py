@@ -67,11 +67,22 @@ def test_the_bare_machine_is_bare() -> None:
             for light in ("stpa.cli", "stpa.params", "stpa.workspace", "stpa.config")
         ),
         ("stpa.compute.fail_fast", {"torch", "timm"}),
+        ("stpa.cli.predict", {"numpy", "torch", "av", "cv2", "pandas", "fsspec", "mlflow"}),
     ],
 )
 def test_light_modules_import_without_the_heavy_ones(module: str, heavy: set[str]) -> None:
-    code = f"import sys, {module}; print(*({heavy} & sys.modules.keys()))"
+    assert heavy_after(f"import {module}", heavy) == ""
+
+
+def test_the_public_face_is_imported_without_what_it_loads_later() -> None:
+    heavy = {"torch", "ray", "mlflow", "prefect", "numpy"}
+    assert heavy_after("import stpa; stpa.load", heavy) == ""
+
+
+def heavy_after(code: str, heavy: set[str]) -> str:
+    """Return which of the modules are imported after `code`, in a process of its own."""
+    code = f"import sys; {code}; print(*({heavy} & sys.modules.keys()))"
     result = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True
     )
-    assert result.stdout.strip() == ""
+    return result.stdout.strip()

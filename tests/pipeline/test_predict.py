@@ -209,12 +209,3 @@ def test_readmes_program_runs_as_it_stands(section: str, tmp_path: Path):
     assert clip.startswith("clip.mp4 ")
     assert clip.endswith(" None")
     assert other == "other.mp4  None {} there is no such file"
-
-
-def test_the_public_face_is_imported_without_what_it_loads_later():
-    code = (
-        "import sys, stpa; stpa.load; "
-        "print(*({'torch', 'ray', 'mlflow', 'prefect', 'numpy'} & {*sys.modules}))"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == ""

@@ -83,28 +83,31 @@ def test_debug_is_taken_before_and_after_the_command(place, monkeypatch, tmp_pat
         cli.main()
 
 
-@pytest.mark.parametrize("command", ["train", "evaluate", "fuse", "localise"])
-def test_an_unknown_head_is_told_with_the_known_ones(command, monkeypatch, tmp_path, capsys):
+@pytest.mark.parametrize(
+    ("option", "commands", "told"),
+    [
+        (
+            "--head",
+            ("train", "evaluate", "fuse", "localise"),
+            "no head 'x' is in model.heads: choose from stpa, tsn",
+        ),
+        (
+            "--stream",
+            ("train", "evaluate", "localise"),
+            "no stream 'x' is in train.streams: choose from rgb, flow",
+        ),
+    ],
+)
+def test_an_unknown_name_is_told_with_the_known_ones(
+    option, commands, told, monkeypatch, tmp_path, capsys
+):
     workspace = make_workspace(tmp_path, small_params())
-    monkeypatch.setattr(
-        sys, "argv", ["stpa", command, "--head", "x", "--workspace", str(workspace.root)]
-    )
-    with pytest.raises(SystemExit):
-        cli.main()
-    told = capsys.readouterr().err
-    assert told == "error: no head 'x' is in model.heads: choose from stpa, tsn\n"
-
-
-@pytest.mark.parametrize("command", ["train", "evaluate", "localise"])
-def test_an_unknown_stream_is_told_with_the_known_ones(command, monkeypatch, tmp_path, capsys):
-    workspace = make_workspace(tmp_path, small_params())
-    monkeypatch.setattr(
-        sys, "argv", ["stpa", command, "--stream", "x", "--workspace", str(workspace.root)]
-    )
-    with pytest.raises(SystemExit):
-        cli.main()
-    told = capsys.readouterr().err
-    assert told == "error: no stream 'x' is in train.streams: choose from rgb, flow\n"
+    for command in commands:
+        arguments = ["stpa", command, option, "x", "--workspace", str(workspace.root)]
+        monkeypatch.setattr(sys, "argv", arguments)
+        with pytest.raises(SystemExit):
+            cli.main()
+        assert capsys.readouterr().err == f"error: {told}\n"
 
 
 @pytest.fixture

@@ -1,8 +1,6 @@
 """What arguments of `stpa predict` stand for."""
 
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -102,12 +100,3 @@ def test_a_name_that_is_no_utf_8_can_be_written_down(folder):
 )
 def test_a_picture_is_named_like_the_file(path, file_name, stem):
     assert (Source(path).file_name, Source(path).stem) == (file_name, stem)
-
-
-def test_arguments_are_checked_before_anything_heavy_is_imported():
-    code = (
-        "import sys, stpa.cli.predict; "
-        "print(*({'numpy', 'torch', 'av', 'cv2', 'pandas', 'fsspec', 'mlflow'} & {*sys.modules}))"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == ""
